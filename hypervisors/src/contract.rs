@@ -1,0 +1,135 @@
+//! The contract every virtual machine monitor fulfils.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+use crate::{DiskSpec, NetSpec, PciPath, Result, VmSpec};
+
+/// A virtual machine monitor that was found on this node and probed.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// What the probed binary can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// What a saved VM inherits from the monitor and from the machine it ran on.
+    fn identity(&self) -> &Identity;
+
+    /// Starts a VM from its kernel. It runs when this returns; its agent need not answer yet.
+    ///
+    /// On an error no process and no socket is left.
+    async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>>;
+
+    /// Makes a VM from what [`Vm::save`] wrote into `saved`, and leaves it paused.
+    ///
+    /// On an error no process and no socket is left.
+    async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>>;
+}
+
+/// A VM that exists: a monitor process and what it holds.
+#[async_trait]
+pub trait Vm: Send + Sync {
+    /// The monitor's process.
+    fn process(&self) -> VmmProcess;
+
+    /// How the guest's agent is reached.
+    fn agent_channel(&self) -> &AgentChannel;
+
+    /// Socket on which the guest's agent writes its log, if the monitor offers one.
+    fn log_socket(&self) -> Option<&Path>;
+
+    /// The monitor's own words for how this VM came to be, for an operator who wants proof: a
+    /// restored VM names the completed load of its state.
+    async fn origin(&self) -> Result<String>;
+
+    /// Stops the vCPUs.
+    async fn pause(&self) -> Result<()>;
+
+    /// Lets the vCPUs run.
+    async fn resume(&self) -> Result<()>;
+
+    /// Writes the state of a paused VM into `dir`, which must exist. Memory that is file-backed and
+    /// shared is not copied: its file is the saved memory.
+    async fn save(&self, dir: &Path) -> Result<()>;
+
+    /// Plugs a disk and says where the guest finds it.
+    async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath>;
+
+    /// Unplugs a disk; returns when the guest has let go of it.
+    async fn remove_disk(&self, id: &str) -> Result<()>;
+
+    /// Plugs a network interface and says where the guest finds it.
+    async fn add_net(&self, net: NetSpec) -> Result<PciPath>;
+
+    /// Unplugs a network interface; returns when the guest has let go of it.
+    async fn remove_net(&self, id: &str) -> Result<()>;
+
+    /// Waits until the monitor's process has ended, however it ended.
+    async fn wait(&self) -> VmExit;
+
+    /// Ends the monitor, by force if it must be, and returns when it is gone.
+    async fn kill(&self) -> Result<()>;
+}
+
+/// What a probed monitor can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Disks can be plugged into a running VM.
+    pub disk_hotplug: bool,
+    /// Network interfaces can be plugged into a running VM.
+    pub net_hotplug: bool,
+    /// A VM can be restored on a private mapping of its memory file.
+    pub private_file_restore: bool,
+}
+
+/// What a saved VM inherits from its monitor and machine. Two equal identities can exchange saved
+/// VMs; the fields are named so that a difference can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `qemu` or `clh`.
+    pub monitor: &'static str,
+    /// Resolved path of the monitor's binary.
+    pub binary: PathBuf,
+    /// Version as the binary reports it.
+    pub version: String,
+    /// Machine type, device model and accelerator, as one stable text.
+    pub machine: String,
+    /// CPU model the guest sees, with the host CPU behind it where it is passed through.
+    pub cpu: String,
+}
+
+/// How the guest's agent is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentChannel {
+    /// A virtio-serial port, behind a unix socket of the monitor.
+    VirtioSerial(PathBuf),
+    /// AF_VSOCK through the host's vhost-vsock.
+    Vsock {
+        /// The guest's context identifier.
+        cid: u32,
+    },
+    /// A unix socket of the monitor that takes `CONNECT <port>`.
+    HybridVsock(PathBuf),
+}
+
+/// A process, named so that a reused pid is not mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VmmProcess {
+    /// Process identifier.
+    pub pid: u32,
+    /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): clock ticks between the host's boot and
+    /// the start of the process.
+    pub start_time: u64,
+}
+
+/// How a monitor's process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmExit {
+    /// Exit code, or 128 plus the signal's number. `None` when the process was not our child.
+    pub code: Option<i32>,
+    /// The last lines of the monitor's standard error, bounded and escaped.
+    pub last_words: String,
+}

@@ -1,0 +1,70 @@
+//! What can go wrong between a caller and a virtual machine monitor.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A step that a monitor did not take.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The monitor's binary cannot be used.
+    #[error("Monitor {binary} cannot be used: {reason}")]
+    Unusable {
+        /// Configured path.
+        binary: PathBuf,
+        /// What the probe found.
+        reason: String,
+    },
+    /// A value that no VM can have.
+    #[error("Invalid VM specification: {0}")]
+    InvalidSpec(String),
+    /// The monitor process could not be started.
+    #[error("Monitor {binary} did not start")]
+    Spawn {
+        /// Path of the binary.
+        binary: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The monitor ended while something was asked of it.
+    #[error("Monitor ended during {during}: {last_words}")]
+    Exited {
+        /// The step.
+        during: &'static str,
+        /// Its last lines on standard error.
+        last_words: String,
+    },
+    /// The monitor refused a request.
+    #[error("Monitor refused {request}: {reason}")]
+    Refused {
+        /// Name of the request.
+        request: String,
+        /// The monitor's words.
+        reason: String,
+    },
+    /// The monitor said something that is not its protocol.
+    #[error("Monitor sent an invalid message: {0}")]
+    Protocol(String),
+    /// No answer in time.
+    #[error("Waited {waited:?} for {waited_for}")]
+    Timeout {
+        /// What was waited for.
+        waited_for: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A file or a socket of the VM.
+    #[error("{action} {path}")]
+    Io {
+        /// What was done, as in "Opening".
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,16 @@
+#![deny(unsafe_code)]
+//! One small contract for virtual machine monitors, and its implementations.
+//!
+//! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
+//! VM, and plugs devices into it. What those steps mean is the caller's business.
+
+mod contract;
+mod error;
+pub mod qemu;
+mod spec;
+
+pub use contract::{AgentChannel, Capabilities, Hypervisor, Identity, Vm, VmExit, VmmProcess};
+pub use error::{Error, Result};
+pub use spec::{
+    DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, PciPath, VmSpec,
+};
