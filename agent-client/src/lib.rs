@@ -6,3 +6,5 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/protocol.rs"));
 }
 pub use generated::*;
+
+pub mod serial;

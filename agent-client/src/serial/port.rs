@@ -1,0 +1,140 @@
+//! A guest's virtio port as an asynchronous byte stream that waits for its host.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use nix::{
+    errno::Errno,
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    unistd,
+};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+
+/// A character device such as `/dev/vport1p1`, pending while no host is connected.
+///
+/// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
+/// devices with `EIO`), refuses a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`, which an
+/// ordinary event loop takes for the end of the file and reports again and again. So the device is
+/// watched by an edge-triggered epoll instance of its own, which speaks once per change, and the
+/// event loop watches that instance.
+#[derive(Debug)]
+pub struct Port {
+    device: OwnedFd,
+    reads: AsyncFd<Watch>,
+    writes: AsyncFd<Watch>,
+}
+
+/// An edge-triggered watch on one direction of the device.
+#[derive(Debug)]
+struct Watch(Epoll);
+
+impl Watch {
+    fn new(device: &OwnedFd, direction: EpollFlags) -> io::Result<AsyncFd<Self>> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(device, EpollEvent::new(direction | EpollFlags::EPOLLET, 0))?;
+        // SAFETY: the watch owns its descriptor, and neither closes nor replaces it before it is
+        // dropped, which `AsyncFd` does after it has deregistered it.
+        #[expect(unsafe_code, reason = "the safe constructor is deprecated")]
+        let watch = unsafe { AsyncFd::register_with_interest(Self(epoll), Interest::READABLE) };
+        Ok(watch?)
+    }
+
+    /// Takes the pending event, so that only a later change makes the instance readable.
+    fn take_event(&self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty()];
+        match self.0.wait(&mut events, EpollTimeout::ZERO) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Port {
+    /// Watches an open device, which must have been opened with `O_NONBLOCK`.
+    ///
+    /// # Errors
+    ///
+    /// When the device cannot be watched: `EPERM` for a regular file.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with input and output enabled.
+    pub fn new(device: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            reads: Watch::new(&device, EpollFlags::EPOLLIN)?,
+            writes: Watch::new(&device, EpollFlags::EPOLLOUT)?,
+            device,
+        })
+    }
+}
+
+/// Repeats `attempt` until it does something, waiting for a change on the device in between.
+///
+/// The event is taken *before* the attempt: a change during the attempt is then seen afterwards.
+fn poll_attempt(
+    watch: &AsyncFd<Watch>,
+    cx: &mut Context<'_>,
+    mut attempt: impl FnMut() -> Result<usize, Errno>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        match attempt() {
+            Ok(0) | Err(Errno::EAGAIN | Errno::EIO | Errno::EPIPE) => {}
+            Ok(n) => return Poll::Ready(Ok(n)),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Poll::Ready(Err(errno.into())),
+        }
+        let mut guard = ready!(watch.poll_read_ready(cx))?;
+        guard.get_inner().take_event()?;
+        guard.clear_ready();
+    }
+}
+
+impl AsyncRead for Port {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let room = buf.initialize_unfilled();
+        let read = ready!(poll_attempt(&self.reads, cx, || unistd::read(
+            self.device.as_fd(),
+            room
+        )))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        poll_attempt(&self.writes, cx, || unistd::write(self.device.as_fd(), buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
