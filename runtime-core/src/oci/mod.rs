@@ -1,1 +1,33 @@
-//! To be written.
+//! The host's OCI specification of a container, and what of it the guest's agent gets.
+//!
+//! Everything here is a pure function of its arguments, except [`load_bundle`], which reads
+//! `config.json`. A bind mount of the host is never passed over: it is in
+//! [`GuestSpec::host_binds`] until somebody says where in the guest its content is.
+
+mod bundle;
+mod error;
+mod exec;
+mod guest;
+mod id;
+mod kind;
+mod linux;
+mod mounts;
+mod process;
+mod resources;
+mod seccomp;
+mod storage;
+
+pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
+pub use error::OciError;
+pub use exec::{exec_process, update_resources};
+pub use guest::{GuestSpec, SpecOptions, guest_spec};
+pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
+pub use kind::ContainerKind;
+pub use mounts::HostBind;
+pub use storage::{
+    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_storages,
+    sandbox_shm_storage,
+};
+
+#[cfg(test)]
+mod tests;

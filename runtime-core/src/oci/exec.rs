@@ -1,0 +1,37 @@
+//! The values that requests for a running container carry as JSON.
+
+use agent_client::oci as wire;
+
+use super::{
+    OciError, bundle,
+    process::guest_process,
+    resources::{self, Applied},
+};
+
+/// The process of an Exec request (`spec`: its `Any`), whole.
+pub fn exec_process(type_url: &str, value: &[u8]) -> Result<wire::Process, OciError> {
+    expect_type(type_url, "Process")?;
+    guest_process(&bundle::parse(value, "The process of the exec request")?)
+}
+
+/// The resources of an Update request, trimmed to what a container in a guest has.
+pub fn update_resources(type_url: &str, value: &[u8]) -> Result<wire::LinuxResources, OciError> {
+    expect_type(type_url, "LinuxResources")?;
+    let host = bundle::parse(value, "The resources of the update request")?;
+    let Applied { resources, .. } = resources::guest_resources(&host);
+    Ok(resources)
+}
+
+/// containerd names JSON values `types.containerd.io/opencontainers/runtime-spec/<major>/<type>`.
+fn expect_type(type_url: &str, expected: &'static str) -> Result<(), OciError> {
+    if type_url.contains("opencontainers/runtime-spec/")
+        && type_url.rsplit('/').next() == Some(expected)
+    {
+        Ok(())
+    } else {
+        Err(OciError::WrongType {
+            expected,
+            got: type_url.chars().take(200).collect(),
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Puts together what the agent gets to make a container.
+
+use std::{collections::HashMap, path::Path};
+
+use agent_client::oci as wire;
+use oci_spec::runtime as host;
+use protobuf::MessageField;
+
+use super::{
+    Bundle, ContainerKind, HostBind, OciError,
+    linux::guest_linux,
+    mounts::guest_mounts,
+    process::{guest_process, left_out, text},
+    validate_id,
+};
+
+/// What the node decides about every container's specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpecOptions {
+    /// The guest applies system call filters (`disable_guest_seccomp = false`, and the agent
+    /// says that it can).
+    pub guest_seccomp: bool,
+    /// The sandbox was made with a shared `/dev/shm`
+    /// ([`sandbox_shm_storage`](super::sandbox_shm_storage)).
+    pub sandbox_shm: bool,
+}
+
+/// A container as the guest will get it, once every bind mount of the host is accounted for.
+#[derive(Debug, Clone)]
+pub struct GuestSpec {
+    spec: wire::Spec,
+    binds: Vec<HostBind>,
+    sandbox_pidns: bool,
+    left_out: Vec<&'static str>,
+}
+
+impl GuestSpec {
+    /// The bind mounts that still need the host's content, in the order of the mounts.
+    pub fn host_binds(&self) -> &[HostBind] {
+        &self.binds
+    }
+
+    /// Says that the content of `bind` is at `guest_source` in the guest.
+    pub fn provide(&mut self, bind: &HostBind, guest_source: &str) {
+        let Some(position) = self.binds.iter().position(|b| b.index == bind.index) else {
+            return;
+        };
+        let bind = self.binds.remove(position);
+        if let Some(mount) = self.spec.Mounts.get_mut(bind.index) {
+            guest_source.clone_into(&mut mount.source);
+        }
+    }
+
+    /// The container shares the pid namespace of its pod.
+    pub fn sandbox_pidns(&self) -> bool {
+        self.sandbox_pidns
+    }
+
+    /// Names of the parts that were set and that the guest does not get, for the log.
+    pub fn left_out(&self) -> &[&'static str] {
+        &self.left_out
+    }
+
+    /// The finished specification; an error while bind mounts are left.
+    pub fn finish(self) -> Result<wire::Spec, OciError> {
+        if self.binds.is_empty() {
+            return Ok(self.spec);
+        }
+        let destinations = self.binds.iter();
+        Err(OciError::HostBindsLeft {
+            destinations: destinations
+                .map(|b| b.destination.display().to_string())
+                .collect(),
+        })
+    }
+}
+
+/// What the guest gets of a bundle's specification. `rootfs` is the root file system's path in the
+/// guest.
+pub fn guest_spec(
+    bundle: &Bundle,
+    container_id: &str,
+    kind: &ContainerKind,
+    rootfs: &str,
+    options: SpecOptions,
+) -> Result<GuestSpec, OciError> {
+    validate_id(container_id)?;
+    let host = &bundle.spec;
+    let process = host
+        .process()
+        .as_ref()
+        .ok_or(OciError::Missing("process"))?;
+    let linux = host
+        .linux()
+        .as_ref()
+        .ok_or(OciError::Missing("linux section"))?;
+    let linux = guest_linux(linux, options.guest_seccomp)?;
+    let mounts = host.mounts().as_deref().unwrap_or_default();
+    let (mounts, binds) = guest_mounts(mounts, container_id, options.sandbox_shm)?;
+    let mut left_out = left_out(process);
+    left_out.extend(linux.left_out);
+    left_out.extend(host.hooks().as_ref().map(|_| "hooks"));
+    left_out.extend(host.domainname().as_ref().map(|_| "domainname"));
+    let readonly = host.root().as_ref().and_then(host::Root::readonly);
+    Ok(GuestSpec {
+        spec: wire::Spec {
+            Version: host.version().clone(),
+            Process: MessageField::some(guest_process(process)?),
+            Root: MessageField::some(wire::Root {
+                Path: rootfs.to_owned(),
+                Readonly: readonly.unwrap_or_default(),
+                ..Default::default()
+            }),
+            Hostname: host.hostname().clone().unwrap_or_default(),
+            Mounts: mounts,
+            Annotations: annotations(host, &bundle.path, kind)?,
+            Linux: MessageField::some(linux.linux),
+            ..Default::default()
+        },
+        binds,
+        sandbox_pidns: linux.joins_pid_namespace,
+        left_out,
+    })
+}
+
+/// Names of annotations as the agent's reference implementation has them.
+const POLICY: &str = "io.katacontainers.config.agent.policy";
+const INIT_DATA: &str = "io.katacontainers.config.hypervisor.cc_init_data";
+const BUNDLE_PATH: &str = "io.katacontainers.pkg.oci.bundle_path";
+const CONTAINER_TYPE: &str = "io.katacontainers.pkg.oci.container_type";
+const CDI_PREFIX: &str = "cdi.k8s.io/";
+
+fn annotations(
+    host: &host::Spec,
+    bundle: &Path,
+    kind: &ContainerKind,
+) -> Result<HashMap<String, String>, OciError> {
+    let mut all = host.annotations().clone().unwrap_or_default();
+    all.retain(|name, _| name != POLICY && name != INIT_DATA && !name.starts_with(CDI_PREFIX));
+    all.insert(BUNDLE_PATH.to_owned(), text(bundle, "bundle path")?);
+    all.insert(CONTAINER_TYPE.to_owned(), kind.agent_name().to_owned());
+    Ok(all)
+}

@@ -1,0 +1,139 @@
+//! A container's mounts: those the guest makes by itself, and those that need the host's files.
+
+use std::path::{Path, PathBuf};
+
+use agent_client::oci as wire;
+use oci_spec::runtime as host;
+use sha2::{Digest, Sha256};
+
+use super::{GUEST_SANDBOX, GUEST_SHARED, OciError, process::text};
+
+/// File systems that a guest mounts from nothing but its own kernel.
+const GUEST_OWN: [&str; 8] = [
+    "proc",
+    "sysfs",
+    "devpts",
+    "mqueue",
+    "tmpfs",
+    "cgroup",
+    "cgroup2",
+    "hugetlbfs",
+];
+
+/// A bind mount whose source is a file or a directory of the host. The guest cannot see it: its
+/// content must be brought there before the container is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBind {
+    /// Path on the host. Not looked at yet: it may be absent, a link, a socket or a device.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub destination: PathBuf,
+    /// Where the content goes if it is copied in (`CopyFile` accepts paths below
+    /// [`GUEST_SHARED`] only); the same for the same container and destination.
+    pub guest_path: String,
+    /// The mount's options, as given.
+    pub options: Vec<String>,
+    /// Place in the guest's list of mounts, whose order matters.
+    pub(super) index: usize,
+}
+
+impl HostBind {
+    /// Whether the container may only read it.
+    pub fn read_only(&self) -> bool {
+        self.options.iter().any(|option| option == "ro")
+    }
+}
+
+/// The guest's mounts in the given order; those of [`HostBind`]s have no source yet.
+pub(super) fn guest_mounts(
+    mounts: &[host::Mount],
+    container_id: &str,
+    sandbox_shm: bool,
+) -> Result<(Vec<wire::Mount>, Vec<HostBind>), OciError> {
+    let mut out = Vec::with_capacity(mounts.len());
+    let mut binds = Vec::new();
+    for mount in mounts {
+        let destination = text(mount.destination(), "mounts.destination")?;
+        if mount.destination() == Path::new("/dev/shm") {
+            out.push(shm_mount(sandbox_shm));
+            continue;
+        }
+        let options = mount.options().clone().unwrap_or_default();
+        let fs_type = mount.typ().clone().unwrap_or_default();
+        let is_bind = fs_type == "bind" || options.iter().any(|o| o == "bind" || o == "rbind");
+        if !is_bind && !GUEST_OWN.contains(&fs_type.as_str()) {
+            return Err(OciError::UnsupportedMount {
+                destination: mount.destination().clone(),
+                fs_type,
+            });
+        }
+        let source = match mount.source() {
+            Some(source) => text(source, "mounts.source")?,
+            None if is_bind => return Err(OciError::Missing("mounts.source (of a bind mount)")),
+            None => fs_type.clone(),
+        };
+        let from_host = is_bind && !names_guest_own(Path::new(&source));
+        if from_host {
+            binds.push(HostBind {
+                source: PathBuf::from(&source),
+                destination: mount.destination().clone(),
+                guest_path: guest_path(container_id, mount.destination()),
+                options: options.clone(),
+                index: out.len(),
+            });
+        }
+        out.push(wire::Mount {
+            destination,
+            source: if from_host { String::new() } else { source },
+            type_: if is_bind { "bind".to_owned() } else { fs_type },
+            options,
+            ..Default::default()
+        });
+    }
+    Ok((out, binds))
+}
+
+/// Kernel interfaces that the guest has of its own under the same name. `/dev/shm` holds ordinary
+/// files of the host.
+fn names_guest_own(source: &Path) -> bool {
+    ["/proc", "/sys", "/dev"]
+        .iter()
+        .any(|own| source.starts_with(own))
+        && !source.starts_with("/dev/shm")
+        && source
+            .components()
+            .all(|part| part != std::path::Component::ParentDir)
+}
+
+/// The sandbox's shared memory, or 64 MiB of the container's own.
+fn shm_mount(sandbox_shm: bool) -> wire::Mount {
+    let (source, type_, options): (_, _, &[&str]) = if sandbox_shm {
+        (format!("{GUEST_SANDBOX}/shm"), "bind", &["rbind"])
+    } else {
+        let options = &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
+        ("shm".to_owned(), "tmpfs", options)
+    };
+    wire::Mount {
+        destination: "/dev/shm".to_owned(),
+        source,
+        type_: type_.to_owned(),
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+/// `<container>-<16 hex digits>-<last part of the destination>` below [`GUEST_SHARED`]. The digits
+/// tell destinations apart that end alike.
+fn guest_path(container_id: &str, destination: &Path) -> String {
+    let digest = Sha256::digest(destination.as_os_str().as_encoded_bytes());
+    let hex: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = destination
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    format!("{GUEST_SHARED}/{container_id}-{hex}-{name}")
+}

@@ -1,0 +1,72 @@
+//! What can go wrong between containerd's mounts and a disk.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// A root file system that no disk could be made of. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootfsError {
+    /// A mount that cannot be turned into a disk.
+    #[error("Root file system of type {fs_type:?} from {source_path:?} cannot be used: {reason}")]
+    Unsupported {
+        /// Type of the mount.
+        fs_type: String,
+        /// Its source.
+        source_path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The program that makes images is not installed.
+    #[error("mkfs.erofs is not installed (Debian package erofs-utils)")]
+    NoMkfs,
+    /// The program that makes images failed.
+    #[error("mkfs.erofs made no image: {reason} ({free_mib} MiB free in {dir})")]
+    Mkfs {
+        /// How it ended, and its last words.
+        reason: String,
+        /// Directory the image would have been in.
+        dir: PathBuf,
+        /// Space left there, in MiB.
+        free_mib: u64,
+    },
+    /// The tree changed while it was read.
+    #[error("{path} changed while an image was made of it")]
+    Changed {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// Not done in time.
+    #[error("Waited {waited:?} for {waited_for}")]
+    Timeout {
+        /// What was waited for.
+        waited_for: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A file, a directory or a mount.
+    #[error("{action} {path}")]
+    Io {
+        /// What was done, as in "Opening".
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl RootfsError {
+    /// For `map_err` of a step on `path`.
+    pub(super) fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A sandbox's directory: its place, its making, and the record in it.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use super::{SandboxState, StateError, record};
+use crate::oci::validate_id;
+
+/// Directory of all sandboxes below the run root, apart from whatever else lives there.
+const SANDBOXES: &str = "s";
+/// Directory of the monitor's sockets below a sandbox's.
+const MONITOR: &str = "vm";
+const RECORD: &str = "state.json";
+/// Longest socket path: `sun_path` of unix(7) has 108 bytes and ends with a zero byte.
+const SOCKET_PATH_MAX: usize = 107;
+/// Longest name a socket in the monitor's directory may have, in bytes.
+const SOCKET_NAME_MAX: usize = 10;
+/// Another shim may remove the directory of all sandboxes, when it is empty, just after it was
+/// made; as often as this it is made again.
+const ATTEMPTS: usize = 16;
+
+/// The directory of a sandbox, with its record.
+#[derive(Debug)]
+pub struct SandboxDir {
+    path: PathBuf,
+    state: SandboxState,
+}
+
+impl SandboxDir {
+    /// Where the directory of sandbox `id` is. Checks that `id` is a safe name and that sockets in
+    /// the directory can be named at all.
+    pub fn path_for(run_root: &Path, id: &str) -> Result<PathBuf, StateError> {
+        validate_id(id)?;
+        let dir = run_root.join(SANDBOXES).join(id);
+        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_MAX;
+        if length > SOCKET_PATH_MAX {
+            return Err(StateError::PathTooLong {
+                dir,
+                length,
+                limit: SOCKET_PATH_MAX,
+            });
+        }
+        Ok(dir)
+    }
+
+    /// Makes the directory of sandbox `id`, and its first record. On an error nothing is left.
+    pub fn create(run_root: &Path, id: &str, bundle: &Path) -> Result<Self, StateError> {
+        let path = Self::path_for(run_root, id)?;
+        make_private(&path)?;
+        let dir = Self {
+            state: SandboxState::new(id, bundle),
+            path,
+        };
+        let monitor = dir.monitor_dir();
+        let filled = record::store(&dir.record_path(), &dir.state).and_then(|()| {
+            private()
+                .create(&monitor)
+                .map_err(StateError::io("Making", &monitor))
+        });
+        match filled {
+            Ok(()) => Ok(dir),
+            Err(error) => {
+                let _ = remove(&dir.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the directory of sandbox `id`; `None` if there is none, or none with a record.
+    pub fn open(run_root: &Path, id: &str) -> Result<Option<Self>, StateError> {
+        let path = Self::path_for(run_root, id)?;
+        let state = record::load(&path.join(RECORD))?;
+        Ok(state.map(|state| Self { path, state }))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The monitor's run directory (`VmSpec::run_dir`), made with the sandbox's.
+    pub fn monitor_dir(&self) -> PathBuf {
+        self.path.join(MONITOR)
+    }
+
+    /// The record as it was last written.
+    pub fn state(&self) -> &SandboxState {
+        &self.state
+    }
+
+    /// Changes the record, on disk and here. On an error the old record stands. Call it *before*
+    /// what the change names is made, and after what it no longer names is gone.
+    pub fn record(&mut self, change: impl FnOnce(&mut SandboxState)) -> Result<(), StateError> {
+        let mut next = self.state.clone();
+        change(&mut next);
+        if next != self.state {
+            record::store(&self.record_path(), &next)?;
+            self.state = next;
+        }
+        Ok(())
+    }
+
+    /// Removes the directory and all in it, when all that the record names is gone.
+    pub fn remove(self) -> Result<(), StateError> {
+        remove(&self.path)
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join(RECORD)
+    }
+}
+
+/// The record of the sandbox whose directory is `dir`; `None` if there is none.
+pub(super) fn load(dir: &Path) -> Result<Option<SandboxState>, StateError> {
+    record::load(&dir.join(RECORD))
+}
+
+/// Removes a sandbox's directory, and that of all sandboxes if it was the last. Symbolic links are
+/// removed, not followed. A directory that is gone is no error.
+pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StateError::io("Removing", dir)(error));
+        }
+        _ => {}
+    }
+    if let Some(parent) = dir.parent() {
+        // Fails, as it should, while another sandbox is there.
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+fn make_private(path: &Path) -> Result<(), StateError> {
+    let parent = path.parent().unwrap_or(path);
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..ATTEMPTS {
+        private()
+            .recursive(true)
+            .create(parent)
+            .map_err(StateError::io("Making", parent))?;
+        match private().create(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(StateError::Exists {
+                    dir: path.to_owned(),
+                });
+            }
+            Err(error) => last = error,
+        }
+        if last.kind() != io::ErrorKind::NotFound {
+            break;
+        }
+    }
+    Err(StateError::io("Making", path)(last))
+}
