@@ -1,0 +1,81 @@
+//! The agent's command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+/// Where containers live unless the command line says otherwise.
+pub const DEFAULT_ROOT: &str = "/run/kata-containers";
+
+/// What to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// An ordinary process that serves on `listen`, for tests.
+    Plain {
+        /// A ttrpc address, `unix:///path`.
+        listen: String,
+        /// Where containers live.
+        root: PathBuf,
+    },
+    /// The process that containers are forked from; its standard input is the agent's socket.
+    Zygote {
+        /// Where the OCI runtime keeps its state.
+        state: PathBuf,
+    },
+}
+
+/// How to start the agent by hand.
+pub const USAGE: &str = "guest-agent --listen unix:///PATH [--root DIR]";
+
+/// Reads the command line, without the program's own name.
+///
+/// # Errors
+///
+/// What is wrong with it, for a person to read.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
+    let (mut listen, mut root, mut zygote) = (None, PathBuf::from(DEFAULT_ROOT), None);
+    let mut arguments = arguments.into_iter();
+    while let Some(option) = arguments.next() {
+        let option = option.to_string_lossy().into_owned();
+        let mut value = || arguments.next().ok_or(format!("{option} needs a value"));
+        match option.as_str() {
+            "--listen" => listen = Some(value()?),
+            "--root" => root = value()?.into(),
+            "--zygote" => zygote = Some(PathBuf::from(value()?)),
+            _ => return Err(format!("Unknown argument {option:?}")),
+        }
+    }
+    match (zygote, listen) {
+        (Some(state), _) => Ok(Invocation::Zygote { state }),
+        (None, Some(listen)) => {
+            let listen = listen.into_string().map_err(|_| "The address is not UTF-8".to_owned())?;
+            Ok(Invocation::Plain { listen, root })
+        }
+        (None, None) => Err("Nowhere to listen".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Invocation, String> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn an_address_makes_a_plain_agent() {
+        assert_eq!(
+            parse_words(&["--root", "/r", "--listen", "unix:///s"]),
+            Ok(Invocation::Plain {
+                listen: "unix:///s".into(),
+                root: "/r".into()
+            })
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(parse_words(&["--listen"]), Err("--listen needs a value".into()));
+        assert_eq!(parse_words(&["--lisen"]), Err("Unknown argument \"--lisen\"".into()));
+        assert_eq!(parse_words(&[]), Err("Nowhere to listen".into()));
+    }
+}

@@ -1,0 +1,67 @@
+//! What PID 1 does before it serves: the mounts, the kernel modules, the limits.
+
+mod modules;
+mod mounts;
+
+use std::{fs, path::Path};
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use crate::error::{Doing, Result};
+
+/// Open files a container's process may have when its specification names no limit.
+const OPEN_FILES: u64 = 1 << 20;
+
+/// Makes a running system of a bare kernel.
+///
+/// Returns what could not be done and is not needed by every guest, to be logged later.
+///
+/// # Errors
+///
+/// When something every guest needs could not be made.
+pub fn prepare() -> Result<Vec<String>> {
+    mounts::leave_initial_root()?;
+    mounts::mount_kernel_file_systems()?;
+    let mut complaints = modules::load_all(Path::new("/lib/modules"))?;
+    enable_controllers(Path::new("/sys/fs/cgroup"))?;
+    for (resource, limit) in [(Resource::RLIMIT_NOFILE, OPEN_FILES)] {
+        if let Err(errno) = setrlimit(resource, limit, limit) {
+            complaints.push(format!("Could not raise {resource:?} to {limit}: {errno}"));
+        }
+    }
+    Ok(complaints)
+}
+
+/// Hands every controller of the kernel to the groups below the root group.
+fn enable_controllers(root: &Path) -> Result<()> {
+    let available = root.join("cgroup.controllers");
+    let wanted: String = fs::read_to_string(&available)
+        .on("read", &available)?
+        .split_whitespace()
+        .map(|controller| format!("+{controller} "))
+        .collect();
+    let control = root.join("cgroup.subtree_control");
+    fs::write(&control, wanted.trim_end()).on("write", &control)
+}
+
+/// The words of the kernel command line that begin with `agent.`, as key and value.
+pub fn agent_parameters(command_line: &str) -> impl Iterator<Item = (&str, &str)> {
+    command_line
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("agent."))
+        .map(|word| word.split_once('=').unwrap_or((word, "true")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_agents_words_are_taken() {
+        let line = "console=ttyS0 agent.log=debug quiet agent.devmode agent.hotplug_timeout=10\n";
+        assert_eq!(
+            agent_parameters(line).collect::<Vec<_>>(),
+            [("log", "debug"), ("devmode", "true"), ("hotplug_timeout", "10")]
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! Where the agent's own messages go: one JSON object a line.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Mutex,
+};
+
+use slog::{Drain, Level, Logger, o};
+
+use crate::ports;
+
+/// A logger on the virtio port named `imprint.log` if there is one, else on standard error.
+///
+/// `level` is a name as slog knows it; anything else means `info`.
+pub fn logger(level: &str) -> Logger {
+    let level = level.parse().unwrap_or(Level::Info);
+    let sink = Sink {
+        port: ports::find(Path::new(ports::CLASS), ports::LOG).and_then(|path| {
+            OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()
+        }),
+        console: io::stderr(),
+    };
+    let json = slog_json::Json::default(sink).filter_level(level);
+    Logger::root(Mutex::new(json).ignore_res(), o!("source" => "agent"))
+}
+
+/// Writes to the port, and to the console what the port does not take.
+///
+/// The port never blocks the agent: without a reader on the host it refuses, and the line goes to
+/// the console instead.
+struct Sink {
+    port: Option<File>,
+    console: io::Stderr,
+}
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match &mut self.port {
+            Some(port) => port.write(data).or_else(|_refused| self.console.write(data)),
+            None => self.console.write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.console.flush()
+    }
+}

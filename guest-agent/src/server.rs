@@ -1,0 +1,68 @@
+//! Where the agent answers, and on what.
+
+use std::{
+    collections::HashMap,
+    fs::OpenOptions,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use agent_client::{agent_ttrpc, health_ttrpc, serial};
+use ttrpc::asynchronous::{Server, transport::Listener};
+
+use crate::{
+    error::{Doing, Error, Result},
+    ports,
+    service::Service,
+};
+
+/// The vsock address of a kata-agent: any context, port 1024.
+const VSOCK: &str = "vsock://-1:1024";
+
+/// Where the guest's agent is reached: on the virtio port made for it, else by vsock.
+///
+/// # Errors
+///
+/// When there is neither.
+pub fn guest_listener() -> Result<Listener> {
+    match ports::find(Path::new(ports::CLASS), ports::SERVICE) {
+        Some(path) => {
+            let device: OwnedFd = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(&path)
+                .on("open", &path)?
+                .into();
+            let port = serial::Port::new(device).on("watch", &path)?;
+            Ok(Listener::new(serial::sessions(port)))
+        }
+        None => listener(VSOCK),
+    }
+}
+
+/// Listens on a ttrpc address.
+///
+/// # Errors
+///
+/// When the address is taken, or is none.
+pub fn listener(address: &str) -> Result<Listener> {
+    Listener::bind(address).doing(|| format!("listen on {address}"))
+}
+
+/// Answers on `listener` until the returned server is dropped or shut down.
+///
+/// # Errors
+///
+/// When the server could not be started.
+pub async fn serve(listener: Listener, service: Arc<Service>) -> Result<Server> {
+    let mut services: HashMap<_, _> = agent_ttrpc::create_agent_service(Arc::clone(&service) as _);
+    services.extend(health_ttrpc::create_health(service as _));
+    let mut server = Server::new().add_listener(listener).register_service(services);
+    server.start().await.map_err(|error| Error::Runtime {
+        doing: "start serving".into(),
+        reason: error.to_string(),
+    })?;
+    Ok(server)
+}

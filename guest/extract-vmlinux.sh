@@ -1,0 +1,22 @@
+#!/bin/sh
+# Prints the ELF kernel that an x86 bzImage carries as an LZ4 stream.
+#
+# Usage: guest/extract-vmlinux.sh VMLINUZ > vmlinux
+#
+# The offsets are those of the Linux x86 boot protocol: setup_sects at 0x1f1, payload_offset at
+# 0x248, payload_length at 0x24c. The last four bytes of the payload are its unpacked length.
+set -eu
+
+image=$1
+number() { od -An -t "u$3" -j "$(($2))" -N "$3" "$1" | tr -d ' '; }
+
+setup=$(number "$image" 0x1f1 1)
+[ "$setup" -ne 0 ] || setup=4
+offset=$(number "$image" 0x248 4)
+length=$(number "$image" 0x24c 4)
+start=$(((setup + 1) * 512 + offset))
+
+magic=$(od -An -t x1 -j "$start" -N 4 "$image" | tr -d ' ')
+[ "$magic" = 02214c18 ] || { echo "extract-vmlinux: $image is not compressed with LZ4 (magic $magic)" >&2; exit 1; }
+
+tail -c "+$((start + 1))" "$image" | head -c "$((length - 4))" | lz4 -dc -
