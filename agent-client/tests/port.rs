@@ -1,5 +1,6 @@
 //! A port whose host comes and goes, on a pseudo-terminal: like a virtio port it reports a hang-up
 //! while the other end is closed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     fs::{File, OpenOptions},

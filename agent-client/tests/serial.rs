@@ -1,4 +1,5 @@
 //! Sessions over a stream that outlives them, both ends against each other.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{io, time::Duration};
 
