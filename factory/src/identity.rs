@@ -1,0 +1,380 @@
+//! What a clone inherits from its template, field by named field.
+//!
+//! Two identities are compared by content: a kernel that moved to another path is still the same
+//! kernel. Nothing is left out by zeroing fields; a field is in [`Identity::fields`] or it is not
+//! part of the identity, and both the key and the differences are made from that one list.
+
+use std::{fmt, io, path::Path};
+
+use hypervisors::{GuestRoot, VmSpec};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    manifest::FORMAT_VERSION,
+    source_file::{DigestedFile, StampedFile, hex},
+    unfit::Unfit,
+};
+
+/// The size of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// vCPUs present at boot.
+    pub vcpus: u32,
+    /// vCPUs that can be plugged in all.
+    pub max_vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+}
+
+/// What the guest's root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RootKind {
+    Initrd,
+    Image,
+}
+
+/// All that a clone inherits. `F` is how far the files in it are known: [`StampedFile`] for what a
+/// pod wants (no file is read), [`DigestedFile`] for what a template was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity<F> {
+    pub(crate) monitor: String,
+    pub(crate) monitor_version: String,
+    pub(crate) monitor_binary: F,
+    pub(crate) machine: String,
+    pub(crate) cpu: String,
+    pub(crate) kernel: F,
+    pub(crate) command_line: String,
+    pub(crate) root_kind: RootKind,
+    pub(crate) root: F,
+    pub(crate) shape: Shape,
+    pub(crate) host_kernel: String,
+}
+
+/// What a pod wants its template to have been made from.
+pub type TemplateIdentity = Identity<StampedFile>;
+
+/// What a template was made from.
+pub(crate) type KnownIdentity = Identity<DigestedFile>;
+
+/// A file that an identity is made of cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot read {path}")]
+pub struct IdentityError {
+    path: std::path::PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl IdentityError {
+    pub(crate) fn into_unfit(self) -> Unfit {
+        Unfit::Unreadable {
+            path: self.path,
+            source: self.source,
+        }
+    }
+
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl TemplateIdentity {
+    /// The identity of a VM that `monitor` would make from `spec` on this host. Reads no file but
+    /// the kernel's release in /proc.
+    pub fn of(monitor: &hypervisors::Identity, spec: &VmSpec) -> Result<Self, IdentityError> {
+        let look = |path: &Path| StampedFile::look(path).map_err(IdentityError::at(path));
+        let (root_kind, root) = match &spec.kernel.root {
+            GuestRoot::Initrd(path) => (RootKind::Initrd, path),
+            GuestRoot::Image(path) => (RootKind::Image, path),
+        };
+        let release = Path::new("/proc/sys/kernel/osrelease");
+        let host_kernel = std::fs::read_to_string(release).map_err(IdentityError::at(release))?;
+        Ok(Self {
+            monitor: monitor.monitor.to_owned(),
+            monitor_version: monitor.version.clone(),
+            monitor_binary: look(&monitor.binary)?,
+            machine: monitor.machine.clone(),
+            cpu: monitor.cpu.clone(),
+            kernel: look(&spec.kernel.kernel)?,
+            command_line: spec.kernel.command_line.clone(),
+            root_kind,
+            root: look(root)?,
+            shape: Shape {
+                vcpus: spec.vcpus,
+                max_vcpus: spec.max_vcpus,
+                memory_mib: spec.memory.mib,
+            },
+            host_kernel: host_kernel.trim_end().to_owned(),
+        })
+    }
+
+    /// The same with every file's digest. Files that are still the ones in `known` are not read.
+    pub(crate) fn digested(
+        &self,
+        known: Option<&KnownIdentity>,
+    ) -> Result<KnownIdentity, IdentityError> {
+        let digest = |file: &StampedFile, of: fn(&KnownIdentity) -> &DigestedFile| {
+            file.digest(known.map(of))
+                .map_err(IdentityError::at(&file.path))
+        };
+        Ok(Identity {
+            monitor: self.monitor.clone(),
+            monitor_version: self.monitor_version.clone(),
+            monitor_binary: digest(&self.monitor_binary, |known| &known.monitor_binary)?,
+            machine: self.machine.clone(),
+            cpu: self.cpu.clone(),
+            kernel: digest(&self.kernel, |known| &known.kernel)?,
+            command_line: self.command_line.clone(),
+            root_kind: self.root_kind,
+            root: digest(&self.root, |known| &known.root)?,
+            shape: self.shape,
+            host_kernel: self.host_kernel.clone(),
+        })
+    }
+}
+
+/// One named part of an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, for an operator.
+    pub name: &'static str,
+    /// What is compared.
+    value: String,
+    /// The same in words: a text in quotes, a file with its path.
+    shown: String,
+}
+
+impl Field {
+    fn text(name: &'static str, value: &str) -> Self {
+        Self {
+            name,
+            value: value.to_owned(),
+            shown: format!("{value:?}"),
+        }
+    }
+
+    fn number(name: &'static str, value: u32) -> Self {
+        Self {
+            name,
+            value: value.to_string(),
+            shown: value.to_string(),
+        }
+    }
+
+    fn file(name: &'static str, file: &DigestedFile) -> Self {
+        // Twelve digits tell two files apart and still fit a log line.
+        let shown = format!("{} (sha256 {:.12})", file.path.display(), file.sha256);
+        Self {
+            name,
+            value: file.sha256.clone(),
+            shown,
+        }
+    }
+}
+
+/// A field in which a template is not what a pod wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The template's.
+    pub template: Field,
+    /// The pod's.
+    pub wanted: Field,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, has, wanted) = (self.template.name, &self.template.shown, &self.wanted.shown);
+        write!(f, "{name}: template has {has}, wanted {wanted}")
+    }
+}
+
+impl KnownIdentity {
+    /// Every part of the identity, in a fixed order.
+    pub(crate) fn fields(&self) -> Vec<Field> {
+        let root_name = match self.root_kind {
+            RootKind::Initrd => "initrd",
+            RootKind::Image => "image",
+        };
+        vec![
+            Field::text("monitor", &self.monitor),
+            Field::text("monitor version", &self.monitor_version),
+            Field::file("monitor binary", &self.monitor_binary),
+            Field::text("machine", &self.machine),
+            Field::text("CPU", &self.cpu),
+            Field::file("kernel", &self.kernel),
+            Field::text("kernel command line", &self.command_line),
+            Field::text("kind of guest root", root_name),
+            Field::file("guest root", &self.root),
+            Field::number("vCPUs", self.shape.vcpus),
+            Field::number("maximum of vCPUs", self.shape.max_vcpus),
+            Field::number("memory in MiB", self.shape.memory_mib),
+            Field::text("host kernel", &self.host_kernel),
+        ]
+    }
+
+    /// SHA-256 over format version and all fields, in hex. Two templates with equal keys are
+    /// interchangeable.
+    pub fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            // With its length in front, no part can run into the next.
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        part(&format!("imprint template {FORMAT_VERSION}"));
+        for field in self.fields() {
+            part(field.name);
+            part(&field.value);
+        }
+        hex(&hash.finalize())
+    }
+
+    /// Where this template is not what `wanted` says; empty if it fits.
+    pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
+        let pairs = self.fields().into_iter().zip(wanted.fields());
+        pairs
+            .filter(|(template, wanted)| template.value != wanted.value)
+            .map(|(template, wanted)| Difference { template, wanted })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::PathBuf;
+
+    use hypervisors::{KernelSpec, MemoryBacking, MemorySpec};
+
+    use super::*;
+
+    pub(crate) fn files(dir: &Path) -> (hypervisors::Identity, VmSpec) {
+        let file = |name: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, name).unwrap();
+            path
+        };
+        let monitor = hypervisors::Identity {
+            monitor: "fake",
+            binary: file("vmm"),
+            version: "1".into(),
+            machine: "q35".into(),
+            cpu: "max".into(),
+        };
+        let spec = VmSpec {
+            id: "vm".into(),
+            run_dir: dir.join("run"),
+            vcpus: 1,
+            max_vcpus: 2,
+            memory: MemorySpec {
+                mib: 1,
+                backing: MemoryBacking::Anonymous,
+            },
+            kernel: KernelSpec {
+                kernel: file("kernel"),
+                root: GuestRoot::Initrd(file("initrd")),
+                command_line: "quiet".into(),
+            },
+        };
+        (monitor, spec)
+    }
+
+    #[test]
+    fn every_field_of_a_vm_changes_the_key_and_names_itself() {
+        type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
+        let changes: [(&str, Change); 12] = [
+            ("monitor", |m, _| m.monitor = "other"),
+            ("monitor version", |m, _| m.version = "2".into()),
+            ("monitor binary", |m, _| {
+                std::fs::write(&m.binary, "changed").unwrap()
+            }),
+            ("machine", |m, _| m.machine = "microvm".into()),
+            ("CPU", |m, _| m.cpu = "host".into()),
+            ("kernel", |_, s| {
+                std::fs::write(&s.kernel.kernel, "changed").unwrap()
+            }),
+            ("kernel command line", |_, s| {
+                s.kernel.command_line = "debug".into()
+            }),
+            ("guest root", |_, s| match &s.kernel.root {
+                GuestRoot::Initrd(path) | GuestRoot::Image(path) => {
+                    std::fs::write(path, "changed").unwrap();
+                }
+            }),
+            ("kind of guest root", |_, s| {
+                s.kernel.root = match s.kernel.root.clone() {
+                    GuestRoot::Initrd(path) | GuestRoot::Image(path) => GuestRoot::Image(path),
+                };
+            }),
+            ("vCPUs", |_, s| s.vcpus = 2),
+            ("maximum of vCPUs", |_, s| s.max_vcpus = 3),
+            ("memory in MiB", |_, s| s.memory.mib = 2),
+        ];
+        for (name, change) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut monitor, mut spec) = files(dir.path());
+            let before = TemplateIdentity::of(&monitor, &spec)
+                .unwrap()
+                .digested(None)
+                .unwrap();
+            change(&mut monitor, &mut spec);
+            let after = TemplateIdentity::of(&monitor, &spec).unwrap();
+            let after = after.digested(Some(&before)).unwrap();
+            assert_ne!(before.key(), after.key(), "{name}");
+            let differences = before.differences(&after);
+            let names: Vec<_> = differences.iter().map(|d| d.template.name).collect();
+            assert_eq!(names, [name]);
+        }
+    }
+
+    #[test]
+    fn a_moved_kernel_is_the_same_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let (monitor, mut spec) = files(dir.path());
+        let before = TemplateIdentity::of(&monitor, &spec)
+            .unwrap()
+            .digested(None)
+            .unwrap();
+        let moved: PathBuf = dir.path().join("kernel-2");
+        std::fs::copy(&spec.kernel.kernel, &moved).unwrap();
+        spec.kernel.kernel = moved;
+        let after = TemplateIdentity::of(&monitor, &spec)
+            .unwrap()
+            .digested(None)
+            .unwrap();
+        assert_eq!(before.differences(&after), []);
+        assert_eq!(before.key(), after.key());
+    }
+
+    #[test]
+    fn a_difference_is_told_with_both_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let (monitor, mut spec) = files(dir.path());
+        let before = TemplateIdentity::of(&monitor, &spec)
+            .unwrap()
+            .digested(None)
+            .unwrap();
+        spec.memory.mib = 2;
+        let after = TemplateIdentity::of(&monitor, &spec)
+            .unwrap()
+            .digested(None)
+            .unwrap();
+        let text = before.differences(&after)[0].to_string();
+        assert_eq!(text, "memory in MiB: template has 1, wanted 2");
+    }
+
+    #[test]
+    fn a_missing_kernel_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (monitor, mut spec) = files(dir.path());
+        spec.kernel.kernel = "/nonexistent/vmlinux".into();
+        let error = TemplateIdentity::of(&monitor, &spec).unwrap_err();
+        assert_eq!(error.to_string(), "Cannot read /nonexistent/vmlinux");
+    }
+}

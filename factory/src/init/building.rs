@@ -1,0 +1,317 @@
+//! A template in the making: what exists of it, and how it is undone.
+
+use std::{
+    fs::{File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hypervisors::Vm;
+
+use super::InitError;
+use crate::{
+    identity::KnownIdentity,
+    manifest::{Manifest, MemoryFile, StateFile},
+    mount::{self, Mounted},
+    private,
+    source_file::{FileStamp, memory_digest, sha256},
+    store::{BUILDING, TemplateStore, blocking, remove_unfinished},
+    template::{MANIFEST, MEMORY, Template},
+};
+
+/// Room on the tmpfs beside the memory, in MiB: the monitor's state (some 350 KiB), sockets, the
+/// manifest and the record of failures.
+const HEADROOM_MIB: u64 = 16;
+
+/// Directory of the source VM's sockets, within the unfinished template.
+const RUN_DIR: &str = "vm";
+
+/// Makes the directories above the template path.
+pub(super) fn make_parents(store: &TemplateStore) -> Result<(), InitError> {
+    let Some(parent) = store.path().parent() else {
+        return Ok(());
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(parent);
+    made.map_err(InitError::io("Making", parent))
+}
+
+/// The templates that are there and may be replaced.
+pub(super) fn existing(store: &TemplateStore, replace: bool) -> Result<Vec<PathBuf>, InitError> {
+    let found = store.list().unwrap_or_default();
+    if !found.is_empty() && !replace {
+        return Err(InitError::AlreadyThere {
+            path: store.path().to_owned(),
+        });
+    }
+    let dirs = std::fs::read_dir(store.path())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let dirs = dirs
+        .map(|entry| entry.path())
+        .filter(|dir| dir.join(MANIFEST).exists());
+    Ok(if found.is_empty() {
+        Vec::new()
+    } else {
+        dirs.collect()
+    })
+}
+
+/// What was made so far.
+pub(super) struct Building {
+    store: TemplateStore,
+    dir: PathBuf,
+    nonce: String,
+    memory_bytes: u64,
+    /// Whether the tmpfs was mounted for this template, and so goes with it.
+    mounted: bool,
+    /// Whether shims can see it, and may have clones of it.
+    published: bool,
+    /// The source VM while it lives.
+    pub(super) vm: Option<Arc<dyn Vm>>,
+}
+
+impl Building {
+    /// Makes sure of the tmpfs and makes the directory the template is made in. On an error nothing
+    /// new is left.
+    pub(super) async fn new(
+        store: &TemplateStore,
+        memory_mib: u32,
+        old: &[PathBuf],
+    ) -> Result<Self, InitError> {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let mounted = prepare_mount(store, memory_mib, old).await?;
+        let building = Self {
+            dir: store.path().join(format!("{BUILDING}{nonce:.16}")),
+            store: store.clone(),
+            nonce,
+            memory_bytes: u64::from(memory_mib) * 1024 * 1024,
+            mounted,
+            published: false,
+            vm: None,
+        };
+        let made = private::make_dir(&building.dir)
+            .and_then(|()| private::make_dir(&building.run_dir()))
+            .map_err(InitError::io("Making", &building.dir));
+        match made {
+            Ok(()) => Ok(building),
+            Err(error) => Err(building.undo(error).await),
+        }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    pub(super) fn run_dir(&self) -> PathBuf {
+        self.dir.join(RUN_DIR)
+    }
+
+    pub(super) fn memory(&self) -> PathBuf {
+        self.dir.join(MEMORY)
+    }
+
+    /// The memory file, of exact length: some monitors map it as they find it.
+    pub(super) async fn make_memory(&self) -> Result<(), InitError> {
+        let path = self.memory();
+        let make = || {
+            let mut options = OpenOptions::new();
+            let file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            file.set_len(self.memory_bytes)
+        };
+        make().map_err(InitError::io("Making", &path))
+    }
+
+    /// Describes what was saved in a manifest and lets the template appear. The source VM is gone.
+    pub(super) async fn seal(
+        &mut self,
+        identity: KnownIdentity,
+        created: u64,
+    ) -> Result<Template, InitError> {
+        let run_dir = self.run_dir();
+        std::fs::remove_dir_all(&run_dir).map_err(InitError::io("Removing", &run_dir))?;
+        let (dir, nonce) = (self.dir.clone(), self.nonce.clone());
+        let described = blocking(move || describe(&dir, identity, nonce, created)).await;
+        let manifest = described.map_err(InitError::io("Reading", &self.dir))?;
+
+        let path = self.dir.join(MANIFEST);
+        write_manifest(&path, &manifest).map_err(InitError::io("Writing", &path))?;
+        let home = self
+            .store
+            .path()
+            .join(format!("{:.16}-{:.8}", manifest.key, self.nonce));
+        std::fs::rename(&self.dir, &home).map_err(InitError::io("Publishing", &home))?;
+        self.dir = home.clone();
+        self.published = true;
+        link_memory(&self.store, &home, &self.nonce)
+            .map_err(InitError::io("Linking", &self.store.path().join(MEMORY)))?;
+        match Template::open(&home) {
+            Ok(Some(template)) => {
+                template.check_files().map_err(InitError::Useless)?;
+                Ok(template)
+            }
+            Ok(None) => Err(InitError::Useless(crate::Unfit::Absent { path: home })),
+            Err(unfit) => Err(InitError::Useless(unfit)),
+        }
+    }
+
+    /// Removes everything made, and returns `error` with what could not be removed.
+    pub(super) async fn undo(self, error: InitError) -> InitError {
+        let mut left = Vec::new();
+        if let Some(vm) = &self.vm
+            && let Err(e) = vm.kill().await
+        {
+            let pid = vm.process().pid;
+            left.push(format!("monitor process {pid} ({e})"));
+        }
+        let removed = if self.published {
+            self.store.retire(&self.dir).await
+        } else {
+            // Also finds a monitor whose start was interrupted before it became a VM.
+            remove_unfinished(&self.dir).await
+        };
+        if let Err(e) = removed {
+            left.push(format!("{} ({e})", self.dir.display()));
+        }
+        if self.mounted {
+            let path = self.store.path();
+            let removed = mount::unmount(path).and_then(|()| std::fs::remove_dir(path));
+            if let Err(e) = removed {
+                left.push(format!("{} ({e})", path.display()));
+            }
+        }
+        if left.is_empty() {
+            error
+        } else {
+            InitError::LeftBehind {
+                error: Box::new(error),
+                left,
+            }
+        }
+    }
+}
+
+/// Makes sure that the tmpfs is there and has room; says whether it was mounted now.
+async fn prepare_mount(
+    store: &TemplateStore,
+    memory_mib: u32,
+    old: &[PathBuf],
+) -> Result<bool, InitError> {
+    let path = store.path();
+    let held: u64 = old
+        .iter()
+        .filter_map(|dir| dir.join(MEMORY).metadata().ok()?.len().into())
+        .sum();
+    let mib = held.div_ceil(1024 * 1024) + u64::from(memory_mib) + HEADROOM_MIB;
+    match mount::mounted(path).map_err(InitError::io("Looking at", path))? {
+        Mounted::Foreign => Err(store
+            .unusable("another file system is mounted there")
+            .into()),
+        Mounted::Ours => {
+            store.clear_unfinished().await?;
+            mount::resize_tmpfs(path, mib).map_err(InitError::io("Resizing", path))?;
+            Ok(false)
+        }
+        Mounted::Nothing => {
+            make_mount_point(store)?;
+            mount::mount_tmpfs(path, mib).map_err(|source| {
+                // Empty, as it was made or found above.
+                let _ = std::fs::remove_dir(path);
+                InitError::io("Mounting a tmpfs on", path)(source)
+            })?;
+            Ok(true)
+        }
+    }
+}
+
+fn make_mount_point(store: &TemplateStore) -> Result<(), InitError> {
+    let path = store.path();
+    match private::make_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other.map_err(InitError::io("Making", path)),
+    }
+    let kind = path
+        .symlink_metadata()
+        .map_err(InitError::io("Looking at", path))?;
+    if !kind.is_dir() {
+        return Err(store.unusable("it is not a directory").into());
+    }
+    let mut entries = std::fs::read_dir(path).map_err(InitError::io("Reading", path))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(store.unusable("the directory is not empty").into()),
+    }
+}
+
+/// Reads the finished files, closes them to others, and describes them.
+fn describe(
+    dir: &Path,
+    identity: KnownIdentity,
+    nonce: String,
+    created: u64,
+) -> io::Result<Manifest> {
+    let mut state = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        std::fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(io::Error::other(
+                "the monitor saved a file whose name is no text",
+            ));
+        };
+        if name != MEMORY {
+            let length = entry.metadata()?.len();
+            let sha256 = sha256(&mut File::open(entry.path())?)?;
+            state.push(StateFile {
+                name,
+                length,
+                sha256,
+            });
+        }
+    }
+    state.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut memory = File::open(dir.join(MEMORY))?;
+    let digest = memory_digest(&mut memory)?;
+    let stamp = FileStamp::of(&memory.metadata()?);
+    let memory = MemoryFile { stamp, digest };
+    Ok(Manifest {
+        key: identity.key(),
+        nonce,
+        created,
+        identity,
+        memory,
+        state,
+    })
+}
+
+fn write_manifest(path: &Path, manifest: &Manifest) -> io::Result<()> {
+    let text = manifest.encode()?;
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(&text)
+}
+
+/// `<template_path>/memory` is where scripts look for a template; it always leads to the newest.
+fn link_memory(store: &TemplateStore, home: &Path, nonce: &str) -> io::Result<()> {
+    let Some(name) = home.file_name() else {
+        return Ok(());
+    };
+    let aside = store.path().join(format!(".{MEMORY}-{nonce:.16}"));
+    symlink(Path::new(name).join(MEMORY), &aside)?;
+    std::fs::rename(&aside, store.path().join(MEMORY))
+}

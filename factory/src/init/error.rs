@@ -1,0 +1,93 @@
+//! Why no template was made.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::Step;
+use crate::{identity::IdentityError, store::StoreError, unfit::Unfit};
+
+/// A template that was not made. Unless the text says what was left behind, nothing was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// One exists.
+    #[error("There is already a VM template in {path}")]
+    AlreadyThere {
+        /// The template path.
+        path: PathBuf,
+    },
+    /// The path cannot be used, or is in use.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A kernel, initrd or binary cannot be looked at.
+    #[error("No template was made")]
+    Identity(#[from] IdentityError),
+    /// This monitor cannot restore on a private mapping.
+    #[error("Monitor {monitor} cannot restore a VM copy-on-write; no template was made")]
+    NotSupported {
+        /// Its name.
+        monitor: &'static str,
+    },
+    /// The monitor failed.
+    #[error("No template was made: {step} failed")]
+    Monitor {
+        /// Where.
+        step: Step,
+        /// Why.
+        #[source]
+        source: hypervisors::Error,
+    },
+    /// The guest's agent did not answer.
+    #[error("No template was made: the guest's agent did not answer")]
+    Agent(#[source] agent_client::Error),
+    /// The monitor ended before its guest's agent answered.
+    #[error(
+        "No template was made: the monitor ended before the guest's agent answered: {last_words}"
+    )]
+    Ended {
+        /// Its last lines on standard error.
+        last_words: String,
+    },
+    /// A file or mount of the template.
+    #[error("No template was made: {action} {path} failed")]
+    Io {
+        /// As in "Mounting".
+        action: &'static str,
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What was just made does not read back.
+    #[error("No template was made: what was saved cannot be used")]
+    Useless(#[source] Unfit),
+    /// Asked to stop.
+    #[error("Interrupted; no template was made")]
+    Interrupted,
+    /// A failure whose traces could not all be removed.
+    #[error("{error}; left behind: {}", left.join(", "))]
+    LeftBehind {
+        /// The failure.
+        #[source]
+        error: Box<InitError>,
+        /// What is still there, and why.
+        left: Vec<String>,
+    },
+}
+
+impl InitError {
+    pub(super) fn at(step: Step) -> impl FnOnce(hypervisors::Error) -> Self {
+        move |source| Self::Monitor { step, source }
+    }
+
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Making a template: a VM is booted on the template's memory, paused once its agent has answered
+//! and was let go of, saved, and ended. What was made stays aside until it is complete.
+
+mod building;
+mod error;
+
+use std::{
+    fmt,
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use agent_client::Agent;
+use hypervisors::{Hypervisor, MemoryBacking, Vm, VmSpec};
+use slog::{Logger, info};
+
+pub use error::InitError;
+
+use self::building::Building;
+use crate::{
+    identity::TemplateIdentity, start::guest_channel, store::TemplateStore, template::Template,
+};
+
+/// Parameter of the kernel command line that carries [`crate::Manifest::nonce`].
+const NONCE_PARAMETER: &str = "imprint.template";
+
+/// How a template is made.
+#[derive(Debug, Clone)]
+pub struct InitOptions {
+    /// Make a new one although there is one; the old one goes when the new one is there.
+    pub replace: bool,
+    /// How long the guest may take until its agent answers.
+    pub agent_deadline: Duration,
+}
+
+/// Where the making of a template is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Directory, tmpfs and memory file are made, source files hashed.
+    Preparing,
+    /// The VM boots.
+    Booting,
+    /// The guest runs; its agent is asked.
+    Asking,
+    /// The VM is paused and saved.
+    Saving,
+    /// The source VM is gone; the saved memory is hashed.
+    Sealing,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preparing => "preparing the template directory",
+            Self::Booting => "booting the template VM",
+            Self::Asking => "waiting for the guest's agent",
+            Self::Saving => "saving the VM",
+            Self::Sealing => "checking what was saved",
+        })
+    }
+}
+
+/// Hears of each step as it begins.
+pub type Progress<'a> = &'a (dyn Fn(Step) + Send + Sync);
+
+/// Makes a template of the VM that `spec` describes (its id, run directory and memory backing are
+/// not used) and returns it, leased.
+///
+/// When a step fails, or `cancelled` ends first, everything made is removed again: process, files,
+/// mount and directory.
+pub async fn init(
+    store: &TemplateStore,
+    hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
+    options: &InitOptions,
+    progress: Progress<'_>,
+    cancelled: impl Future<Output = ()>,
+    log: &Logger,
+) -> Result<Template, InitError> {
+    if !hypervisor.capabilities().private_file_restore {
+        return Err(InitError::NotSupported {
+            monitor: hypervisor.identity().monitor,
+        });
+    }
+    let identity = TemplateIdentity::of(hypervisor.identity(), spec)?;
+    progress(Step::Preparing);
+    building::make_parents(store)?;
+    let _lock = store.lock().await?;
+    let old = building::existing(store, options.replace)?;
+    let mut building = Building::new(store, spec.memory.mib, &old).await?;
+
+    let made = tokio::select! {
+        made = make(&mut building, hypervisor, spec, identity, options, progress) => made,
+        () = cancelled => Err(InitError::Interrupted),
+    };
+    let template = match made {
+        Ok(template) => template,
+        Err(error) => return Err(building.undo(error).await),
+    };
+    for dir in &old {
+        store.retire(dir).await?;
+    }
+    info!(log, "template made"; "template_key" => template.key(), "dir" => %template.dir().display());
+    Ok(template)
+}
+
+async fn make(
+    building: &mut Building,
+    hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
+    identity: TemplateIdentity,
+    options: &InitOptions,
+    progress: Progress<'_>,
+) -> Result<Template, InitError> {
+    building.make_memory().await?;
+    let identity = crate::store::blocking(move || identity.digested(None)).await?;
+
+    progress(Step::Booting);
+    let source = source_spec(building, spec);
+    let vm = hypervisor
+        .boot(&source)
+        .await
+        .map_err(InitError::at(Step::Booting))?;
+    building.vm = Some(vm.clone());
+
+    progress(Step::Asking);
+    tokio::select! {
+        seen = see_agent(vm.as_ref(), options.agent_deadline) => seen?,
+        exit = vm.wait() => return Err(InitError::Ended { last_words: exit.last_words }),
+    }
+
+    progress(Step::Saving);
+    vm.pause().await.map_err(InitError::at(Step::Saving))?;
+    vm.save(building.dir())
+        .await
+        .map_err(InitError::at(Step::Saving))?;
+    // The source maps the memory shared: as long as it lives, it could change it.
+    vm.kill().await.map_err(InitError::at(Step::Saving))?;
+    vm.wait().await;
+    building.vm = None;
+
+    progress(Step::Sealing);
+    let created = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    building.seal(identity, created).await
+}
+
+/// The template's own VM: memory that is the file, sockets aside, and the nonce on the command line.
+fn source_spec(building: &Building, spec: &VmSpec) -> VmSpec {
+    let mut source = spec.clone();
+    source.id = format!("template-{:.8}", building.nonce());
+    source.run_dir = building.run_dir();
+    source.memory.backing = MemoryBacking::File {
+        path: building.memory(),
+        shared: true,
+    };
+    let line = &mut source.kernel.command_line;
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(&format!("{NONCE_PARAMETER}={}", building.nonce()));
+    source
+}
+
+/// Sees the agent answer, and sees that the connection it answered on is over: a second one is only
+/// served when the first was let go of. The second one is closed at once with nothing asked on it
+/// that could be under way when the VM is paused.
+async fn see_agent(vm: &dyn Vm, deadline: Duration) -> Result<(), InitError> {
+    for _ in 0..2 {
+        let agent = Agent::connect(&guest_channel(vm), deadline)
+            .await
+            .map_err(InitError::Agent)?;
+        agent.check().await.map_err(InitError::Agent)?;
+    }
+    Ok(())
+}

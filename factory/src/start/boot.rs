@@ -1,0 +1,101 @@
+//! Starting a VM from its kernel.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_client::Agent;
+use hypervisors::{Hypervisor, Vm, VmSpec};
+
+use super::{
+    BootReason, StartPath, StartRecord, Started, guest_channel, record::Phases, unique::proof,
+};
+
+/// A VM that did not start. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The monitor did not make it.
+    #[error("The virtual machine was not started")]
+    Monitor(#[source] hypervisors::Error),
+    /// The monitor ended before the guest's agent answered.
+    #[error("The virtual machine ended before its agent answered: {last_words}")]
+    Ended {
+        /// The monitor's last lines on standard error.
+        last_words: String,
+    },
+    /// The guest came up, but not its agent.
+    #[error("The virtual machine was started, but its agent did not answer; it was ended again")]
+    Agent(#[source] agent_client::Error),
+    /// One of the above, after a restore that failed as well.
+    #[error("{error} (a restore had failed before: {restore})")]
+    AfterRestore {
+        /// The boot's failure.
+        #[source]
+        error: Box<StartError>,
+        /// The restore's.
+        restore: String,
+    },
+}
+
+impl StartError {
+    pub(super) fn after(self, reason: &BootReason) -> Self {
+        match reason {
+            BootReason::RestoreFailed { reason, .. } => Self::AfterRestore {
+                error: Box::new(self),
+                restore: reason.clone(),
+            },
+            _ => self,
+        }
+    }
+}
+
+/// A VM that was booted and whose agent answers.
+pub(super) struct Booted {
+    vm: Arc<dyn Vm>,
+    agent: Agent,
+}
+
+impl Booted {
+    pub(super) async fn started(self, phases: Phases, reason: &BootReason) -> Started {
+        let record = StartRecord {
+            path: StartPath::Booted,
+            template_key: reason.template_key().map(str::to_owned),
+            reason: reason.to_string(),
+            reason_label: reason.label(),
+            phases: phases.done,
+            proof: proof(self.vm.as_ref()).await,
+        };
+        Started {
+            vm: self.vm,
+            agent: self.agent,
+            record,
+        }
+    }
+}
+
+/// Boots. On an error no process is left.
+pub(super) async fn boot(
+    hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
+    agent_deadline: Duration,
+    phases: &mut Phases,
+) -> Result<Booted, StartError> {
+    let vm = hypervisor.boot(spec).await.map_err(StartError::Monitor)?;
+    phases.mark("boot");
+    let channel = guest_channel(vm.as_ref());
+    let connected = tokio::select! {
+        biased;
+        agent = Agent::connect(&channel, agent_deadline) => agent.map_err(StartError::Agent),
+        exit = vm.wait() => Err(StartError::Ended { last_words: exit.last_words }),
+    };
+    match connected {
+        Ok(agent) => {
+            phases.mark("connect");
+            Ok(Booted { vm, agent })
+        }
+        Err(error) => {
+            // Its own failure would say less than why the agent did not answer.
+            let _ = vm.kill().await;
+            Err(error)
+        }
+    }
+}

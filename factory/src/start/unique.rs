@@ -1,0 +1,125 @@
+//! From a clone like all others to one of its own. Each state is a type, and only the last one
+//! yields the agent, so nothing can be asked of a clone before it is unique.
+
+use std::{
+    fs::File,
+    io::Read,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use agent_client::{
+    Agent,
+    agent::{ReseedRandomDevRequest, SetGuestDateTimeRequest},
+};
+use hypervisors::Vm;
+
+use super::{StartPath, StartRecord, Started, guest_channel, record::Phases, restore::Failure};
+use crate::template::Template;
+
+/// Bytes of host randomness for a clone. The kernel's pool holds 32; the rest is headroom for
+/// guests that divide it up.
+const SEED_LENGTH: usize = 512;
+
+/// A clone that does not run yet.
+pub(super) struct Paused(pub(super) Arc<dyn Vm>);
+
+/// A clone that runs and is still like all others.
+pub(super) struct Running(Arc<dyn Vm>);
+
+/// A clone whose agent can be asked, by this module only.
+pub(super) struct Connected {
+    vm: Arc<dyn Vm>,
+    agent: Agent,
+}
+
+/// A clone whose guest has acknowledged fresh entropy and the time.
+pub(super) struct Unique {
+    vm: Arc<dyn Vm>,
+    agent: Agent,
+}
+
+impl Paused {
+    pub(super) async fn resume(self) -> Result<Running, Failure> {
+        self.0
+            .resume()
+            .await
+            .map_err(Failure::monitor("resuming the vCPUs"))?;
+        Ok(Running(self.0))
+    }
+}
+
+impl Running {
+    /// `within` bounds the wait for the guest's side of the channel.
+    pub(super) async fn connect(self, within: Duration) -> Result<Connected, Failure> {
+        let agent = Agent::connect(&guest_channel(self.0.as_ref()), within).await;
+        let agent = agent.map_err(Failure::agent("connecting to the guest's agent"))?;
+        Ok(Connected { vm: self.0, agent })
+    }
+}
+
+impl Connected {
+    /// Gives the guest randomness and the time of its own, and has both acknowledged.
+    pub(super) async fn make_unique(self) -> Result<Unique, Failure> {
+        let Self { vm, agent } = self;
+        let reseed = ReseedRandomDevRequest {
+            data: seed()?,
+            ..Default::default()
+        };
+        let reseeded = async {
+            let answer = agent.reseed_random_dev(reseed).await;
+            answer.map_err(Failure::agent("reseeding the guest's random numbers"))
+        };
+        let clock_set = async {
+            let answer = agent.set_guest_date_time(now()).await;
+            answer.map_err(Failure::agent("setting the guest's clock"))
+        };
+        // Neither needs the other.
+        tokio::try_join!(reseeded, clock_set)?;
+        Ok(Unique { vm, agent })
+    }
+}
+
+impl Unique {
+    pub(super) async fn started(self, phases: &mut Phases, template: &Template) -> Started {
+        let proof = proof(self.vm.as_ref()).await;
+        let record = StartRecord {
+            path: StartPath::Restored,
+            template_key: Some(template.key().to_owned()),
+            reason: "Template fits".to_owned(),
+            reason_label: "fits",
+            phases: std::mem::take(&mut phases.done),
+            proof,
+        };
+        Started {
+            vm: self.vm,
+            agent: self.agent,
+            record,
+        }
+    }
+}
+
+/// The monitor's words, or why it has none; their lack fails no start.
+pub(super) async fn proof(vm: &dyn Vm) -> String {
+    vm.origin()
+        .await
+        .unwrap_or_else(|error| format!("unknown: {}", super::chain(&error)))
+}
+
+fn seed() -> Result<Vec<u8>, Failure> {
+    let mut seed = vec![0; SEED_LENGTH];
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut seed));
+    read.map_err(Failure::host("reading the host's random numbers"))?;
+    Ok(seed)
+}
+
+fn now() -> SetGuestDateTimeRequest {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    SetGuestDateTimeRequest {
+        Sec: now.as_secs().cast_signed(),
+        Usec: now.subsec_micros().into(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,259 @@
+//! Where templates are kept: finding the one that fits, and destroying them all.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    identity::{IdentityError, TemplateIdentity},
+    mount::{self, Mounted},
+    private,
+    stray::kill_mappers_of,
+    template::{MANIFEST, MEMORY, Template},
+    unfit::Unfit,
+};
+
+/// Prefix of a template in the making.
+pub(crate) const BUILDING: &str = ".building-";
+
+/// More templates than this in one directory are not looked at.
+const MAX_TEMPLATES: usize = 64;
+
+/// How long a template may still be in use by starts that have begun, before it is removed anyway;
+/// such a start then boots.
+const LAST_STARTS: Duration = Duration::from_secs(30);
+
+/// The directory of one template path.
+#[derive(Debug, Clone)]
+pub struct TemplateStore {
+    path: PathBuf,
+}
+
+/// Templates that could not be removed, or a path that cannot hold any.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another command works on the same templates.
+    #[error("Another factory command is at work on {path}; nothing was changed")]
+    Busy {
+        /// The template path.
+        path: PathBuf,
+    },
+    /// The path has another use.
+    #[error("Template path {path} cannot be used: {why}; nothing was changed")]
+    Unusable {
+        /// The template path.
+        path: PathBuf,
+        /// What is there.
+        why: &'static str,
+    },
+    /// A step failed; what the earlier steps removed stays removed.
+    #[error("{action} {path} failed")]
+    Io {
+        /// As in "Unmounting".
+        action: &'static str,
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl TemplateStore {
+    /// The templates at `path`. Nothing is looked at or made.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The template path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A template that fits `wanted`, or the reason why there is none. Reads manifest and state
+    /// (some 350 KiB), and of a file whose stamp changed since the template was made, all.
+    pub async fn fetch(&self, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
+        let (store, wanted) = (self.clone(), wanted.clone());
+        blocking(move || store.fetch_now(&wanted)).await
+    }
+
+    fn fetch_now(&self, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
+        let fitting = self.list()?.into_iter().map(|found| fit(found?, wanted));
+        let best = fitting.min_by_key(|outcome| match outcome {
+            Ok(template) => (0, u64::MAX - template.manifest().created),
+            Err(Unfit::Mismatch { differences }) => (2, differences.len() as u64),
+            Err(_) => (1, 0),
+        });
+        best.unwrap_or_else(|| Err(self.absent()))
+    }
+
+    /// All templates here, also those that cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<Template, Unfit>>, Unfit> {
+        let found = self.template_dirs()?;
+        Ok(found
+            .iter()
+            .filter_map(|dir| Template::open(dir).transpose())
+            .collect())
+    }
+
+    /// Directories in which a template is or was, sorted.
+    fn template_dirs(&self) -> Result<Vec<PathBuf>, Unfit> {
+        if let Err(e) = self.path.symlink_metadata()
+            && e.kind() == io::ErrorKind::NotFound
+        {
+            return Err(self.absent());
+        }
+        private::open_dir(&self.path)?;
+        let entries =
+            std::fs::read_dir(&self.path).map_err(|e| Unfit::unreadable(&self.path, e))?;
+        let mut dirs: Vec<_> = entries
+            .flatten()
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .take(MAX_TEMPLATES)
+            .collect();
+        dirs.sort();
+        Ok(dirs)
+    }
+
+    fn absent(&self) -> Unfit {
+        Unfit::Absent {
+            path: self.path.clone(),
+        }
+    }
+
+    /// Removes all templates, finished or not, and the directory. Running clones keep their memory;
+    /// a start that has begun is waited for.
+    pub async fn destroy(&self) -> Result<(), StoreError> {
+        let _lock = self.lock().await?;
+        match mount::mounted(&self.path).map_err(StoreError::io("Looking at", &self.path))? {
+            Mounted::Nothing => {}
+            Mounted::Foreign => {
+                return Err(self.unusable("another file system is mounted there"));
+            }
+            Mounted::Ours => {
+                for dir in self.template_dirs().unwrap_or_default() {
+                    self.retire(&dir).await?;
+                }
+                self.clear_unfinished().await?;
+                mount::unmount(&self.path).map_err(StoreError::io("Unmounting", &self.path))?;
+            }
+        }
+        match std::fs::remove_dir(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(StoreError::io("Removing", &self.path)),
+        }
+    }
+
+    /// Hides a template from new starts, lets those that have begun finish, and removes it.
+    pub(crate) async fn retire(&self, dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join(MANIFEST);
+        let manifest = File::open(&path);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(StoreError::io("Removing", &path))?,
+        }
+        if let Ok(manifest) = manifest {
+            // Past the deadline, or if the lock fails, the start that hangs will boot.
+            let last_lease = blocking(move || manifest.lock());
+            let _ = tokio::time::timeout(LAST_STARTS, last_lease).await;
+        }
+        std::fs::remove_dir_all(dir).map_err(StoreError::io("Removing", dir))
+    }
+
+    /// Removes what an interrupted command left. The caller holds the lock, so none is at work.
+    pub(crate) async fn clear_unfinished(&self) -> Result<(), StoreError> {
+        let Ok(entries) = std::fs::read_dir(&self.path) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if hidden && is_dir {
+                remove_unfinished(&path).await?;
+            } else if hidden {
+                std::fs::remove_file(&path).map_err(StoreError::io("Removing", &path))?;
+            } else if is_dir && !path.join(MANIFEST).exists() {
+                // Half removed. Clones may live on its memory, so no process is looked for.
+                std::fs::remove_dir_all(&path).map_err(StoreError::io("Removing", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps other factory commands out for as long as the answer lives. Shims need no lock.
+    pub(crate) async fn lock(&self) -> Result<Option<File>, StoreError> {
+        // The lock lies on the parent: the directory itself is hidden by the mount.
+        let Some(parent) = self.path.parent() else {
+            return Err(self.unusable("it has no parent directory"));
+        };
+        let parent = match File::open(parent) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(StoreError::io("Opening", parent))?,
+        };
+        match parent.try_lock() {
+            Ok(()) => Ok(Some(parent)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
+                path: self.path.clone(),
+            }),
+            Err(TryLockError::Error(e)) => Err(StoreError::io("Locking", &self.path)(e)),
+        }
+    }
+
+    pub(crate) fn unusable(&self, why: &'static str) -> StoreError {
+        StoreError::Unusable {
+            path: self.path.clone(),
+            why,
+        }
+    }
+}
+
+/// Removes one unfinished template and the monitor that still maps its memory.
+pub(crate) async fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    let memory = dir.join(MEMORY);
+    let stray = blocking(move || kill_mappers_of(&memory)).await;
+    stray.map_err(StoreError::io("Ending the monitor of", dir))?;
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(StoreError::io("Removing", dir)),
+    }
+}
+
+fn fit(template: Template, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
+    let made_from = &template.manifest().identity;
+    let wanted = wanted
+        .digested(Some(made_from))
+        .map_err(IdentityError::into_unfit)?;
+    let differences = made_from.differences(&wanted);
+    if !differences.is_empty() {
+        return Err(Unfit::Mismatch { differences });
+    }
+    template.check_files()?;
+    template.check_record()?;
+    Ok(template)
+}
+
+/// Runs file work off the threads that serve requests.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Only a panic in `work` or the end of the runtime gets here; both end the caller too.
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
+    }
+}

@@ -1,0 +1,206 @@
+//! A template that was found: checked, and leased so that nobody removes it under its reader.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hypervisors::{MemoryBacking, MemorySpec, VmSpec};
+use nix::fcntl::OFlag;
+
+use crate::{
+    manifest::Manifest,
+    private,
+    source_file::{FileStamp, memory_digest, sha256},
+    unfit::Unfit,
+};
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const MEMORY: &str = "memory";
+pub(crate) const FAILURES: &str = "failures";
+
+/// Failed restores in a row after which a template is set aside.
+pub const MAX_FAILURES: usize = 3;
+
+/// Longer records of failures are neither read nor written.
+const MAX_FAILURES_LENGTH: u64 = 16 * 1024;
+
+/// A template. As long as the value lives, its files stay where they are.
+#[derive(Debug)]
+pub struct Template {
+    dir: PathBuf,
+    manifest: Manifest,
+    /// The open manifest, locked shared. Who removes a template locks it exclusively first.
+    _lease: File,
+}
+
+impl Template {
+    /// Takes a lease of the template in `dir`. `None`: there is none, or it is being removed.
+    pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Unfit> {
+        private::open_dir(dir)?;
+        let path = dir.join(MANIFEST);
+        if let Err(e) = path.symlink_metadata()
+            && e.kind() == std::io::ErrorKind::NotFound
+        {
+            return Ok(None);
+        }
+        let (mut file, _) = private::open_file(&path)?;
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(Unfit::unreadable(&path, e)),
+        }
+        let links = file
+            .metadata()
+            .map_err(|e| Unfit::unreadable(&path, e))?
+            .nlink();
+        if links == 0 {
+            return Ok(None);
+        }
+        let manifest = Manifest::decode(&mut file)?;
+        Ok(Some(Self {
+            dir: dir.to_owned(),
+            manifest,
+            _lease: file,
+        }))
+    }
+
+    /// Where its files are: the monitor's state lies here.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it was made from.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Digest of what it was made from, in hex.
+    pub fn key(&self) -> &str {
+        &self.manifest.key
+    }
+
+    /// The VM that a clone of this template is, for the pod that asked for `spec`.
+    pub fn clone_spec(&self, spec: &VmSpec) -> VmSpec {
+        let backing = MemoryBacking::File {
+            path: self.dir.join(MEMORY),
+            shared: false,
+        };
+        VmSpec {
+            memory: MemorySpec {
+                mib: spec.memory.mib,
+                backing,
+            },
+            ..spec.clone()
+        }
+    }
+
+    /// Whether its files are those that were saved. The memory is judged by its stamp, which a
+    /// write or a truncation changes; the state is read.
+    pub(crate) fn check_files(&self) -> Result<(), Unfit> {
+        let path = self.dir.join(MEMORY);
+        let (_, meta) = private::open_file(&path)?;
+        let (found, saved) = (FileStamp::of(&meta), self.manifest.memory.stamp);
+        if found.size != saved.size {
+            return Err(damaged(
+                &path,
+                &format!("has {} bytes, not {}", found.size, saved.size),
+            ));
+        }
+        if found != saved {
+            return Err(damaged(&path, &"was changed or replaced"));
+        }
+        for saved in &self.manifest.state {
+            let path = self.dir.join(&saved.name);
+            let (mut file, meta) = private::open_file(&path)?;
+            let length = meta.len();
+            if length != saved.length {
+                return Err(damaged(
+                    &path,
+                    &format!("has {length} bytes, not {}", saved.length),
+                ));
+            }
+            let digest = sha256(&mut file).map_err(|e| Unfit::unreadable(&path, e))?;
+            if digest != saved.sha256 {
+                return Err(damaged(&path, &"is not what was saved"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the memory, read in full, is what was saved. Takes as long as reading it does.
+    pub fn verify_memory(&self) -> Result<(), Unfit> {
+        let path = self.dir.join(MEMORY);
+        let (mut file, _) = private::open_file(&path)?;
+        let digest = memory_digest(&mut file).map_err(|e| Unfit::unreadable(&path, e))?;
+        if digest == self.manifest.memory.digest {
+            Ok(())
+        } else {
+            Err(damaged(&path, &"is not what was saved"))
+        }
+    }
+
+    /// Refuses a template whose last restores all failed.
+    pub(crate) fn check_record(&self) -> Result<(), Unfit> {
+        let path = self.dir.join(FAILURES);
+        let mut text = String::new();
+        match private::open_file(&path) {
+            Ok((file, _)) => file
+                .take(MAX_FAILURES_LENGTH)
+                .read_to_string(&mut text)
+                .map_err(|e| Unfit::unreadable(&path, e))?,
+            Err(_) if !path.exists() => return Ok(()),
+            Err(unfit) => return Err(unfit),
+        };
+        let failures = text.lines().count();
+        match text.lines().last().and_then(|line| line.split_once(' ')) {
+            Some((_when, reason)) if failures >= MAX_FAILURES => Err(Unfit::SetAside {
+                failures,
+                last: reason.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers that a restore failed. One short append, so that shims may do it at once.
+    pub(crate) fn record_failure(&self, reason: &str) -> std::io::Result<()> {
+        let mut file = self.failures(true)?;
+        if file.metadata()?.len() > MAX_FAILURES_LENGTH {
+            return Ok(());
+        }
+        let short: String = reason.chars().take(500).collect();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
+    }
+
+    /// Remembers that a restore succeeded: failures before it do not count any more.
+    pub(crate) fn record_success(&self) -> std::io::Result<()> {
+        match self.failures(false) {
+            Ok(file) if file.metadata()?.len() > 0 => file.set_len(0),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn failures(&self, create: bool) -> std::io::Result<File> {
+        OpenOptions::new()
+            .append(true)
+            .create(create)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(self.dir.join(FAILURES))
+    }
+}
+
+fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Unfit {
+    Unfit::Damaged {
+        what: format!("{} {why}", path.display()),
+    }
+}
