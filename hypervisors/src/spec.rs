@@ -96,6 +96,14 @@ pub struct PciPath(String);
 #[error("{0:?} is no PCI path (expected two hex digits per level, as in 02/00)")]
 pub struct InvalidPciPath(String);
 
+impl PciPath {
+    /// The path through `slots`, from the root bus down.
+    pub(crate) fn from_slots(slots: &[u32]) -> Self {
+        let levels: Vec<String> = slots.iter().map(|slot| format!("{slot:02x}")).collect();
+        Self(levels.join("/"))
+    }
+}
+
 impl FromStr for PciPath {
     type Err = InvalidPciPath;
 

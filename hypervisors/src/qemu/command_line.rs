@@ -1,0 +1,266 @@
+//! QEMU's command line: a pure function of the VM, the choices and what the VM starts from.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    config::QemuConfig,
+    layout::{AGENT_PORT, IMAGE_SLOT, LOG_PORT, Port, RNG_SLOT, SERIAL_SLOT, VSOCK_SLOT},
+};
+use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
+
+/// What the probe decided for every VM of one QEMU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// What the operator chose.
+    pub config: QemuConfig,
+    /// What executes guest instructions.
+    pub accelerator: Accelerator,
+    /// How agents are reached.
+    pub channel: ChannelKind,
+}
+
+/// What executes guest instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// Hardware virtualization.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// How agents are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// Through a virtio-serial port.
+    Serial,
+    /// Through the host's vhost-vsock.
+    Vsock,
+}
+
+/// What a VM starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Its kernel.
+    Kernel,
+    /// A state that is loaded later; the VM stays paused.
+    SavedState,
+}
+
+/// The sockets QEMU makes for a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sockets {
+    /// Of the agent's virtio-serial port.
+    pub agent: PathBuf,
+    /// Of the agent's log.
+    pub log: PathBuf,
+}
+
+impl Sockets {
+    /// The sockets of a VM in `run_dir`.
+    pub fn within(run_dir: &Path) -> Self {
+        Self {
+            agent: run_dir.join("agent.sock"),
+            log: run_dir.join("log.sock"),
+        }
+    }
+}
+
+/// The arguments, without the program's name. QMP is expected to be on standard input.
+///
+/// Nothing but the last group depends on `start`: a VM that is saved and the VM it is loaded into
+/// have the same devices.
+pub fn arguments(
+    spec: &VmSpec,
+    machine: &Machine,
+    channel: &AgentChannel,
+    start: Start,
+) -> Result<Vec<String>> {
+    let mut line = Line::default();
+    let config = &machine.config;
+    line.option(
+        "-name",
+        format!("guest={},debug-threads=on", escape(&spec.id)),
+    );
+    machine_options(&mut line, spec, machine)?;
+    process_options(&mut line, config.seccomp);
+    line.option("-chardev", "socket,id=qmp,fd=0");
+    line.option("-mon", "chardev=qmp,mode=control");
+    line.option("-device", "vmgenid,guid=auto");
+    line.option("-object", "rng-builtin,id=rng");
+    line.option(
+        "-device",
+        format!("virtio-rng-pci,rng=rng,bus=pcie.0,addr={RNG_SLOT:#x}"),
+    );
+    channel_options(&mut line, &spec.run_dir, channel)?;
+    if let GuestRoot::Image(path) = &spec.kernel.root {
+        image_options(&mut line, text(path)?);
+    }
+    for index in 0..config.pcie_root_ports {
+        let port = Port::nth(index);
+        let (bus, slot) = (port.bus(), port.slot());
+        line.option(
+            "-device",
+            format!("pcie-root-port,id={bus},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}"),
+        );
+    }
+    if let Some(console) = &config.debug_console {
+        let path = spec.run_dir.join(console);
+        line.option(
+            "-chardev",
+            format!("file,id=console,path={}", escape(text(&path)?)),
+        );
+        line.option("-device", "isa-serial,chardev=console");
+    }
+    match start {
+        Start::Kernel => kernel_options(&mut line, spec)?,
+        Start::SavedState => {
+            line.flag("-S");
+            line.option("-incoming", "defer");
+        }
+    }
+    Ok(line.0)
+}
+
+/// The CPU model the guest sees.
+pub fn cpu_model(machine: &Machine) -> String {
+    let model = match machine.accelerator {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "max",
+    };
+    match machine.config.cpu_features.as_deref() {
+        None | Some("") => String::from(model),
+        Some(features) => format!("{model},{features}"),
+    }
+}
+
+fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<()> {
+    // What the guest has no use for is left out: it costs boot time and widens what it can attack.
+    let unused = "usb=off,graphics=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off";
+    let private = "dump-guest-core=off,mem-merge=off";
+    let kind = escape(&machine.config.machine_type);
+    line.option(
+        "-machine",
+        format!("{kind},memory-backend=ram,{unused},{private}"),
+    );
+    line.option(
+        "-accel",
+        match machine.accelerator {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg,thread=multi",
+        },
+    );
+    line.option("-cpu", cpu_model(machine));
+    let (now, most) = (spec.vcpus, spec.max_vcpus);
+    line.option(
+        "-smp",
+        format!("cpus={now},sockets={most},cores=1,threads=1,maxcpus={most}"),
+    );
+    line.option("-m", format!("size={}M", spec.memory.mib));
+    line.option("-object", memory_object(&spec.memory)?);
+    line.option("-rtc", "base=utc,clock=host");
+    if machine.accelerator == Accelerator::Kvm {
+        line.option("-global", "kvm-pit.lost_tick_policy=discard");
+    }
+    Ok(())
+}
+
+fn memory_object(memory: &MemorySpec) -> Result<String> {
+    let mib = memory.mib;
+    Ok(match &memory.backing {
+        MemoryBacking::Anonymous => format!("memory-backend-ram,id=ram,size={mib}M"),
+        MemoryBacking::File { path, shared } => {
+            let share = if *shared { "on" } else { "off" };
+            let path = escape(text(path)?);
+            format!("memory-backend-file,id=ram,size={mib}M,mem-path={path},share={share}")
+        }
+    })
+}
+
+fn process_options(line: &mut Line, seccomp: bool) {
+    for flag in ["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"] {
+        line.flag(flag);
+    }
+    if seccomp {
+        let denied = "obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+        line.option("-sandbox", format!("on,{denied}"));
+    }
+}
+
+fn channel_options(line: &mut Line, run_dir: &Path, channel: &AgentChannel) -> Result<()> {
+    let sockets = Sockets::within(run_dir);
+    line.option(
+        "-device",
+        format!("virtio-serial-pci,id=serial,bus=pcie.0,addr={SERIAL_SLOT:#x},max_ports=4"),
+    );
+    match channel {
+        AgentChannel::Vsock { cid } => line.option(
+            "-device",
+            format!("vhost-vsock-pci,guest-cid={cid},bus=pcie.0,addr={VSOCK_SLOT:#x}"),
+        ),
+        _ => serial_port(line, 1, "agent", AGENT_PORT, &sockets.agent)?,
+    }
+    serial_port(line, 2, "log", LOG_PORT, &sockets.log)
+}
+
+fn serial_port(line: &mut Line, nr: u32, id: &str, name: &str, socket: &Path) -> Result<()> {
+    let path = escape(text(socket)?);
+    line.option(
+        "-chardev",
+        format!("socket,id={id},path={path},server=on,wait=off"),
+    );
+    line.option(
+        "-device",
+        format!("virtserialport,bus=serial.0,nr={nr},chardev={id},name={name}"),
+    );
+    Ok(())
+}
+
+fn image_options(line: &mut Line, path: &str) {
+    let file = serde_json::json!({ "driver": "file", "filename": path, "read-only": true });
+    let node = serde_json::json!({
+        "driver": "raw", "node-name": "image", "read-only": true, "file": file,
+    });
+    line.option("-blockdev", node.to_string());
+    line.option(
+        "-device",
+        format!("virtio-blk-pci,id=image,drive=image,bus=pcie.0,addr={IMAGE_SLOT:#x}"),
+    );
+}
+
+fn kernel_options(line: &mut Line, spec: &VmSpec) -> Result<()> {
+    line.option("-kernel", text(&spec.kernel.kernel)?);
+    if let GuestRoot::Initrd(path) = &spec.kernel.root {
+        line.option("-initrd", text(path)?);
+    }
+    line.option("-append", spec.kernel.command_line.as_str());
+    Ok(())
+}
+
+/// In QEMU's option syntax a comma ends a value unless it is doubled.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+/// QMP and the command line carry text, so a path has to be text too.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| Error::InvalidSpec(format!("path {} is not UTF-8", path.display())))
+}
+
+#[derive(Default)]
+struct Line(Vec<String>);
+
+impl Line {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.to_owned());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<String>) {
+        self.flag(name);
+        self.0.push(value.into());
+    }
+}
+
+#[cfg(test)]
+#[path = "command_line_tests.rs"]
+mod tests;

@@ -1,0 +1,56 @@
+//! How QEMU is to be run: what an operator may choose.
+
+use std::path::PathBuf;
+
+/// Choices that hold for every VM of one QEMU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuConfig {
+    /// The system emulator, as in `/usr/bin/qemu-system-x86_64`.
+    pub binary: PathBuf,
+    /// Machine type. It must be of the q35 family: hot-plug needs its PCI Express root ports.
+    pub machine_type: String,
+    /// Features added to the CPU model, in QEMU's syntax, as in `pmu=off,-avx512f`.
+    pub cpu_features: Option<String>,
+    /// Slots for devices that are plugged into a running VM, at most [`MAX_PCIE_ROOT_PORTS`].
+    pub pcie_root_ports: u32,
+    /// What executes guest instructions.
+    pub accelerator: AcceleratorChoice,
+    /// Whether QEMU confines itself with its seccomp filter.
+    pub seccomp: bool,
+    /// File that receives what the guest writes to its first serial port, unbounded: for
+    /// debugging. A relative path is taken within the VM's run directory.
+    pub debug_console: Option<PathBuf>,
+    /// File that keeps the probe's result for the next process of this host boot. Without it
+    /// every probe starts from nothing.
+    pub probe_cache: Option<PathBuf>,
+}
+
+/// The most root ports that fit beside the fixed devices.
+pub const MAX_PCIE_ROOT_PORTS: u32 = 22;
+
+/// What executes guest instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AcceleratorChoice {
+    /// KVM where a guest was seen to run under it, TCG otherwise.
+    #[default]
+    Auto,
+    /// KVM, unprobed.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Default for QemuConfig {
+    fn default() -> Self {
+        Self {
+            binary: PathBuf::from("/usr/bin/qemu-system-x86_64"),
+            machine_type: String::from("q35"),
+            cpu_features: None,
+            pcie_root_ports: 8,
+            accelerator: AcceleratorChoice::Auto,
+            seccomp: true,
+            debug_console: None,
+            probe_cache: None,
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Devices that come and go while the VM runs. A plug that fails half way is undone.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use slog::warn;
+
+use super::{
+    command_line::text,
+    launch::Monitor,
+    layout::Port,
+    ports::Ports,
+    qmp::command::{
+        Backing, BlockdevAdd, BlockdevDel, BlockdevFile, CloseFd, DeviceAdd, DeviceDel, NetdevAdd,
+        NetdevDel,
+    },
+};
+use crate::{DiskSpec, Error, NetSpec, PciPath, Result};
+
+/// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
+const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+const ID_LIMIT: usize = 32;
+
+/// The devices plugged into one VM.
+#[derive(Debug)]
+pub struct Plugs {
+    ports: Mutex<Ports>,
+    vhost_net: bool,
+    log: slog::Logger,
+}
+
+impl Plugs {
+    /// No devices, and `ports` root ports for them. With `vhost_net` the host's kernel moves the
+    /// packets of network interfaces where it offers to.
+    pub fn new(ports: u32, vhost_net: bool, log: slog::Logger) -> Self {
+        Self {
+            ports: Mutex::new(Ports::new(ports)),
+            vhost_net,
+            log,
+        }
+    }
+
+    /// Plugs a disk.
+    pub async fn add_disk(&self, monitor: &Monitor, disk: &DiskSpec) -> Result<PciPath> {
+        let reserved = self.reserve(device_name("disk", &disk.id)?)?;
+        let node = node_name(reserved.port);
+        open_disk(monitor, disk, &node).await?;
+        let plugged = monitor
+            .execute(&DeviceAdd {
+                driver: "virtio-blk-pci",
+                id: &reserved.device,
+                bus: &reserved.port.bus(),
+                addr: "0x0",
+                backing: Backing::Disk { drive: &node },
+            })
+            .await;
+        if let Err(error) = plugged {
+            let undone = monitor.execute(&BlockdevDel { node_name: &node }).await;
+            self.undone(&reserved.device, undone.map(drop));
+            return Err(error);
+        }
+        Ok(reserved.keep())
+    }
+
+    /// Unplugs a disk and closes its backing.
+    pub async fn remove_disk(&self, monitor: &Monitor, id: &str) -> Result<()> {
+        let (device, port) = self.plugged("disk", id)?;
+        unplug(monitor, &device).await?;
+        let node = node_name(port);
+        let closed = monitor.execute(&BlockdevDel { node_name: &node }).await;
+        self.free(&device, closed.map(drop))
+    }
+
+    /// Plugs a network interface.
+    pub async fn add_net(&self, monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
+        check_mac(&net.mac)?;
+        let reserved = self.reserve(device_name("net", &net.id)?)?;
+        let backing = node_name(reserved.port);
+        self.open_net(monitor, &backing, net.tap).await?;
+        let plugged = monitor
+            .execute(&DeviceAdd {
+                driver: "virtio-net-pci",
+                id: &reserved.device,
+                bus: &reserved.port.bus(),
+                addr: "0x0",
+                backing: Backing::Net {
+                    netdev: &backing,
+                    mac: &net.mac,
+                    romfile: "",
+                },
+            })
+            .await;
+        if let Err(error) = plugged {
+            let undone = monitor.execute(&NetdevDel { id: &backing }).await;
+            self.undone(&reserved.device, undone.map(drop));
+            return Err(error);
+        }
+        Ok(reserved.keep())
+    }
+
+    /// Unplugs a network interface and closes its tap.
+    pub async fn remove_net(&self, monitor: &Monitor, id: &str) -> Result<()> {
+        let (device, port) = self.plugged("net", id)?;
+        unplug(monitor, &device).await?;
+        let closed = monitor
+            .execute(&NetdevDel {
+                id: &node_name(port),
+            })
+            .await;
+        self.free(&device, closed.map(drop))
+    }
+
+    async fn open_net(&self, monitor: &Monitor, name: &str, tap: OwnedFd) -> Result<()> {
+        let vhost = if self.vhost_net {
+            open_vhost_net()
+        } else {
+            None
+        };
+        let vhost_name = vhost.as_ref().map(|_| format!("{name}-vhost"));
+        monitor.pass(name, tap).await?;
+        if let (Some(fd), Some(vhost_name)) = (vhost, &vhost_name)
+            && let Err(error) = monitor.pass(vhost_name, fd).await
+        {
+            close(monitor, name).await;
+            return Err(error);
+        }
+        let netdev = NetdevAdd {
+            kind: "tap",
+            id: name,
+            fd: name,
+            vhost: vhost_name.is_some(),
+            vhost_fd: vhost_name.as_deref(),
+        };
+        let opened = monitor.execute(&netdev).await;
+        if opened.is_err() {
+            close(monitor, name).await;
+            if let Some(vhost_name) = &vhost_name {
+                close(monitor, vhost_name).await;
+            }
+        }
+        opened.map(drop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self, device: String) -> Result<Reserved<'_>> {
+        match self.lock().take(&device) {
+            Ok(port) => Ok(Reserved {
+                plugs: self,
+                device,
+                port,
+                kept: false,
+            }),
+            Err(why) => Err(Error::Refused {
+                request: format!("plug {device}"),
+                reason: why.to_string(),
+            }),
+        }
+    }
+
+    fn plugged(&self, kind: &str, id: &str) -> Result<(String, Port)> {
+        let device = device_name(kind, id)?;
+        match self.lock().find(&device) {
+            Some(port) => Ok((device, port)),
+            None => Err(Error::Refused {
+                request: format!("unplug {device}"),
+                reason: String::from("no such device is plugged"),
+            }),
+        }
+    }
+
+    fn undone(&self, device: &str, undone: Result<()>) {
+        if let Err(error) = undone {
+            warn!(self.log, "a failed plug could not be undone; its root port is given up";
+                "device" => device, "error" => %error);
+            self.lock().lose(device);
+        }
+    }
+
+    fn free(&self, device: &str, closed: Result<()>) -> Result<()> {
+        let mut ports = self.lock();
+        match &closed {
+            Ok(()) => ports.release(device),
+            Err(_) => ports.lose(device),
+        }
+        closed
+    }
+}
+
+/// A root port that is free again unless the plug succeeds.
+struct Reserved<'a> {
+    plugs: &'a Plugs,
+    device: String,
+    port: Port,
+    kept: bool,
+}
+
+impl Reserved<'_> {
+    fn keep(mut self) -> PciPath {
+        self.kept = true;
+        self.port.path()
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.plugs.lock().release(&self.device);
+        }
+    }
+}
+
+async fn open_disk(monitor: &Monitor, disk: &DiskSpec, node: &str) -> Result<()> {
+    let failed = |source| Error::Io {
+        action: "Opening disk",
+        path: disk.path.clone(),
+        source,
+    };
+    let kind = fs::metadata(&disk.path).map_err(failed)?.file_type();
+    let driver = if kind.is_file() {
+        "file"
+    } else if kind.is_block_device() {
+        "host_device"
+    } else {
+        return Err(failed(std::io::Error::other(
+            "neither a regular file nor a block device",
+        )));
+    };
+    let file = BlockdevFile {
+        driver,
+        filename: text(&disk.path)?,
+        read_only: disk.read_only,
+        locking: "auto",
+    };
+    let discard = if disk.read_only { "ignore" } else { "unmap" };
+    let raw = BlockdevAdd {
+        driver: "raw",
+        node_name: node,
+        read_only: disk.read_only,
+        discard,
+        file,
+    };
+    monitor.execute(&raw).await.map(drop)
+}
+
+async fn unplug(monitor: &Monitor, device: &str) -> Result<()> {
+    let name = device.to_owned();
+    let gone = monitor.qmp().expect(move |event| {
+        event.text("device") == Some(&name)
+            && matches!(
+                event.name.as_str(),
+                "DEVICE_DELETED" | "DEVICE_UNPLUG_GUEST_ERROR"
+            )
+    });
+    monitor.execute(&DeviceDel { id: device }).await?;
+    let what = format!("the guest to let go of {device}");
+    match gone.within(&what, UNPLUG_DEADLINE).await {
+        Ok(event) if event.name == "DEVICE_DELETED" => Ok(()),
+        Ok(_) => Err(Error::Refused {
+            request: format!("unplug {device}"),
+            reason: String::from("the guest does not let go of it"),
+        }),
+        Err(failure) => Err(monitor.explain(failure, "an unplug").await),
+    }
+}
+
+/// The descriptor is of no use after the plug it was for has failed; so is an error here.
+async fn close(monitor: &Monitor, name: &str) {
+    let _ = monitor.execute(&CloseFd { name }).await;
+}
+
+fn open_vhost_net() -> Option<OwnedFd> {
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/vhost-net");
+    device.ok().map(OwnedFd::from)
+}
+
+/// A block node's name is limited to 31 bytes, so it comes from the port and not from the caller.
+fn node_name(port: Port) -> String {
+    format!("{}-backing", port.bus())
+}
+
+fn device_name(kind: &str, id: &str) -> Result<String> {
+    let mut characters = id.chars();
+    let fits = id.len() <= ID_LIMIT
+        && characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if fits {
+        Ok(format!("{kind}-{id}"))
+    } else {
+        Err(Error::InvalidSpec(format!(
+            "{id:?} cannot identify a device"
+        )))
+    }
+}
+
+fn check_mac(mac: &str) -> Result<()> {
+    let octet = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts: Vec<&str> = mac.split(':').collect();
+    if parts.len() == 6 && parts.iter().all(|part| octet(part)) {
+        Ok(())
+    } else {
+        Err(Error::InvalidSpec(format!("{mac:?} is no MAC address")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_what_qemu_takes() {
+        assert_eq!(
+            device_name("disk", "rootfs-1_a").unwrap(),
+            "disk-rootfs-1_a"
+        );
+        for id in ["", "1a", "-a", "a,b", "a b", "ä", &"x".repeat(33)] {
+            assert!(device_name("disk", id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn mac_addresses_are_checked() {
+        check_mac("02:00:5e:aB:00:01").unwrap();
+        for mac in [
+            "",
+            "02:00:5e:00:00",
+            "02:00:5e:00:00:0g",
+            "02:00:5e:00:00:01:02",
+            "0200:5e:0:0:1:2",
+        ] {
+            assert!(check_mac(mac).is_err(), "{mac}");
+        }
+    }
+}

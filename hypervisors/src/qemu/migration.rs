@@ -1,0 +1,174 @@
+//! A VM's state out to a file and in from one. QEMU calls both a migration.
+//!
+//! The file is opened here and handed over as a descriptor: QEMU never sees a path it would have to
+//! interpret, and its `exec:` URIs, which are shell commands, are not used.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    launch::Monitor,
+    qmp::{
+        Event,
+        command::{
+            Migrate, MigrateCancel, MigrateIncoming, MigrateSetCapabilities, MigrateSetParameters,
+            MigrationCapability, QueryMigrate, QueryStatus,
+        },
+    },
+};
+use crate::{Error, Result};
+
+/// Name of the file within a directory of a saved VM.
+pub const STATE_FILE: &str = "state";
+/// The migration capability that leaves shared, file-backed memory out of the state.
+pub const IGNORE_SHARED: &str = "x-ignore-shared";
+
+/// The name the state's descriptor has in QEMU.
+const FD_NAME: &str = "state";
+const FD_URI: &str = "fd:state";
+/// A saved VM without its memory is loaded or written in 10 ms; one with it at disk speed.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// QEMU's own limit would hold a state with memory back to 128 MiB/s.
+const UNLIMITED: u64 = i64::MAX as u64;
+
+/// Writes the state of a paused VM into a new file in `dir`.
+///
+/// # Errors
+/// On any, the file is gone again.
+pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
+    let status = monitor.execute(&QueryStatus {}).await?;
+    if status.running {
+        let reason = format!("the VM is not paused but {}", status.status);
+        return Err(Error::Refused {
+            request: String::from("save"),
+            reason,
+        });
+    }
+    let path = dir.join(STATE_FILE);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| Error::Io {
+            action: "Creating",
+            path: path.clone(),
+            source,
+        })?;
+    let unfinished = Unfinished(Some(path));
+    let written = write(monitor, file).await;
+    match written {
+        Ok(()) => {
+            unfinished.keep();
+            Ok(())
+        }
+        Err(error) => {
+            // The error says why the state was not written; that giving it up failed adds nothing.
+            let _ = monitor.execute(&MigrateCancel {}).await;
+            Err(error)
+        }
+    }
+}
+
+/// Loads the state in `dir` into a QEMU that waits for one, and says how many bytes it has. The VM
+/// is paused then.
+pub async fn load(monitor: &Monitor, dir: &Path) -> Result<u64> {
+    let path = dir.join(STATE_FILE);
+    let failed = |source| Error::Io {
+        action: "Opening",
+        path: path.clone(),
+        source,
+    };
+    let file = File::open(&path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    ignore_shared(monitor).await?;
+    monitor.pass(FD_NAME, file.into()).await?;
+    let loaded = monitor.qmp().expect(has_ended);
+    monitor.execute(&MigrateIncoming { uri: FD_URI }).await?;
+    match loaded
+        .within("the end of the load of a saved state", DEADLINE)
+        .await
+    {
+        Ok(event) => outcome(monitor, &event, "load").await?,
+        Err(failure) => return Err(monitor.explain(failure, "the load of a saved state").await),
+    }
+    Ok(metadata.len())
+}
+
+/// What QEMU says of the last migration into or out of it: `None` when there was none.
+pub async fn status(monitor: &Monitor) -> Result<Option<String>> {
+    Ok(monitor.execute(&QueryMigrate {}).await?.status)
+}
+
+async fn write(monitor: &Monitor, file: File) -> Result<()> {
+    ignore_shared(monitor).await?;
+    monitor
+        .execute(&MigrateSetParameters {
+            max_bandwidth: UNLIMITED,
+        })
+        .await?;
+    monitor.pass(FD_NAME, file.into()).await?;
+    let written = monitor.qmp().expect(has_ended);
+    monitor.execute(&Migrate { uri: FD_URI }).await?;
+    match written.within("the end of the save", DEADLINE).await {
+        Ok(event) => outcome(monitor, &event, "save").await,
+        Err(failure) => Err(monitor.explain(failure, "the save").await),
+    }
+}
+
+async fn ignore_shared(monitor: &Monitor) -> Result<()> {
+    let on = |name: &str| MigrationCapability {
+        capability: name.to_owned(),
+        state: true,
+    };
+    let capabilities = vec![on(IGNORE_SHARED), on("events")];
+    monitor
+        .execute(&MigrateSetCapabilities { capabilities })
+        .await?;
+    Ok(())
+}
+
+fn has_ended(event: &Event) -> bool {
+    event.name == "MIGRATION"
+        && matches!(
+            event.text("status"),
+            Some("completed" | "failed" | "cancelled")
+        )
+}
+
+async fn outcome(monitor: &Monitor, event: &Event, request: &str) -> Result<()> {
+    let status = event.text("status").unwrap_or_default();
+    if status == "completed" {
+        return Ok(());
+    }
+    let detail = monitor.execute(&QueryMigrate {}).await?.error_desc;
+    let reason = detail.unwrap_or_else(|| format!("it {status}"));
+    Err(Error::Refused {
+        request: request.to_owned(),
+        reason,
+    })
+}
+
+/// A file that is removed unless it was written to its end.
+struct Unfinished(Option<PathBuf>);
+
+impl Unfinished {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What the configured QEMU is, and what it can do on this host.
+
+mod binary;
+mod cache;
+mod host_cpu;
+mod kvm;
+
+use std::path::Path;
+
+use slog::{info, warn};
+
+use self::{binary::Facts, cache::Cache, kvm::Verdict};
+use super::{
+    Qemu,
+    command_line::{Accelerator, ChannelKind, Machine, cpu_model},
+    config::{AcceleratorChoice, MAX_PCIE_ROOT_PORTS, QemuConfig},
+    layout, migration,
+    qmp::Version,
+};
+use crate::{Capabilities, Error, Identity, Result};
+
+/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
+const MINIMUM: (u32, u32) = (6, 1);
+
+/// Probes the configured QEMU, or takes what an earlier probe of this host boot found.
+pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
+    check_choices(&config)?;
+    let unusable = |reason: String| Error::Unusable {
+        binary: config.binary.clone(),
+        reason,
+    };
+    let binary = config
+        .binary
+        .canonicalize()
+        .map_err(|error| unusable(error.to_string()))?;
+    let mut cache = Cache::open(config.probe_cache.as_deref(), &binary, log);
+    let facts = match cache.facts() {
+        Some(facts) => facts,
+        None => {
+            let facts = binary::ask(&binary, log)
+                .await
+                .map_err(|error| unusable(chain(&error)))?;
+            cache.keep_facts(&facts);
+            facts
+        }
+    };
+    check_facts(&facts, &config).map_err(unusable)?;
+    let accelerator = accelerator(&config, &binary, &mut cache, log).await?;
+    let channel = channel(Path::new("/dev/vhost-vsock"));
+    let machine = Machine {
+        config,
+        accelerator,
+        channel,
+    };
+    let identity = identity(&machine, &binary, &facts.version);
+    Ok(Qemu {
+        capabilities: capabilities(&machine, &facts),
+        identity,
+        machine,
+        log: log.clone(),
+    })
+}
+
+fn check_choices(config: &QemuConfig) -> Result<()> {
+    if config.pcie_root_ports > MAX_PCIE_ROOT_PORTS {
+        let asked = config.pcie_root_ports;
+        let reason = format!("{asked} PCIe root ports asked for, {MAX_PCIE_ROOT_PORTS} fit");
+        return Err(Error::Unusable {
+            binary: config.binary.clone(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn check_facts(facts: &Facts, config: &QemuConfig) -> std::result::Result<(), String> {
+    let Version { major, minor, .. } = facts.version;
+    if (major, minor) < MINIMUM {
+        let (major, minor) = MINIMUM;
+        return Err(format!(
+            "it is version {}, at least {major}.{minor} is needed",
+            facts.version
+        ));
+    }
+    if !facts.machines.contains(&config.machine_type) {
+        return Err(format!("it has no machine type {}", config.machine_type));
+    }
+    Ok(())
+}
+
+async fn accelerator(
+    config: &QemuConfig,
+    binary: &Path,
+    cache: &mut Cache,
+    log: &slog::Logger,
+) -> Result<Accelerator> {
+    match config.accelerator {
+        AcceleratorChoice::Tcg => Ok(Accelerator::Tcg),
+        AcceleratorChoice::Kvm if Path::new(kvm::DEVICE).exists() => Ok(Accelerator::Kvm),
+        AcceleratorChoice::Kvm => {
+            let reason = format!("KVM was asked for, but there is no {}", kvm::DEVICE);
+            Err(Error::Unusable {
+                binary: config.binary.clone(),
+                reason,
+            })
+        }
+        AcceleratorChoice::Auto => {
+            let verdict = match cache.kvm() {
+                Some(verdict) => verdict,
+                None => {
+                    let verdict = kvm::probe(binary, log).await;
+                    cache.keep_kvm(&verdict);
+                    verdict
+                }
+            };
+            Ok(choose(&verdict, log))
+        }
+    }
+}
+
+fn choose(verdict: &Verdict, log: &slog::Logger) -> Accelerator {
+    if verdict.works {
+        info!(log, "guests run under KVM"; "reason" => &verdict.reason);
+        Accelerator::Kvm
+    } else {
+        warn!(log, "guests are emulated, which is slow"; "reason" => &verdict.reason);
+        Accelerator::Tcg
+    }
+}
+
+fn channel(vhost_vsock: &Path) -> ChannelKind {
+    if vhost_vsock.exists() {
+        ChannelKind::Vsock
+    } else {
+        ChannelKind::Serial
+    }
+}
+
+fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
+    let ports = machine.config.pcie_root_ports > 0;
+    let has = |device: &str| facts.devices.iter().any(|name| name == device);
+    Capabilities {
+        disk_hotplug: ports && has("virtio-blk-pci"),
+        net_hotplug: ports && has("virtio-net-pci"),
+        private_file_restore: facts
+            .migration
+            .iter()
+            .any(|name| name == migration::IGNORE_SHARED),
+    }
+}
+
+fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
+    let config = &machine.config;
+    let accelerator = match machine.accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Tcg => "tcg",
+    };
+    let channel = match machine.channel {
+        ChannelKind::Serial => "virtio-serial",
+        ChannelKind::Vsock => "vhost-vsock",
+    };
+    let model = cpu_model(machine);
+    Identity {
+        monitor: "qemu",
+        binary: binary.to_owned(),
+        version: version.to_string(),
+        machine: format!(
+            "{},accel={accelerator},channel={channel},ports={},console={},layout={}",
+            config.machine_type,
+            config.pcie_root_ports,
+            if config.debug_console.is_some() {
+                "on"
+            } else {
+                "off"
+            },
+            layout::VERSION,
+        ),
+        cpu: format!("{model} on {}", host_cpu::describe()),
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(major: u32, minor: u32) -> Facts {
+        Facts {
+            version: Version {
+                major,
+                minor,
+                micro: 0,
+                package: String::new(),
+            },
+            machines: vec!["q35".into()],
+            devices: vec!["virtio-blk-pci".into()],
+            migration: vec!["x-ignore-shared".into()],
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let config = QemuConfig::default();
+        assert!(check_facts(&facts(10, 0), &config).is_ok());
+        assert!(check_facts(&facts(6, 1), &config).is_ok());
+        let reason = check_facts(&facts(5, 2), &config).unwrap_err();
+        assert_eq!(reason, "it is version 5.2.0, at least 6.1 is needed");
+    }
+
+    #[test]
+    fn an_unknown_machine_type_is_named() {
+        let config = QemuConfig {
+            machine_type: "microvm".into(),
+            ..QemuConfig::default()
+        };
+        let reason = check_facts(&facts(7, 2), &config).unwrap_err();
+        assert_eq!(reason, "it has no machine type microvm");
+    }
+
+    #[test]
+    fn capabilities_come_from_what_the_binary_has() {
+        let machine = Machine {
+            config: QemuConfig::default(),
+            accelerator: Accelerator::Tcg,
+            channel: ChannelKind::Serial,
+        };
+        let can = capabilities(&machine, &facts(7, 2));
+        assert!(can.disk_hotplug && !can.net_hotplug && can.private_file_restore);
+        let config = QemuConfig {
+            pcie_root_ports: 0,
+            ..QemuConfig::default()
+        };
+        assert!(!capabilities(&Machine { config, ..machine }, &facts(7, 2)).disk_hotplug);
+    }
+}

@@ -1,0 +1,185 @@
+//! A probe's result, kept for the next process: good for one binary during one boot of the host.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use slog::warn;
+
+use super::{binary::Facts, kvm::Verdict};
+
+/// The longest file that is read; one has about 2 KiB.
+const LIMIT: u64 = 64 << 10;
+
+/// A file, or none, and what it holds for one binary.
+#[derive(Debug)]
+pub struct Cache {
+    path: Option<PathBuf>,
+    entry: Entry,
+    log: slog::Logger,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    key: Key,
+    facts: Option<Facts>,
+    kvm: Option<Verdict>,
+}
+
+/// What a result depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Key {
+    binary: PathBuf,
+    size: u64,
+    modified: (i64, i64),
+    boot_id: String,
+}
+
+impl Cache {
+    /// Reads the file. One that is missing, damaged or made for something else counts as empty.
+    pub fn open(path: Option<&Path>, binary: &Path, log: &slog::Logger) -> Self {
+        let key = Key::of(binary);
+        let known = path.filter(|_| key.is_some()).and_then(read);
+        let path = path.filter(|_| key.is_some()).map(Path::to_owned);
+        let key = key.unwrap_or_default();
+        let entry = known.filter(|entry| entry.key == key).unwrap_or(Entry {
+            key,
+            facts: None,
+            kvm: None,
+        });
+        Self {
+            path,
+            entry,
+            log: log.clone(),
+        }
+    }
+
+    /// What the binary was found to have.
+    pub fn facts(&self) -> Option<Facts> {
+        self.entry.facts.clone()
+    }
+
+    /// Whether a guest was seen to run under KVM.
+    pub fn kvm(&self) -> Option<Verdict> {
+        self.entry.kvm.clone()
+    }
+
+    /// Keeps what the binary has.
+    pub fn keep_facts(&mut self, facts: &Facts) {
+        self.entry.facts = Some(facts.clone());
+        self.write();
+    }
+
+    /// Keeps whether a guest runs under KVM.
+    pub fn keep_kvm(&mut self, verdict: &Verdict) {
+        self.entry.kvm = Some(verdict.clone());
+        self.write();
+    }
+
+    fn write(&self) {
+        let Some(path) = &self.path else { return };
+        if let Err(error) = replace(path, &self.entry) {
+            warn!(self.log, "the probe's result could not be kept; the next start probes again";
+                "path" => %path.display(), "error" => %error);
+        }
+    }
+}
+
+impl Key {
+    fn of(binary: &Path) -> Option<Self> {
+        let metadata = fs::metadata(binary).ok()?;
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Self {
+            binary: binary.to_owned(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            boot_id: boot_id.trim().to_owned(),
+        })
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            binary: PathBuf::new(),
+            size: 0,
+            modified: (0, 0),
+            boot_id: String::new(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<Entry> {
+    if fs::metadata(path).ok()?.len() > LIMIT {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Replaces the file in one step, so that a reader at the same time sees all of one result.
+fn replace(path: &Path, entry: &Entry) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)?;
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| file.write_all(&serde_json::to_vec(entry)?))
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, binary: &Path) -> Cache {
+        Cache::open(
+            Some(path),
+            binary,
+            &slog::Logger::root(slog::Discard, slog::o!()),
+        )
+    }
+
+    #[test]
+    fn a_result_is_found_again_until_the_binary_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (binary, path) = (dir.path().join("qemu"), dir.path().join("probe/qemu.json"));
+        fs::write(&binary, "one").unwrap();
+        let verdict = Verdict {
+            works: true,
+            reason: "seen".into(),
+        };
+        open(&path, &binary).keep_kvm(&verdict);
+        assert_eq!(open(&path, &binary).kvm(), Some(verdict));
+        assert_eq!(open(&path, &binary).facts(), None);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::write(&binary, "longer").unwrap();
+        assert_eq!(open(&path, &binary).kvm(), None);
+    }
+
+    #[test]
+    fn a_damaged_file_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (binary, path) = (dir.path().join("qemu"), dir.path().join("qemu.json"));
+        fs::write(&binary, "one").unwrap();
+        for damage in [&b""[..], b"{\"key\":", b"[]", &[b' '; 100_000]] {
+            fs::write(&path, damage).unwrap();
+            assert_eq!(open(&path, &binary).kvm(), None);
+        }
+    }
+}

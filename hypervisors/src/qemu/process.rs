@@ -1,0 +1,242 @@
+//! The monitor's process: started, watched to its end, and never left behind.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::{
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::last_words::LastWords;
+use crate::{Error, Result, VmExit, VmmProcess};
+
+/// How long the end of standard error may come after the end of the process.
+const STDERR_GRACE: Duration = Duration::from_secs(1);
+/// How long a killed process may take to be gone: it has to give its memory back.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A monitor's process. Dropping it kills the process; a task reaps it.
+#[derive(Debug)]
+pub struct Process {
+    identity: VmmProcess,
+    pidfd: OwnedFd,
+    exit: watch::Receiver<Option<VmExit>>,
+    last_words: LastWords,
+}
+
+impl Process {
+    /// Starts `binary` with `stdin` as its standard input and an empty environment. When the
+    /// process has ended, `sockets` are removed before anyone is told.
+    pub fn spawn(
+        binary: &Path,
+        arguments: &[String],
+        stdin: OwnedFd,
+        sockets: Vec<PathBuf>,
+        log: &slog::Logger,
+    ) -> Result<Self> {
+        let failed = |source| Error::Spawn {
+            binary: binary.to_owned(),
+            source,
+        };
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let (identity, pidfd) = identify(&child).map_err(failed)?;
+        let last_words = LastWords::default();
+        let listener = child
+            .stderr
+            .take()
+            .map(|stderr| tokio::spawn(last_words.clone().listen(stderr, log.clone())));
+        let (tell, exit) = watch::channel(None);
+        let words = last_words.clone();
+        tokio::spawn(async move {
+            let code = exit_code(child.wait().await);
+            drain(listener).await;
+            remove(&sockets);
+            tell.send_replace(Some(VmExit {
+                code,
+                last_words: words.text(),
+            }));
+        });
+        Ok(Self {
+            identity,
+            pidfd,
+            exit,
+            last_words,
+        })
+    }
+
+    /// The process, named so that it can be found again.
+    pub fn identity(&self) -> VmmProcess {
+        self.identity
+    }
+
+    /// Waits until the process has ended, however long that takes.
+    pub async fn wait(&self) -> VmExit {
+        let mut exit = self.exit.clone();
+        let ended = exit
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|exit| exit.clone());
+        // Only a runtime that is shut down ends the watching task before it has told.
+        ended.unwrap_or_else(|| VmExit {
+            code: None,
+            last_words: self.last_words.text(),
+        })
+    }
+
+    /// Waits until the process has ended, but not longer than `deadline`.
+    pub async fn ended_within(&self, deadline: Duration) -> Option<VmExit> {
+        timeout(deadline, self.wait()).await.ok()
+    }
+
+    /// Ends the process by SIGKILL and waits until it is reaped and its sockets are gone.
+    pub async fn kill(&self) -> Result<VmExit> {
+        self.signal_kill();
+        self.ended_within(KILL_DEADLINE)
+            .await
+            .ok_or_else(|| Error::Timeout {
+                waited_for: format!("the end of killed monitor {}", self.identity.pid),
+                waited: KILL_DEADLINE,
+            })
+    }
+
+    fn signal_kill(&self) {
+        // The only failure of a pidfd of our own is that the process is gone already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal_kill();
+    }
+}
+
+fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "it ended at once");
+    let pid = child.id().ok_or_else(gone)?;
+    let raw = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(gone)?;
+    let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let start_time = start_time(&stat).ok_or_else(gone)?;
+    Ok((VmmProcess { pid, start_time }, pidfd))
+}
+
+/// Field 22 of proc_pid_stat(5). The second field, the name, may hold blanks and parentheses.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// An error means that somebody else has reaped the process.
+fn exit_code(status: io::Result<ExitStatus>) -> Option<i32> {
+    let status = status.ok()?;
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+}
+
+async fn drain(listener: Option<JoinHandle<()>>) {
+    if let Some(mut listener) = listener
+        && timeout(STDERR_GRACE, &mut listener).await.is_err()
+    {
+        listener.abort();
+    }
+}
+
+fn remove(sockets: &[PathBuf]) {
+    for socket in sockets {
+        // It may never have been made, or the monitor has removed it itself.
+        let _ = std::fs::remove_file(socket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> slog::Logger {
+        slog::Logger::root(slog::Discard, slog::o!())
+    }
+
+    fn shell(script: &str, sockets: Vec<PathBuf>) -> Process {
+        let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let arguments = [String::from("-c"), script.to_owned()];
+        Process::spawn(Path::new("/bin/sh"), &arguments, stdin, sockets, &log()).unwrap()
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(start_time(&format!("7 (a) b (c) {rest}")), Some(4711));
+        assert_eq!(start_time("7 (short) S 1"), None);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_to_everyone_with_the_last_words() {
+        let process = shell("echo goodbye >&2; exit 3", vec![]);
+        let (a, b) = tokio::join!(process.wait(), process.wait());
+        assert_eq!(
+            a,
+            VmExit {
+                code: Some(3),
+                last_words: "goodbye".into()
+            }
+        );
+        assert_eq!(a, b);
+        assert_eq!(process.wait().await, a);
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_is_gone_with_its_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s.sock");
+        std::fs::write(&socket, "").unwrap();
+        let process = shell("kill -STOP $$", vec![socket.clone()]);
+        assert_eq!(process.kill().await.unwrap().code, Some(137));
+        assert!(!socket.exists());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_is_killed() {
+        let process = shell("kill -STOP $$", vec![]);
+        let mut exit = process.exit.clone();
+        drop(process);
+        let exit = exit
+            .wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .clone()
+            .unwrap();
+        assert_eq!(exit.code, Some(137));
+    }
+
+    #[tokio::test]
+    async fn a_missing_binary_is_named() {
+        let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let error = Process::spawn(Path::new("/no/such"), &[], stdin, vec![], &log()).unwrap_err();
+        assert_eq!(error.to_string(), "Monitor /no/such did not start");
+    }
+}

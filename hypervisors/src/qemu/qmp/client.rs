@@ -1,0 +1,325 @@
+//! One connection to QEMU: commands out, replies and events in, both ends of it noticed.
+
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::BufReader,
+    net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{
+    Command, Event, Failure, Version,
+    command::{Empty, QmpCapabilities},
+    line::read_line,
+    message::{Message, parse},
+    wire,
+};
+
+/// The longest line taken from QEMU. The longest answer this crate asks for has some 10 KiB.
+const LINE_LIMIT: usize = 1 << 20;
+
+/// A connection on which commands can be given.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    outgoing: mpsc::Sender<Outgoing>,
+    next_id: AtomicU64,
+    tasks: [JoinHandle<()>; 2],
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    line: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    greeting: Option<oneshot::Sender<Version>>,
+    pending: HashMap<u64, oneshot::Sender<Result<Value, String>>>,
+    waiters: Vec<Waiter>,
+    closed: Option<Failure>,
+}
+
+struct Waiter {
+    wanted: Box<dyn Fn(&Event) -> bool + Send>,
+    tell: oneshot::Sender<Event>,
+}
+
+/// An event that is waited for from the moment this was made.
+#[derive(Debug)]
+pub struct Expected {
+    event: oneshot::Receiver<Event>,
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// Takes QEMU's greeting on `stream` and ends the negotiation.
+    ///
+    /// # Errors
+    /// No greeting within `deadline`, or something else than QEMU at the other end.
+    pub async fn connect(
+        stream: UnixStream,
+        deadline: Duration,
+    ) -> Result<(Self, Version), Failure> {
+        let (greeting, greeted) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        shared.lock().greeting = Some(greeting);
+        let (read, write) = stream.into_split();
+        let (outgoing, lines) = mpsc::channel(16);
+        let tasks = [
+            tokio::spawn(receive(read, Arc::clone(&shared))),
+            tokio::spawn(transmit(write, lines, Arc::clone(&shared))),
+        ];
+        let client = Self {
+            shared,
+            outgoing,
+            next_id: AtomicU64::new(0),
+            tasks,
+        };
+        let version = client
+            .shared
+            .answer(greeted, "QEMU's greeting", deadline)
+            .await?;
+        let _: Empty = client.execute(&QmpCapabilities {}).await?;
+        Ok((client, version))
+    }
+
+    /// Gives a command and takes its answer.
+    pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Reply, Failure> {
+        self.exchange(command, None).await
+    }
+
+    /// Gives a command that takes a descriptor along.
+    pub async fn execute_with<C: Command>(
+        &self,
+        command: &C,
+        fd: OwnedFd,
+    ) -> Result<C::Reply, Failure> {
+        self.exchange(command, Some(fd)).await
+    }
+
+    /// Starts to wait for the first event that `wanted` accepts. To be called before the command
+    /// that leads to it.
+    pub fn expect(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Expected {
+        let (tell, event) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if state.closed.is_none() {
+            state.waiters.push(Waiter {
+                wanted: Box::new(wanted),
+                tell,
+            });
+        }
+        Expected {
+            event,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    async fn exchange<C: Command>(
+        &self,
+        command: &C,
+        fd: Option<OwnedFd>,
+    ) -> Result<C::Reply, Failure> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut message = json!({ "execute": C::NAME, "id": id });
+        let arguments = serde_json::to_value(command).map_err(|error| invalid(C::NAME, &error))?;
+        if arguments
+            .as_object()
+            .is_some_and(|object| !object.is_empty())
+        {
+            message["arguments"] = arguments;
+        }
+        let replied = self.shared.pend(id)?;
+        let _forget = Forget {
+            id,
+            shared: &self.shared,
+        };
+        let line = format!("{message}\n").into_bytes();
+        let talk = async {
+            // The only failure is that the transmitting task has ended, which also ends `replied`.
+            let _ = self.outgoing.send(Outgoing { line, fd }).await;
+            replied.await
+        };
+        let what = format!("QEMU's answer to {}", C::NAME);
+        match self.shared.answer(talk, &what, C::DEADLINE).await? {
+            Ok(value) => serde_json::from_value(value).map_err(|error| invalid(C::NAME, &error)),
+            Err(reason) => Err(Failure::Refused {
+                command: C::NAME,
+                reason,
+            }),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Expected {
+    /// The event.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`] names `what`.
+    pub async fn within(self, what: &str, deadline: Duration) -> Result<Event, Failure> {
+        self.shared.answer(self.event, what, deadline).await
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends every wait, now and later, with the first reason given.
+    fn close(&self, reason: Failure) {
+        let mut state = self.lock();
+        state.closed.get_or_insert(reason);
+        state.greeting = None;
+        state.pending.clear();
+        state.waiters.clear();
+    }
+
+    async fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<T, oneshot::error::RecvError>>,
+        what: &str,
+        deadline: Duration,
+    ) -> Result<T, Failure> {
+        match timeout(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(self.lock().closed.clone().unwrap_or(Failure::Closed)),
+            Err(_) => Err(Failure::Timeout {
+                waited_for: what.to_owned(),
+                waited: deadline,
+            }),
+        }
+    }
+
+    fn pend(&self, id: u64) -> Result<oneshot::Receiver<Result<Value, String>>, Failure> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(reason.clone());
+        }
+        let (reply, replied) = oneshot::channel();
+        state.pending.insert(id, reply);
+        Ok(replied)
+    }
+
+    fn take(&self, message: Message) -> Result<(), Failure> {
+        let mut state = self.lock();
+        match message {
+            Message::Greeting(version) => match state.greeting.take() {
+                Some(tell) => drop(tell.send(version)),
+                None => return Err(Failure::Invalid(String::from("a second greeting"))),
+            },
+            // A reply nobody waits for any more came after its deadline.
+            Message::Reply {
+                id: Some(id),
+                outcome,
+            } => {
+                if let Some(tell) = state.pending.remove(&id) {
+                    drop(tell.send(outcome));
+                }
+            }
+            Message::Reply { id: None, outcome } => {
+                let words = outcome.err().unwrap_or_default();
+                return Err(Failure::Invalid(format!(
+                    "a reply without a number: {words}"
+                )));
+            }
+            Message::Event(event) => state.route(&event),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn route(&mut self, event: &Event) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            if waiter.tell.is_closed() {
+                continue;
+            }
+            if (waiter.wanted)(event) {
+                drop(waiter.tell.send(event.clone()));
+            } else {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Removes a command from the pending ones, also when its caller goes away.
+struct Forget<'a> {
+    id: u64,
+    shared: &'a Shared,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().pending.remove(&self.id);
+    }
+}
+
+fn invalid(command: &str, error: &serde_json::Error) -> Failure {
+    Failure::Invalid(format!("the value of {command}: {error}"))
+}
+
+async fn receive(read: OwnedReadHalf, shared: Arc<Shared>) {
+    let mut reader = BufReader::new(read);
+    let reason = loop {
+        match read_line(&mut reader, LINE_LIMIT).await {
+            Ok(Some(line)) if line.is_empty() => {}
+            Ok(Some(line)) => {
+                if let Err(reason) = parse(&line)
+                    .map_err(Failure::Invalid)
+                    .and_then(|m| shared.take(m))
+                {
+                    break reason;
+                }
+            }
+            Ok(None) => break Failure::Closed,
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                break Failure::Invalid(error.to_string());
+            }
+            Err(_) => break Failure::Closed,
+        }
+    };
+    shared.close(reason);
+}
+
+/// A task of its own writes, so that a caller that goes away leaves no half command behind.
+async fn transmit(write: OwnedWriteHalf, mut lines: mpsc::Receiver<Outgoing>, shared: Arc<Shared>) {
+    while let Some(Outgoing { line, fd }) = lines.recv().await {
+        if wire::send(&write, &line, fd.as_ref()).await.is_err() {
+            shared.close(Failure::Closed);
+            return;
+        }
+    }
+}

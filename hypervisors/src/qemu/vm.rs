@@ -1,0 +1,108 @@
+//! A VM of QEMU.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::{
+    command_line::Sockets,
+    hotplug::Plugs,
+    launch::Monitor,
+    migration,
+    qmp::command::{Cont, Stop},
+};
+use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
+
+/// A VM of QEMU. Dropping it kills QEMU, so a VM lives exactly as long as somebody holds it.
+#[derive(Debug)]
+pub struct QemuVm {
+    /// QEMU itself.
+    pub monitor: Monitor,
+    /// How the agent is reached.
+    pub channel: AgentChannel,
+    /// The sockets QEMU made.
+    pub sockets: Sockets,
+    /// What is plugged in.
+    pub plugs: Plugs,
+    /// How the VM came to be.
+    pub origin: Origin,
+}
+
+/// How a VM came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From its kernel.
+    Booted,
+    /// From a saved state.
+    Restored {
+        /// The directory of the saved state.
+        saved: PathBuf,
+        /// Bytes of the state's file.
+        bytes: u64,
+    },
+}
+
+#[async_trait]
+impl Vm for QemuVm {
+    fn process(&self) -> VmmProcess {
+        self.monitor.process().identity()
+    }
+
+    fn agent_channel(&self) -> &AgentChannel {
+        &self.channel
+    }
+
+    fn log_socket(&self) -> Option<&Path> {
+        Some(&self.sockets.log)
+    }
+
+    async fn origin(&self) -> Result<String> {
+        let status = migration::status(&self.monitor).await?;
+        Ok(match (&self.origin, status) {
+            (Origin::Booted, _) => String::from("booted from its kernel, no incoming migration"),
+            (Origin::Restored { saved, bytes }, status) => format!(
+                "incoming migration {} ({bytes} bytes of state from {})",
+                status.as_deref().unwrap_or("without status"),
+                saved.display()
+            ),
+        })
+    }
+
+    async fn pause(&self) -> Result<()> {
+        self.monitor.execute(&Stop {}).await.map(drop)
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.monitor.execute(&Cont {}).await.map(drop)
+    }
+
+    async fn save(&self, dir: &Path) -> Result<()> {
+        migration::save(&self.monitor, dir).await
+    }
+
+    async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
+        self.plugs.add_disk(&self.monitor, disk).await
+    }
+
+    async fn remove_disk(&self, id: &str) -> Result<()> {
+        self.plugs.remove_disk(&self.monitor, id).await
+    }
+
+    async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
+        self.plugs.add_net(&self.monitor, net).await
+    }
+
+    async fn remove_net(&self, id: &str) -> Result<()> {
+        self.plugs.remove_net(&self.monitor, id).await
+    }
+
+    async fn wait(&self) -> VmExit {
+        self.monitor.process().wait().await
+    }
+
+    /// SIGKILL at once: what the guest has written to a disk is in the host's page cache already,
+    /// and nothing else of a VM outlives it.
+    async fn kill(&self) -> Result<()> {
+        self.monitor.process().kill().await.map(drop)
+    }
+}

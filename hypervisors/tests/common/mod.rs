@@ -1,0 +1,177 @@
+//! A real QEMU and a small real guest for tests, in directories of their own.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hypervisors::{
+    AgentChannel, GuestRoot, Hypervisor, KernelSpec, MemoryBacking, MemorySpec, Vm, VmSpec,
+    qemu::{AcceleratorChoice, Qemu, QemuConfig},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::timeout,
+};
+
+pub const MIB: u32 = 160;
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+pub fn log() -> slog::Logger {
+    slog::Logger::root(slog::Discard, slog::o!())
+}
+
+pub fn config() -> QemuConfig {
+    QemuConfig {
+        accelerator: AcceleratorChoice::Tcg,
+        ..QemuConfig::default()
+    }
+}
+
+/// QEMU and a guest, or `None` and a word about it when the machine has none.
+pub async fn bench() -> Option<Bench> {
+    let guest = std::env::var_os("IMPRINT_TEST_GUEST").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/guest"),
+        PathBuf::from,
+    );
+    let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initrd.img"));
+    for needed in [&config().binary, &kernel, &initrd] {
+        if !needed.exists() {
+            eprintln!("SKIPPED: {} is missing", needed.display());
+            return None;
+        }
+    }
+    let qemu = Qemu::probe(config(), &log()).await.unwrap();
+    Some(Bench {
+        qemu,
+        kernel,
+        initrd,
+        dir: tempfile::tempdir().unwrap(),
+    })
+}
+
+pub struct Bench {
+    pub qemu: Qemu,
+    pub kernel: PathBuf,
+    pub initrd: PathBuf,
+    pub dir: TempDir,
+}
+
+impl Bench {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A VM of this name with anonymous memory and a run directory.
+    pub fn spec(&self, id: &str) -> VmSpec {
+        let run_dir = self.path(id);
+        fs::create_dir_all(&run_dir).unwrap();
+        VmSpec {
+            id: id.to_owned(),
+            run_dir,
+            vcpus: 1,
+            max_vcpus: 1,
+            memory: MemorySpec {
+                mib: MIB,
+                backing: MemoryBacking::Anonymous,
+            },
+            kernel: KernelSpec {
+                kernel: self.kernel.clone(),
+                root: GuestRoot::Initrd(self.initrd.clone()),
+                command_line: "quiet panic=-1".into(),
+            },
+        }
+    }
+
+    /// The same with its memory in the file `memory`.
+    pub fn spec_with_file(&self, id: &str, shared: bool) -> VmSpec {
+        let path = self.path("memory");
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .unwrap();
+        file.set_len(u64::from(MIB) << 20).unwrap();
+        let mut spec = self.spec(id);
+        spec.memory.backing = MemoryBacking::File { path, shared };
+        spec
+    }
+
+    /// A VM saved into the directory `saved` after its guest answered; it is gone.
+    pub async fn template(&self) -> PathBuf {
+        let vm = self
+            .qemu
+            .boot(&self.spec_with_file("template", true))
+            .await
+            .unwrap();
+        answer(&*vm).await;
+        vm.pause().await.unwrap();
+        let saved = self.path("saved");
+        fs::create_dir(&saved).unwrap();
+        vm.save(&saved).await.unwrap();
+        vm.kill().await.unwrap();
+        saved
+    }
+
+    /// What is left in the run directory of `id`.
+    pub fn leftovers(&self, id: &str) -> Vec<PathBuf> {
+        fs::read_dir(self.path(id))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect()
+    }
+
+    /// Pids of processes that were started with this bench's directory in an argument.
+    pub fn processes(&self) -> Vec<String> {
+        let mine = self.dir.path().to_str().unwrap();
+        let mut pids = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(mine) {
+                pids.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        pids
+    }
+}
+
+/// Sends a session mark to the guest's agent and waits until it comes back: the guest is up and
+/// its virtio-serial port works in both directions.
+pub async fn answer(vm: &dyn Vm) {
+    let AgentChannel::VirtioSerial(path) = vm.agent_channel() else {
+        panic!("not virtio-serial")
+    };
+    let mut mark = [0x7e; 17];
+    for (index, byte) in mark[1..].iter_mut().enumerate() {
+        *byte = b'a' + index as u8;
+    }
+    let talk = async {
+        let mut agent = UnixStream::connect(path).await.unwrap();
+        agent.write_all(&mark).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.windows(mark.len()).any(|window| window == mark) {
+            assert_ne!(
+                agent.read_buf(&mut seen).await.unwrap(),
+                0,
+                "the port was closed"
+            );
+        }
+    };
+    timeout(ANSWER_DEADLINE, talk)
+        .await
+        .expect("the guest does not answer");
+}
+
+pub async fn restore(bench: &Bench, id: &str, saved: &Path) -> Arc<dyn Vm> {
+    bench
+        .qemu
+        .restore(&bench.spec_with_file(id, false), saved)
+        .await
+        .unwrap()
+}
