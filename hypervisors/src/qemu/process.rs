@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -31,6 +32,9 @@ pub struct Process {
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<VmExit>>,
     last_words: LastWords,
+    /// Removed once, by whoever comes first: after a drop, the paths may belong to the next VM of
+    /// the same run directory before this process is reaped.
+    sockets: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Process {
@@ -66,10 +70,12 @@ impl Process {
             .map(|stderr| tokio::spawn(last_words.clone().listen(stderr, log.clone())));
         let (tell, exit) = watch::channel(None);
         let words = last_words.clone();
+        let sockets = Arc::new(Mutex::new(sockets));
+        let to_remove = sockets.clone();
         tokio::spawn(async move {
             let code = exit_code(child.wait().await);
             drain(listener).await;
-            remove(&sockets);
+            remove(&to_remove);
             tell.send_replace(Some(VmExit {
                 code,
                 last_words: words.text(),
@@ -80,6 +86,7 @@ impl Process {
             pidfd,
             exit,
             last_words,
+            sockets,
         })
     }
 
@@ -128,6 +135,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal_kill();
+        remove(&self.sockets);
     }
 }
 
@@ -166,7 +174,8 @@ async fn drain(listener: Option<JoinHandle<()>>) {
     }
 }
 
-fn remove(sockets: &[PathBuf]) {
+fn remove(sockets: &Mutex<Vec<PathBuf>>) {
+    let sockets = std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner));
     for socket in sockets {
         // It may never have been made, or the monitor has removed it itself.
         let _ = std::fs::remove_file(socket);
