@@ -1,0 +1,175 @@
+//! The demonstration: the same container in a booted and in a restored VM.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    Error, Result, ensure,
+    installation::Artefacts,
+    node::Node,
+    playground::Playground,
+    starts::{Start, side_by_side},
+};
+
+/// Starts of each kind; odd, so that the median is one of them.
+const STARTS: usize = 5;
+
+/// What the container says.
+const GREETING: &str = "Hello from a virtual machine";
+
+/// The line that a demonstration ends with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Median milliseconds from `ctr run` to the first byte of output, in a booted VM.
+    pub boot_ms: f64,
+    /// The same in a restored VM.
+    pub restore_ms: f64,
+    /// How many times faster the restored start is.
+    pub ratio: f64,
+    /// How the VMs of the second kind were started, as their shims say.
+    pub start_path: String,
+    /// Key of the template.
+    pub template_key: String,
+    /// What the container wrote.
+    pub output: String,
+}
+
+/// One timed start.
+struct Sample {
+    first_byte: Duration,
+    output: String,
+    start: Start,
+}
+
+/// Runs the demonstration; progress goes to standard error.
+pub fn demo() -> Result<Outcome> {
+    let artefacts = Artefacts::find()?;
+    let node = Node::start(Playground::temporary("demo")?, artefacts)?;
+    eprintln!(
+        "A private containerd runs in {}",
+        node.directory().display()
+    );
+    let outcome = compare(&node);
+    let leaks = node.close()?;
+    eprintln!("After the demonstration, {leaks}");
+    let outcome = outcome?;
+    ensure!(leaks.is_empty(), "The demonstration did not clean up");
+    Ok(outcome)
+}
+
+fn compare(node: &Node) -> Result<Outcome> {
+    let mut settings = node.settings();
+    eprintln!("Packing the image's root file system, once");
+    let first = sample(node)?;
+    tell("first", &first);
+
+    let mut booted = Vec::with_capacity(STARTS);
+    for _ in 0..STARTS {
+        booted.push(sample(node)?);
+        booted
+            .last()
+            .into_iter()
+            .for_each(|sample| tell("booted", sample));
+    }
+
+    settings.enable_template = true;
+    node.configure(&settings)?;
+    let made = node.imprint(&["factory", "init"]).run()?;
+    eprintln!(
+        "imprint factory init: {} ({:.0} ms)",
+        made.stdout.trim(),
+        ms(made.elapsed)
+    );
+    made.success()?;
+
+    let mut restored = Vec::with_capacity(STARTS);
+    for _ in 0..STARTS {
+        restored.push(sample(node)?);
+        restored
+            .last()
+            .into_iter()
+            .for_each(|sample| tell("restored", sample));
+    }
+    conclude(booted, restored)
+}
+
+/// Runs the container and times it.
+fn sample(node: &Node) -> Result<Sample> {
+    let mark = node.mark();
+    let script = format!("echo '{GREETING}'; cat /proc/sys/kernel/random/boot_id /proc/uptime");
+    let ended = node.run("demo").shell(&script).run()?;
+    let first_byte = ended.first_byte.ok_or_else(|| {
+        Error::Unexpected(format!(
+            "The container wrote nothing: {}",
+            ended.stderr.trim()
+        ))
+    })?;
+    Ok(Sample {
+        first_byte,
+        output: ended.success()?,
+        start: node.start_since(mark)?,
+    })
+}
+
+fn tell(kind: &str, sample: &Sample) {
+    let output = sample.output.trim().replace('\n', " | ");
+    eprintln!("{kind:>9}: {:>8.1} ms  {output}", ms(sample.first_byte));
+}
+
+fn conclude(mut booted: Vec<Sample>, mut restored: Vec<Sample>) -> Result<Outcome> {
+    for sample in &booted {
+        ensure!(
+            sample.start.path == "booted",
+            "A start was {}: {:?}",
+            sample.start.path,
+            sample.start
+        );
+    }
+    for sample in &restored {
+        let start = &sample.start;
+        ensure!(
+            start.path == "restored",
+            "A start was {}: {}",
+            start.path,
+            start.reason
+        );
+    }
+    let slow = median(&mut booted)?;
+    let fast = median(&mut restored)?;
+    eprintln!("\n{}", side_by_side(&slow.start, &fast.start));
+    eprintln!(
+        "The VMM and the guest say of the booted one:   {}",
+        slow.start.proof
+    );
+    eprintln!(
+        "The VMM and the guest say of the restored one: {}\n",
+        fast.start.proof
+    );
+    let ratio = slow.first_byte.as_secs_f64() / fast.first_byte.as_secs_f64();
+    Ok(Outcome {
+        boot_ms: round(ms(slow.first_byte)),
+        restore_ms: round(ms(fast.first_byte)),
+        ratio: round(ratio),
+        start_path: fast.start.path.clone(),
+        template_key: fast.start.template_key.clone().unwrap_or_default(),
+        output: fast.output.lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+fn median(samples: &mut [Sample]) -> Result<&Sample> {
+    samples.sort_by_key(|sample| sample.first_byte);
+    let middle = samples.len() / 2;
+    samples
+        .get(middle)
+        .ok_or_else(|| Error::Unexpected("There is no sample".to_owned()))
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// To a tenth: what is finer is noise.
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

@@ -1,0 +1,85 @@
+//! Container images made on the spot, without a registry.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result, program::Program};
+
+/// Name of the image that the playground and the tests run.
+pub const BUSYBOX: &str = "imprint.local/busybox:1";
+
+/// Where Debian's `busybox-static` puts the binary.
+const BINARY: &str = "/bin/busybox";
+
+/// Users of the image. The tests run as `guest` where root would hide a mistake.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n";
+const GROUP: &str = "root:x:0:\ntty:x:5:\nguest:x:1000:\n";
+
+/// Makes the busybox image in `directory`, unless it is there, and returns its archive.
+pub fn busybox_archive(directory: &Path) -> Result<PathBuf> {
+    let archive = directory.join("busybox.tar");
+    if archive.exists() {
+        return Ok(archive);
+    }
+    fs::create_dir_all(directory).map_err(Error::io("Making", directory))?;
+    let work = tempfile::tempdir_in(directory).map_err(Error::io("Making", directory))?;
+    let layout = work.path().join("layout");
+    let bundle = work.path().join("bundle");
+    let tag = format!("{}:1", layout.display());
+    umoci(["init", "--layout"], &[&layout])?;
+    umoci(["new", "--image"], &[Path::new(&tag)])?;
+    umoci(["unpack", "--image"], &[Path::new(&tag), &bundle])?;
+    fill(&bundle.join("rootfs"))?;
+    umoci(["repack", "--image"], &[Path::new(&tag), &bundle])?;
+    let settings = [
+        "--config.cmd=sh",
+        "--config.env=PATH=/bin",
+        "--clear=config.entrypoint",
+    ];
+    Program::new("umoci")
+        .args(["config", "--image", &tag])
+        .args(settings)
+        .succeed()?;
+    let made = work.path().join("busybox.tar");
+    let source = format!("oci:{tag}");
+    let target = format!("oci-archive:{}:{BUSYBOX}", made.display());
+    Program::new("skopeo")
+        .args(["--insecure-policy", "copy", "--quiet", &source, &target])
+        .succeed()?;
+    // Last, and at once: an archive that is there is whole.
+    fs::rename(&made, &archive).map_err(Error::io("Placing", &archive))?;
+    Ok(archive)
+}
+
+fn umoci(words: [&str; 2], paths: &[&Path]) -> Result<String> {
+    Program::new("umoci").args(words).args(paths).succeed()
+}
+
+/// A root file system of one static binary and its names.
+fn fill(root: &Path) -> Result<()> {
+    for name in [
+        "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var",
+    ] {
+        let path = root.join(name);
+        fs::create_dir_all(&path).map_err(Error::io("Making", &path))?;
+    }
+    let shared = root.join("tmp");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777))
+        .map_err(Error::io("Opening to all", &shared))?;
+    let busybox = root.join("bin/busybox");
+    fs::copy(BINARY, &busybox).map_err(Error::io("Copying", BINARY))?;
+    for applet in Program::new(BINARY).args(["--list"]).succeed()?.lines() {
+        let link = root.join("bin").join(applet);
+        if applet != "busybox" {
+            symlink("busybox", &link).map_err(Error::io("Linking", &link))?;
+        }
+    }
+    for (name, text) in [("etc/passwd", PASSWD), ("etc/group", GROUP)] {
+        let path = root.join(name);
+        fs::write(&path, text).map_err(Error::io("Writing", &path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Reading what is on the machine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use super::{Kind, Scope};
+use crate::{
+    Error, Result,
+    proc::{Process, mounts},
+};
+
+/// Directories of the machine where run-time state of containers is kept.
+const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
+
+/// Processes that count.
+pub(super) fn processes(scope: &Scope) -> Vec<Process> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let counts = |process: &Process| {
+        let named = !scope.only_ours && is_runtime(&process.command);
+        process.pid != own && (named || process.belongs_to(&scope.directory))
+    };
+    Process::all().into_iter().filter(counts).collect()
+}
+
+fn is_runtime(command: &str) -> bool {
+    let program = command
+        .split(' ')
+        .next()
+        .and_then(|path| path.rsplit('/').next());
+    program.is_some_and(|name| name.starts_with("containerd-shim") || name.starts_with("qemu-sys"))
+}
+
+/// Everything else that counts.
+pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> {
+    let directory = scope.directory.display().to_string();
+    let mut things = BTreeMap::from([
+        (Kind::Mount, mount_lines()?),
+        (Kind::Link, names("/sys/class/net")?),
+        (Kind::NetworkNamespace, names("/run/netns")?),
+        (Kind::Cgroup, cgroups()?),
+        (Kind::LoopDevice, loop_devices()?),
+        (Kind::Socket, sockets()?),
+        (Kind::File, BTreeSet::new()),
+    ]);
+    if scope.only_ours {
+        for found in things.values_mut() {
+            found.retain(|name| name.contains(&directory) || name.contains(&scope.prefix));
+        }
+    }
+    if let Some(files) = things.get_mut(&Kind::File) {
+        for part in ["run", "fifo", "tmp"] {
+            walk(&scope.directory.join(part), 0, 8, files)?;
+        }
+        // containerd's own directories come and go with its plugins; bundles are three deep.
+        walk(&scope.directory.join("state"), 3, 4, files)?;
+        if !scope.only_ours {
+            for place in STATE {
+                walk(Path::new(place), 0, 4, files)?;
+            }
+        }
+    }
+    Ok(things)
+}
+
+fn mount_lines() -> Result<BTreeSet<String>> {
+    Ok(mounts()?
+        .into_iter()
+        .map(|m| format!("{} ({})", m.point.display(), m.what))
+        .collect())
+}
+
+fn names(directory: &str) -> Result<BTreeSet<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        read => read.map_err(Error::io("Listing", directory))?,
+    };
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect())
+}
+
+fn cgroups() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    directories(Path::new("/sys/fs/cgroup"), &mut found)?;
+    Ok(found)
+}
+
+fn directories(directory: &Path, found: &mut BTreeSet<String>) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        // A cgroup may go while it is looked at.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(Error::io("Listing", directory))?,
+    };
+    for entry in entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+    {
+        found.insert(entry.path().display().to_string());
+        directories(&entry.path(), found)?;
+    }
+    Ok(())
+}
+
+fn loop_devices() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for device in names("/sys/block")?
+        .into_iter()
+        .filter(|name| name.starts_with("loop"))
+    {
+        if let Ok(file) = fs::read_to_string(format!("/sys/block/{device}/loop/backing_file")) {
+            found.insert(format!("{device} {}", file.trim()));
+        }
+    }
+    Ok(found)
+}
+
+/// Names of bound unix sockets, those of the abstract kind with their `@`.
+fn sockets() -> Result<BTreeSet<String>> {
+    let path = "/proc/net/unix";
+    let text = fs::read_to_string(path).map_err(Error::io("Reading", path))?;
+    let named = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(7));
+    Ok(named.map(str::to_owned).collect())
+}
+
+/// Adds what is below the directory, from `least` to `most` levels down.
+fn walk(directory: &Path, least: u32, most: u32, found: &mut BTreeSet<String>) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(());
+        }
+        read => read.map_err(Error::io("Listing", directory))?,
+    };
+    for entry in entries.flatten() {
+        if least == 0 {
+            found.insert(entry.path().display().to_string());
+        }
+        // Not through links: what they name is found where it is.
+        if most > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&entry.path(), least.saturating_sub(1), most - 1, found)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Runs the cases one after the other on one node, and checks after each what it left behind.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use imprint_tests::{
+    Error, Result,
+    installation::{Artefacts, Settings},
+    log::Mark,
+    node::Node,
+    playground::Playground,
+    starts::Start,
+    wait,
+};
+
+/// How the sandboxes of a case are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Templates are off.
+    Booted,
+    /// Templates are on, and there is one that fits.
+    Restored,
+    /// The case configures the node itself.
+    Own,
+}
+
+/// What a case works on.
+pub struct Context<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Where its log stood when the case began.
+    pub began: Mark,
+}
+
+/// One test.
+#[derive(Clone)]
+pub struct Case {
+    name: String,
+    mode: Mode,
+    body: fn(&Context<'_>) -> Result<()>,
+}
+
+impl Case {
+    /// A case that runs in whatever mode it is put.
+    pub fn new(name: &str, body: fn(&Context<'_>) -> Result<()>) -> Self {
+        Self {
+            name: name.to_owned(),
+            mode: Mode::Own,
+            body,
+        }
+    }
+
+    /// The case in booted sandboxes.
+    pub fn booted(self) -> Self {
+        Self {
+            name: format!("booted::{}", self.name),
+            mode: Mode::Booted,
+            ..self
+        }
+    }
+
+    /// The case, which configures the node itself, about what happens without a fitting template.
+    pub fn fallback(self) -> Self {
+        Self {
+            name: format!("fallback::{}", self.name),
+            ..self
+        }
+    }
+
+    /// The case in restored sandboxes.
+    pub fn restored(self) -> Self {
+        Self {
+            name: format!("restored::{}", self.name),
+            mode: Mode::Restored,
+            ..self
+        }
+    }
+}
+
+/// The runner.
+pub struct Harness {
+    filters: Vec<String>,
+    list: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Harness {
+    /// Takes name filters, and `--list`; other options of cargo's own harness mean nothing here.
+    pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
+        let (options, filters): (Vec<_>, Vec<_>) =
+            arguments.partition(|argument| argument.starts_with("--"));
+        Self {
+            filters,
+            list: options.iter().any(|option| option == "--list"),
+        }
+    }
+
+    /// Runs the cases that the filters choose.
+    pub fn run(&self, cases: Vec<Case>) -> ExitCode {
+        let chosen = |case: &Case| {
+            self.filters.is_empty() || self.filters.iter().any(|part| case.name.contains(part))
+        };
+        let chosen: Vec<Case> = cases.into_iter().filter(chosen).collect();
+        if self.list {
+            chosen
+                .iter()
+                .for_each(|case| println!("{}: test", case.name));
+            return ExitCode::SUCCESS;
+        }
+        if std::env::var("IMPRINT_E2E").is_err() {
+            println!(
+                "SKIPPED: {} end-to-end tests, IMPRINT_E2E is not set",
+                chosen.len()
+            );
+            println!(
+                "test result: ok. 0 passed; 0 failed; {} ignored",
+                chosen.len()
+            );
+            return ExitCode::SUCCESS;
+        }
+        let count = chosen.len();
+        let tally = run_all(chosen).unwrap_or_else(|error| {
+            println!("The end-to-end tests did not run to their end: {error}");
+            Tally {
+                passed: 0,
+                failed: vec!["the node itself".to_owned(); count.max(1)],
+            }
+        });
+        tally
+            .failed
+            .iter()
+            .for_each(|name| println!("failed: {name}"));
+        let verdict = if tally.failed.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        let (passed, failed) = (tally.passed, tally.failed.len());
+        println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored");
+        if tally.failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_all(cases: Vec<Case>) -> Result<Tally> {
+    wait::catch_signals()?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Unexpected("they need root".to_owned()));
+    }
+    let node = Node::start(Playground::temporary("e2e")?, Artefacts::find()?)?;
+    println!(
+        "running {} tests in {}",
+        cases.len(),
+        node.directory().display()
+    );
+    let mut tally = Tally::default();
+    for case in cases {
+        let started = Instant::now();
+        let outcome = one(&node, &case);
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => {
+                println!("test {} ... ok ({seconds:.1} s)", case.name);
+                tally.passed += 1;
+            }
+            Err(error @ Error::Interrupted { .. }) => return Err(error),
+            Err(error) => {
+                println!(
+                    "test {} ... FAILED ({seconds:.1} s)\n    {error}",
+                    case.name
+                );
+                tally.failed.push(case.name);
+            }
+        }
+    }
+    let leaks = node.close()?;
+    let clean = leaks.is_empty();
+    println!(
+        "test the_node_leaves_nothing ... {}",
+        if clean { "ok" } else { "FAILED" }
+    );
+    if clean {
+        tally.passed += 1;
+    } else {
+        println!("    {leaks}");
+        tally.failed.push("the_node_leaves_nothing".to_owned());
+    }
+    Ok(tally)
+}
+
+/// Runs one case and puts the node back into order.
+fn one(node: &Node, case: &Case) -> Result<()> {
+    prepare(node, case.mode)?;
+    let before = node.snapshot()?;
+    let began = node.mark();
+    let outcome =
+        (case.body)(&Context { node, began }).and_then(|()| paths(node, began, case.mode));
+    // Looked at while the case's own cleanup is all that was done.
+    let leaks = node.left_since(&before)?;
+    let outcome = match outcome {
+        Ok(()) if !leaks.is_empty() => Err(Error::Unexpected(leaks.to_string())),
+        Err(error) if !leaks.is_empty() => Err(Error::Unexpected(format!("{error}\n    {leaks}"))),
+        outcome => outcome,
+    };
+    if outcome.is_err() {
+        println!("{}", last_lines(&node.log().since(began), 40));
+        node.reset()?;
+    }
+    outcome
+}
+
+/// The last lines of the log that are of interest.
+fn last_lines(log: &str, count: usize) -> String {
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.contains("level=debug"))
+        .collect();
+    let skipped = lines.len().saturating_sub(count);
+    lines[skipped..]
+        .iter()
+        .map(|line| format!("    | {line}\n"))
+        .collect()
+}
+
+fn prepare(node: &Node, mode: Mode) -> Result<()> {
+    let enable_template = mode == Mode::Restored;
+    node.configure(&Settings {
+        enable_template,
+        ..node.settings()
+    })?;
+    if enable_template {
+        ensure_template(node)
+    } else {
+        Ok(())
+    }
+}
+
+/// Makes the template unless there is one.
+pub fn ensure_template(node: &Node) -> Result<()> {
+    if node.settings().template_path.join("memory").exists() {
+        return Ok(());
+    }
+    node.imprint(&["factory", "init"])
+        .within(Duration::from_secs(120))
+        .succeed()
+        .map(drop)
+}
+
+/// Every sandbox that was started since must have come by the path that the mode stands for.
+fn paths(node: &Node, began: Mark, mode: Mode) -> Result<()> {
+    let expected = match mode {
+        Mode::Booted => "booted",
+        Mode::Restored => "restored",
+        Mode::Own => return Ok(()),
+    };
+    for start in node.log().since(began).lines().filter_map(Start::parse) {
+        imprint_tests::ensure!(
+            start.path == expected,
+            "A sandbox was {}, because: {}",
+            start.path,
+            start.reason
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! `ctr run`: output, input, terminals, exit codes.
+
+use imprint_tests::{Result, ensure, program::Program};
+
+use crate::harness::{Case, Context};
+
+/// Output of the large-output case: 100 MB.
+const LARGE: &str = "yes 0123456789abcde | head -c 100000000";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("output_and_errors_are_told_apart", output_and_errors),
+        Case::new("exit_codes_arrive", exit_codes),
+        Case::new("a_terminal_is_one", terminal),
+        Case::new("input_is_read_to_its_end", input),
+        Case::new("a_hundred_megabytes_arrive_byte_for_byte", large_output),
+        Case::new("environment_directory_and_files_are_as_asked", surroundings),
+    ]
+}
+
+fn output_and_errors(context: &Context<'_>) -> Result<()> {
+    let ended = context
+        .node
+        .run("out")
+        .shell("echo to-out; echo to-err >&2")
+        .run()?;
+    ensure!(ended.code == 0, "{ended:?}");
+    ensure!(
+        ended.stdout == "to-out\n",
+        "Standard output: {:?}",
+        ended.stdout
+    );
+    ensure!(
+        ended.stderr == "to-err\n",
+        "Standard error: {:?}",
+        ended.stderr
+    );
+    Ok(())
+}
+
+fn exit_codes(context: &Context<'_>) -> Result<()> {
+    for code in [0, 1, 42, 137, 143] {
+        let ended = context
+            .node
+            .run("code")
+            .shell(&format!("exit {code}"))
+            .run()?;
+        ensure!(
+            ended.code == code,
+            "exit {code} arrived as {}: {}",
+            ended.code,
+            ended.stderr
+        );
+    }
+    Ok(())
+}
+
+fn terminal(context: &Context<'_>) -> Result<()> {
+    let mut shell = context
+        .node
+        .run("tty")
+        .terminal()
+        .command(&["sh"])
+        .start()?;
+    // Sums are printed, so that the echo of the input is not taken for the answer.
+    shell.write(b"tty -s && echo sum=$((40+2))\n");
+    shell.read_until("sum=42\r\n")?;
+    shell.write(b"exit 7\n");
+    let ended = shell.finish()?;
+    ensure!(ended.code == 7, "{ended:?}");
+
+    let without = context
+        .node
+        .run("notty")
+        .shell("tty -s || echo none")
+        .run()?;
+    ensure!(without.stdout == "none\n", "{without:?}");
+    Ok(())
+}
+
+fn input(context: &Context<'_>) -> Result<()> {
+    let text: String = (0..100_000).map(|n| format!("{n}\n")).collect();
+    let expected = Program::new("sha256sum").input(text.clone()).succeed()?;
+    let ended = context
+        .node
+        .run("in")
+        .command(&["sha256sum"])
+        .input(text)
+        .run()?;
+    ensure!(
+        ended.code == 0 && ended.stdout == expected,
+        "{ended:?} is not {expected:?}"
+    );
+
+    let empty = context.node.run("eof").command(&["cat"]).input("").run()?;
+    ensure!(empty.code == 0 && empty.stdout.is_empty(), "{empty:?}");
+    Ok(())
+}
+
+fn large_output(context: &Context<'_>) -> Result<()> {
+    let expected = Program::new("sh").args(["-c", LARGE]).run()?;
+    let ended = context.node.run("large").shell(LARGE).run()?;
+    ensure!(
+        ended.stdout_length == expected.stdout_length
+            && ended.stdout_sha256 == expected.stdout_sha256,
+        "{} bytes with digest {} came of {} with digest {}",
+        ended.stdout_length,
+        ended.stdout_sha256,
+        expected.stdout_length,
+        expected.stdout_sha256
+    );
+    println!("    100 MB in {:.1} s", ended.elapsed.as_secs_f64());
+    Ok(())
+}
+
+fn surroundings(context: &Context<'_>) -> Result<()> {
+    let run = context
+        .node
+        .run("env")
+        .flag("--env")
+        .flag("COLOUR=blue")
+        .flag("--cwd")
+        .flag("/tmp");
+    let script = "echo $COLOUR $PWD; echo x > /tmp/f && cat /tmp/f; test -c /dev/null && echo null; \
+                  id -u; hostname; mount | grep -c '^proc '";
+    let ended = run.shell(script).run()?;
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    ensure!(ended.code == 0, "{ended:?}");
+    ensure!(
+        lines.len() == 6 && lines[..4] == ["blue /tmp", "x", "null", "0"],
+        "{ended:?}"
+    );
+    ensure!(lines[5] != "0", "/proc is not mounted: {ended:?}");
+    Ok(())
+}
