@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 const PAGE: usize = 4096;
 const CHUNK: usize = 256 * PAGE;
+static ZERO: [u8; PAGE] = [0; PAGE];
 
 /// What `stat` says about a file's identity and its last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ pub(crate) fn memory_digest(memory: &mut impl Read) -> io::Result<String> {
     loop {
         let filled = read_full(memory, &mut chunk)?;
         for page in chunk[..filled].chunks(PAGE) {
-            if page.iter().any(|byte| *byte != 0) {
+            if page != &ZERO[..page.len()] {
                 hash.update(page_number.to_le_bytes());
                 hash.update(page);
             }

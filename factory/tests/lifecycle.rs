@@ -1,5 +1,8 @@
 //! Making, replacing and destroying templates on a faked monitor: nothing is ever left half made.
-#![allow(clippy::unwrap_used, reason = "allowed in tests, of which these are parts")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "allowed in tests, of which these are parts"
+)]
 
 mod support;
 

@@ -1,7 +1,10 @@
 //! A monitor and a guest made of this process, with faults to order.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(clippy::unwrap_used, reason = "allowed in tests, of which these are parts")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "allowed in tests, of which these are parts"
+)]
 
 mod guest;
 
