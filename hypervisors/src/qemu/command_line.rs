@@ -136,7 +136,7 @@ pub fn cpu_model(machine: &Machine) -> String {
 fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<()> {
     // What the guest has no use for is left out: it costs boot time and widens what it can attack.
     let unused = "usb=off,graphics=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off";
-    let private = "dump-guest-core=off,mem-merge=off";
+    let private = "dump-guest-core=off,mem-merge=off,suppress-vmdesc=on";
     let kind = escape(&machine.config.machine_type);
     line.option(
         "-machine",

@@ -27,6 +27,8 @@ pub const STATE_FILE: &str = "state";
 /// The migration capability that leaves shared, file-backed memory out of the state.
 pub const IGNORE_SHARED: &str = "x-ignore-shared";
 
+const LOAD: &str = "the load of a saved state";
+const SAVE: &str = "the save of a state";
 /// The name the state's descriptor has in QEMU.
 const FD_NAME: &str = "state";
 const FD_URI: &str = "fd:state";
@@ -96,8 +98,8 @@ pub async fn load(monitor: &Monitor, dir: &Path) -> Result<u64> {
         .within("the end of the load of a saved state", DEADLINE)
         .await
     {
-        Ok(event) => outcome(monitor, &event, "load").await?,
-        Err(failure) => return Err(monitor.explain(failure, "the load of a saved state").await),
+        Ok(event) => outcome(monitor, &event, LOAD).await?,
+        Err(failure) => return Err(monitor.explain(failure, LOAD).await),
     }
     Ok(metadata.len())
 }
@@ -117,9 +119,12 @@ async fn write(monitor: &Monitor, file: File) -> Result<()> {
     monitor.pass(FD_NAME, file.into()).await?;
     let written = monitor.qmp().expect(has_ended);
     monitor.execute(&Migrate { uri: FD_URI }).await?;
-    match written.within("the end of the save", DEADLINE).await {
-        Ok(event) => outcome(monitor, &event, "save").await,
-        Err(failure) => Err(monitor.explain(failure, "the save").await),
+    match written
+        .within("the end of the save of a state", DEADLINE)
+        .await
+    {
+        Ok(event) => outcome(monitor, &event, SAVE).await,
+        Err(failure) => Err(monitor.explain(failure, SAVE).await),
     }
 }
 
@@ -143,17 +148,20 @@ fn has_ended(event: &Event) -> bool {
         )
 }
 
-async fn outcome(monitor: &Monitor, event: &Event, request: &str) -> Result<()> {
-    let status = event.text("status").unwrap_or_default();
-    if status == "completed" {
+/// Says how a migration ended. A QEMU that could not load a state ends itself.
+async fn outcome(monitor: &Monitor, event: &Event, during: &'static str) -> Result<()> {
+    if event.text("status") == Some("completed") {
         return Ok(());
     }
-    let detail = monitor.execute(&QueryMigrate {}).await?.error_desc;
-    let reason = detail.unwrap_or_else(|| format!("it {status}"));
-    Err(Error::Refused {
-        request: request.to_owned(),
-        reason,
-    })
+    match monitor.qmp().execute(&QueryMigrate {}).await {
+        Ok(info) => Err(Error::Refused {
+            request: during.to_owned(),
+            reason: info
+                .error_desc
+                .unwrap_or_else(|| String::from("it gave no reason")),
+        }),
+        Err(failure) => Err(monitor.explain(failure, during).await),
+    }
 }
 
 /// A file that is removed unless it was written to its end.

@@ -1,6 +1,12 @@
 //! A real QEMU and a small real guest for tests, in directories of their own.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::{
     fs,
