@@ -1,8 +1,29 @@
 //! Images that were made, by what they were made from.
+//!
+//! ```text
+//! <dir>/<key>.erofs   an image; whoever hands it out holds a shared lock on it
+//! <dir>/locks/<key>   exists while the image is made; its maker holds the lock
+//! <dir>/view/         empty: a mount point for namespaces of single threads
+//! ```
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use super::RootfsError;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+use super::{RootfsError, fingerprint::Fingerprint, pack, tree::Tree};
+
+const IMAGE: &str = "erofs";
+/// Offset and first bytes of an erofs superblock (Linux, fs/erofs/erofs_fs.h).
+const MAGIC: (u64, [u8; 4]) = (1024, [0xe2, 0xe1, 0xf5, 0xe0]);
 
 /// A directory of images, shared by all shims of a node.
 #[derive(Debug, Clone)]
@@ -12,11 +33,87 @@ pub struct RootfsCache {
 }
 
 impl RootfsCache {
-    /// The cache in `dir`, which is made (mode 0700) if it is absent. Images beyond `max_bytes`
-    /// in all are removed, those unused for longest first.
+    /// The cache in `dir`, which is made if it is absent, and private (mode 0700) in any case.
+    /// Images beyond `max_bytes` in all are removed, those unused for longest first, except
+    /// those in use.
     pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> Result<Self, RootfsError> {
-        let dir = dir.into();
-        Ok(Self { dir, max_bytes })
+        let cache = Self {
+            dir: dir.into(),
+            max_bytes,
+        };
+        for dir in [&cache.dir, &cache.locks(), &cache.view()] {
+            make_private(dir).map_err(RootfsError::io("Making", dir))?;
+        }
+        Ok(cache)
+    }
+
+    /// The image of `tree`, and whether it was made just now. Blocks while another shim makes it.
+    pub(super) fn image_of(&self, tree: &Tree) -> Result<(LeasedImage, bool), RootfsError> {
+        let fingerprint = Fingerprint::of(tree)?;
+        let path = self.dir.join(&fingerprint.key).with_extension(IMAGE);
+        if let Some(image) = lease(&path)? {
+            return Ok((image, false));
+        }
+        let _alone = MakerLock::take(self.locks().join(&fingerprint.key))?;
+        if let Some(image) = lease(&path)? {
+            return Ok((image, false));
+        }
+        let file = match pack::pack(tree, &self.dir, &self.view()) {
+            Err(RootfsError::Full { .. }) if self.evict(0)? > 0 => {
+                pack::pack(tree, &self.dir, &self.view())?
+            }
+            other => other?,
+        };
+        fingerprint.still_true()?;
+        pack::publish(&file, &path, &self.dir)?;
+        self.evict(self.max_bytes)?;
+        Ok((LeasedImage { path, file }, true))
+    }
+
+    /// Removes images that nobody has leased, those unused for longest first, until all together
+    /// take at most `max_bytes`. Answers how many were removed.
+    fn evict(&self, max_bytes: u64) -> Result<usize, RootfsError> {
+        let mut images = self
+            .images()
+            .map_err(RootfsError::io("Listing", &self.dir))?;
+        images.sort_unstable();
+        let mut total: u64 = images.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut removed = 0;
+        for (_, bytes, path) in images {
+            if total <= max_bytes {
+                break;
+            }
+            if remove_unused(&path).map_err(RootfsError::io("Removing", &path))? {
+                total -= bytes;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Time of last use, size on disk and path of all images.
+    fn images(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != IMAGE) {
+                continue;
+            }
+            match fs::symlink_metadata(&path) {
+                Ok(meta) => images.push((meta.modified()?, meta.blocks() * 512, path)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(images)
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.dir.join("locks")
+    }
+
+    fn view(&self) -> PathBuf {
+        self.dir.join("view")
     }
 }
 
@@ -25,6 +122,7 @@ impl RootfsCache {
 #[derive(Debug)]
 pub struct LeasedImage {
     path: PathBuf,
+    file: Flock<File>,
 }
 
 impl LeasedImage {
@@ -32,4 +130,124 @@ impl LeasedImage {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Its length in bytes; 0 if that cannot be told.
+    pub fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
+    }
+}
+
+/// Held by the one who makes an image. The file goes with the lock; one that a crash left behind
+/// is taken over.
+struct MakerLock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl MakerLock {
+    fn take(path: PathBuf) -> Result<Self, RootfsError> {
+        let take = || -> io::Result<Flock<File>> {
+            loop {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o600)
+                    .custom_flags(nix::libc::O_NOFOLLOW)
+                    .open(&path)?;
+                let file = lock(file, FlockArg::LockExclusive)?;
+                // The maker before may have removed the file while this one waited for it.
+                if is_at(&file, &path)? {
+                    return Ok(file);
+                }
+            }
+        };
+        let file = take().map_err(RootfsError::io("Locking", &path))?;
+        Ok(Self { path, _file: file })
+    }
+}
+
+impl Drop for MakerLock {
+    fn drop(&mut self) {
+        // One that cannot be removed does no harm: the next maker takes it over.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The image at `path`, if there is one; it counts as used now.
+fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
+    let take = || -> io::Result<Option<LeasedImage>> {
+        let file = match open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => lock(other?, FlockArg::LockShared)?,
+        };
+        if !is_at(&file, path)? {
+            return Ok(None);
+        }
+        let mut magic = MAGIC.1;
+        if file.read_exact_at(&mut magic, MAGIC.0).is_err() || magic != MAGIC.1 {
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
+        file.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
+        Ok(Some(LeasedImage {
+            path: path.to_owned(),
+            file,
+        }))
+    };
+    take().map_err(RootfsError::io("Opening", path))
+}
+
+/// Removes the image at `path` unless somebody has leased it.
+fn remove_unused(path: &Path) -> io::Result<bool> {
+    let file = match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) if is_at(&file, path)? => fs::remove_file(path).map(|()| true),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn lock(mut file: File, how: FlockArg) -> io::Result<Flock<File>> {
+    loop {
+        file = match Flock::lock(file, how) {
+            Ok(locked) => return Ok(locked),
+            Err((file, Errno::EINTR)) => file,
+            Err((_, errno)) => return Err(errno.into()),
+        };
+    }
+}
+
+/// Whether `path` still names the open file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let meta = fs::symlink_metadata(dir)?;
+    if !meta.is_dir() || meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::other("it is no directory of this user's own"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }

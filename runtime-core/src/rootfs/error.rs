@@ -20,15 +20,20 @@ pub enum RootfsError {
     #[error("mkfs.erofs is not installed (Debian package erofs-utils)")]
     NoMkfs,
     /// The program that makes images failed.
-    #[error("mkfs.erofs made no image: {reason} ({free_mib} MiB free in {dir})")]
+    #[error("mkfs.erofs made no image: {reason}")]
     Mkfs {
-        /// How it ended, and its last words.
+        /// How it ended, or its last words.
         reason: String,
-        /// Directory the image would have been in.
-        dir: PathBuf,
-        /// Space left there, in MiB.
-        free_mib: u64,
     },
+    /// No space for the image, also after all unused images were removed.
+    #[error("No space left for an image of the root file system in {dir}")]
+    Full {
+        /// The cache.
+        dir: PathBuf,
+    },
+    /// The thread that made the image ended without an answer.
+    #[error("An image of the root file system was not made: its thread ended")]
+    Ended,
     /// The tree changed while it was read.
     #[error("{path} changed while an image was made of it")]
     Changed {

@@ -3,18 +3,28 @@
 //! A snapshot that is a block device or an image file is attached as it is. A tree of files is
 //! made into a read-only erofs image once, and kept in a [`RootfsCache`].
 
+mod block;
 mod cache;
+mod erofs;
 mod error;
+mod fingerprint;
+mod pack;
+mod tree;
+mod view;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use cache::{LeasedImage, RootfsCache};
 pub use error::RootfsError;
+use tree::Tree;
 
 use crate::oci::Bundle;
+
+/// How long an image may take, the wait for another shim that makes the same one included.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// A mount as containerd describes it (containerd.types.Mount).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,11 +92,60 @@ pub async fn prepare(
     cache: &RootfsCache,
     log: &slog::Logger,
 ) -> Result<Rootfs, RootfsError> {
-    let _ = (bundle, cache, log);
-    let first = mounts.first().cloned().unwrap_or_default();
-    Err(RootfsError::Unsupported {
-        fs_type: first.fs_type,
-        source_path: first.source,
-        reason: "images are not made yet".to_owned(),
-    })
+    let tree = match mounts {
+        [] => Tree::Directory(bundle.rootfs()),
+        [mount] if mount.target.is_empty() => match block::of(mount)? {
+            Some(block) => return Ok(block),
+            None => Tree::of(mount)?,
+        },
+        [mount] => return Err(unsupported(mount, "it is for a part of the root only")),
+        [mount, ..] => return Err(unsupported(mount, "it is one of several mounts")),
+    };
+    let begun = Instant::now();
+    let (image, packed) = obtain(tree, cache.clone()).await?;
+    let packed = packed.then(|| begun.elapsed());
+    if let Some(packed) = packed {
+        slog::info!(log, "root file system packed";
+            "image" => %image.path().display(),
+            "bytes" => image.bytes(),
+            "took_ms" => packed.as_millis());
+    } else {
+        slog::debug!(log, "root file system found packed"; "image" => %image.path().display());
+    }
+    Ok(Rootfs::Erofs { image, packed })
 }
+
+/// Asks the cache, on a thread of its own: the kernel's file locks block without a deadline, so
+/// the thread is left behind when the deadline passes, and ends by itself.
+async fn obtain(tree: Tree, cache: RootfsCache) -> Result<(LeasedImage, bool), RootfsError> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("rootfs".to_owned())
+        .spawn(move || {
+            // Nobody listens any more: the lease ends here.
+            let _ = answer.send(cache.image_of(&tree));
+        })
+        .map_err(RootfsError::io(
+            "Starting a thread for",
+            Path::new("mkfs.erofs"),
+        ))?;
+    match tokio::time::timeout(DEADLINE, answered).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(RootfsError::Ended),
+        Err(_) => Err(RootfsError::Timeout {
+            waited_for: "an image of the root file system".to_owned(),
+            waited: DEADLINE,
+        }),
+    }
+}
+
+fn unsupported(mount: &Mount, reason: &str) -> RootfsError {
+    RootfsError::Unsupported {
+        fs_type: mount.fs_type.clone(),
+        source_path: mount.source.clone(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Snapshots that are disks already.
+
+use std::{
+    fs::{self, Metadata, OpenOptions},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+use super::{Mount, Rootfs, RootfsError, unsupported};
+
+/// File systems that blockfile, devmapper and erofs snapshotters put on a disk.
+const ON_DISK: [&str; 4] = ["ext4", "xfs", "btrfs", "erofs"];
+
+/// The disk that `mount` names; `None` if it is no mount of a disk.
+///
+/// Only the mount's own source is ever attached, never a device found from a directory's device
+/// number: that would be the disk the snapshotter's directories are on.
+pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
+    if !ON_DISK.contains(&mount.fs_type.as_str()) {
+        return Ok(None);
+    }
+    if mount
+        .options
+        .iter()
+        .any(|option| option.starts_with("device="))
+    {
+        return Err(unsupported(mount, "it needs more than one device"));
+    }
+    let source = Path::new(&mount.source);
+    let has = |wanted: &str| mount.options.iter().any(|option| option == wanted);
+    let (path, loop_backed) = if source.starts_with("/dev") {
+        // /dev/mapper/* are links where udev made them.
+        let path = fs::canonicalize(source).map_err(RootfsError::io("Resolving", source))?;
+        let meta = fs::symlink_metadata(&path).map_err(RootfsError::io("Examining", &path))?;
+        if !meta.file_type().is_block_device() {
+            return Err(unsupported(mount, "its source is no block device"));
+        }
+        (path, false)
+    } else {
+        let meta = examine(source)?;
+        if !meta.is_file() {
+            return Err(unsupported(
+                mount,
+                "its source is neither in /dev nor a regular file",
+            ));
+        }
+        if !has("loop") && mount.fs_type != "erofs" {
+            return Err(unsupported(
+                mount,
+                "its source is a file, and the option loop is absent",
+            ));
+        }
+        if !owned(&meta) {
+            return Err(unsupported(
+                mount,
+                "others than its owner root may write to its source",
+            ));
+        }
+        (source.to_owned(), true)
+    };
+    Ok(Some(Rootfs::Block {
+        path,
+        fs_type: mount.fs_type.clone(),
+        read_only: has("ro") || mount.fs_type == "erofs",
+        options: mount
+            .options
+            .iter()
+            .filter(|option| !matches!(option.as_str(), "loop" | "ro" | "rw"))
+            .cloned()
+            .collect(),
+        loop_backed,
+    }))
+}
+
+/// What is at `path` itself: a link is not followed.
+fn examine(path: &Path) -> Result<Metadata, RootfsError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_NOFOLLOW)
+        .open(path)
+        .and_then(|file| file.metadata())
+        .map_err(RootfsError::io("Opening", path))
+}
+
+fn owned(meta: &Metadata) -> bool {
+    meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0
+}

@@ -1,0 +1,287 @@
+//! What an image was made from, as a short name.
+//!
+//! A layer of an overlay is named by its directory's path, device, inode and time of change: a
+//! committed snapshot never changes, and another one in its place has another time of change. A
+//! directory that may change, or whose file system takes times of change from elsewhere, is named
+//! by all that is in it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{RootfsError, tree::Tree};
+
+/// Changes when the same tree would be made into another image.
+const FORMAT: &[u8] = b"imprint rootfs 1";
+
+/// File systems whose kernel sets the time of change and never takes it from an image
+/// (statfs(2), `f_type`): ext2 to ext4, xfs, btrfs, tmpfs, f2fs, bcachefs, zfs.
+const OWN_CHANGE_TIMES: [u64; 7] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+];
+
+/// Attributes that overlayfs keeps for itself and that differ between equal layers.
+const OVERLAY_PRIVATE: [&str; 6] = ["origin", "impure", "nlink", "upper", "uuid", "protattr"];
+
+/// A tree's name, and what shows that it changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    /// Equal for trees that give images of equal content.
+    pub(super) key: String,
+    /// Directories that were read, with a digest of their files' times of change.
+    read: Vec<(PathBuf, [u8; 32])>,
+}
+
+impl Fingerprint {
+    pub(super) fn of(tree: &Tree) -> Result<Self, RootfsError> {
+        let mut all = Sha256::new();
+        field(&mut all, FORMAT);
+        let mut read = Vec::new();
+        match tree {
+            Tree::Directory(dir) => {
+                field(&mut all, b"directory");
+                add_content(&mut all, dir, &mut read)?;
+            }
+            Tree::Overlay(overlay) => {
+                field(&mut all, b"overlay");
+                for option in &overlay.options {
+                    field(&mut all, option.as_bytes());
+                }
+                if let Some(upper) = &overlay.upper {
+                    field(&mut all, b"upper");
+                    add_content(&mut all, upper, &mut read)?;
+                }
+                for lower in &overlay.lowers {
+                    field(&mut all, b"lower");
+                    if !add_identity(&mut all, lower)? {
+                        add_content(&mut all, lower, &mut read)?;
+                    }
+                }
+            }
+        }
+        let key = all
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self { key, read })
+    }
+
+    /// An error if what was read has changed since.
+    pub(super) fn still_true(&self) -> Result<(), RootfsError> {
+        for (dir, before) in &self.read {
+            if walk(dir, None)? != *before {
+                return Err(RootfsError::Changed { path: dir.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// With its length before it, no field runs into the next.
+fn field(digest: &mut Sha256, bytes: &[u8]) {
+    digest.update((bytes.len() as u64).to_le_bytes());
+    digest.update(bytes);
+}
+
+fn number(digest: &mut Sha256, value: impl Into<i128>) {
+    digest.update(value.into().to_le_bytes());
+}
+
+/// Adds a committed layer by its identity. `false`: its file system gives none.
+fn add_identity(all: &mut Sha256, dir: &Path) -> Result<bool, RootfsError> {
+    let look = || -> io::Result<_> { Ok((rustix::fs::statfs(dir)?, fs::symlink_metadata(dir)?)) };
+    let (file_system, meta) = look().map_err(RootfsError::io("Examining", dir))?;
+    if !OWN_CHANGE_TIMES.contains(&(file_system.f_type as u64)) {
+        return Ok(false);
+    }
+    field(all, dir.as_os_str().as_bytes());
+    for value in [meta.dev(), meta.ino()] {
+        number(all, value);
+    }
+    for value in [meta.ctime(), meta.ctime_nsec()] {
+        number(all, value);
+    }
+    Ok(true)
+}
+
+fn add_content(
+    all: &mut Sha256,
+    dir: &Path,
+    read: &mut Vec<(PathBuf, [u8; 32])>,
+) -> Result<(), RootfsError> {
+    let mut content = Sha256::new();
+    let stats = walk(dir, Some(&mut content))?;
+    field(all, &content.finalize());
+    read.push((dir.to_owned(), stats));
+    Ok(())
+}
+
+/// Walks the tree at `root` in a fixed order. Answers a digest of what changes whenever a file
+/// does; adds to `content`, if given, what an image of the tree would hold.
+fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], RootfsError> {
+    let mut stats = Sha256::new();
+    let mut links = HashMap::new();
+    let mut pending = vec![root.to_owned()];
+    let mut count = 0u64;
+    let mut device = None;
+    while let Some(path) = pending.pop() {
+        let fail = |action| RootfsError::io::<io::Error>(action, &path);
+        let meta = fs::symlink_metadata(&path).map_err(fail("Examining"))?;
+        if count == 0 && !meta.is_dir() {
+            return Err(fail("Opening")(io::ErrorKind::NotADirectory.into()));
+        }
+        // The view of the tree would not show it.
+        if meta.is_dir() && *device.get_or_insert(meta.dev()) != meta.dev() {
+            return Err(fail("Entering")(io::ErrorKind::CrossesDevices.into()));
+        }
+        let name = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .as_os_str()
+            .as_bytes();
+        field(&mut stats, name);
+        number(&mut stats, meta.ino());
+        for value in [meta.ctime(), meta.ctime_nsec(), meta.size() as i64] {
+            number(&mut stats, value);
+        }
+        if let Some(content) = content.as_deref_mut() {
+            field(content, name);
+            let first = match meta.nlink() {
+                2.. if !meta.is_dir() => *links.entry((meta.dev(), meta.ino())).or_insert(count),
+                _ => count,
+            };
+            number(content, count - first);
+            if first == count {
+                add_entry(content, &path, &meta).map_err(fail("Reading"))?;
+            }
+        }
+        if meta.is_dir() {
+            pending.extend(children(&path).map_err(fail("Listing"))?);
+        }
+        count += 1;
+    }
+    Ok(stats.finalize().into())
+}
+
+/// In falling order, for a stack that is taken from its end.
+fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+    let mut paths: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(paths)
+}
+
+/// Adds all that an image keeps of one file. Times of directories are left out: they say when a
+/// copy was made, and equal copies are to have one image.
+fn add_entry(content: &mut Sha256, path: &Path, meta: &Metadata) -> io::Result<()> {
+    for value in [meta.mode(), meta.uid(), meta.gid()] {
+        number(content, value);
+    }
+    let kind = meta.file_type();
+    if !kind.is_dir() {
+        number(content, meta.mtime());
+        number(content, meta.mtime_nsec());
+    }
+    for (name, value) in attributes(path)? {
+        field(content, &name);
+        field(content, &value);
+    }
+    field(content, b"");
+    if kind.is_char_device() || kind.is_block_device() {
+        number(content, meta.rdev());
+    } else if kind.is_symlink() {
+        field(content, fs::read_link(path)?.as_os_str().as_bytes());
+    } else if kind.is_file() {
+        add_file(content, path)?;
+    }
+    Ok(())
+}
+
+fn add_file(content: &mut Sha256, path: &Path) -> io::Result<()> {
+    let mut file = open_regular(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut length = 0u64;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                content.update(&buffer[..read]);
+                length += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    number(content, length);
+    Ok(())
+}
+
+/// Opens what was a regular file a moment ago, without following a link or waiting for a writer
+/// that came in its place.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file any more"))
+    }
+}
+
+/// Extended attributes in the order of their names, without overlayfs's private ones.
+fn attributes(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut names = vec![0; 64 << 10];
+    let length = match rustix::fs::llistxattr(path, names.as_mut_slice()) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    names.truncate(length);
+    let mut all = BTreeMap::new();
+    for name in names
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        if is_overlay_private(name) {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        match rustix::fs::lgetxattr(path, name, value.as_mut_slice()) {
+            Ok(length) => {
+                value.truncate(length);
+                all.insert(name.to_vec(), value);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(all)
+}
+
+fn is_overlay_private(name: &[u8]) -> bool {
+    let own = name
+        .strip_prefix(b"trusted.overlay.")
+        .or_else(|| name.strip_prefix(b"user.overlay."));
+    own.is_some_and(|own| {
+        OVERLAY_PRIVATE
+            .iter()
+            .any(|private| private.as_bytes() == own)
+    })
+}

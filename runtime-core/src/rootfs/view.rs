@@ -1,0 +1,145 @@
+//! A read-only view of a tree that nobody else sees and that no crash leaves behind.
+//!
+//! The mount is made in a mount namespace of the calling thread alone. It is gone when the thread
+//! and the processes it started are gone, however they end.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::OpenOptions,
+    io,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{
+    RootfsError,
+    tree::{Overlay, Tree},
+};
+
+/// Flags of a view: nothing in it is to be written, run or opened as a device.
+fn inert() -> MsFlags {
+    MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC
+}
+
+/// Runs `work` on a thread of its own while `tree` is mounted at `point`, for that thread and the
+/// processes it starts.
+pub(super) fn with_view<T: Send>(
+    tree: &Tree,
+    point: &Path,
+    work: impl FnOnce() -> Result<T, RootfsError> + Send,
+) -> Result<T, RootfsError> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("rootfs-view".to_owned())
+            .spawn_scoped(scope, || {
+                enter_namespace()?;
+                match tree {
+                    Tree::Directory(dir) => bind(dir, point)?,
+                    Tree::Overlay(overlay) => stack(overlay, point)?,
+                }
+                work()
+            })
+            .map_err(RootfsError::io("Starting a thread for", point))?
+            .join()
+            .unwrap_or(Err(RootfsError::Ended))
+    })
+}
+
+/// What is unmounted on the host is unmounted here too, so that nothing is kept alive; what is
+/// mounted here stays here.
+fn enter_namespace() -> Result<(), RootfsError> {
+    let root = Path::new("/");
+    unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(RootfsError::io("Making a mount namespace for", root))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, root, None::<&str>, flags, None::<&str>).map_err(RootfsError::io(
+        "Detaching from the host the mounts below",
+        root,
+    ))
+}
+
+/// The directory alone, without what is mounted below it.
+fn bind(dir: &Path, point: &Path) -> Result<(), RootfsError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .open(dir)
+        .map_err(RootfsError::io("Opening", dir))?;
+    let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let attach = |source, flags| mount(source, point, None::<&str>, flags, None::<&str>);
+    attach(Some(source.as_path()), MsFlags::MS_BIND)
+        .and_then(|()| attach(None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | inert()))
+        .map_err(RootfsError::io("Mounting", dir))
+}
+
+/// All layers as lower layers: so none is written to, and the upper one may be mounted elsewhere.
+/// Paths are given relative to the directory they share, since the kernel takes no more than one
+/// page of options.
+fn stack(overlay: &Overlay, point: &Path) -> Result<(), RootfsError> {
+    let base = common_parent(overlay.layers());
+    // The namespace gave the thread a working directory of its own (unshare(2), CLONE_NEWNS).
+    env::set_current_dir(&base).map_err(RootfsError::io("Entering", &base))?;
+    let mut data = String::from("lowerdir=");
+    for (index, layer) in overlay.layers().enumerate() {
+        if index > 0 {
+            data.push(':');
+        }
+        let relative = layer.strip_prefix(&base).unwrap_or(layer);
+        data.push_str(&relative.to_string_lossy());
+    }
+    for option in &overlay.options {
+        data.push(',');
+        data.push_str(option);
+    }
+    mount(
+        Some("overlay"),
+        point,
+        Some("overlay"),
+        inert(),
+        Some(OsStr::new(&data)),
+    )
+    .map_err(|errno| match errno {
+        nix::errno::Errno::EINVAL => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the kernel refused the layers (see its log)",
+        ),
+        other => other.into(),
+    })
+    .map_err(RootfsError::io("Mounting the layers below", &base))
+}
+
+/// The deepest directory that contains all `layers`.
+fn common_parent<'a>(layers: impl Iterator<Item = &'a PathBuf>) -> PathBuf {
+    layers
+        .map(|layer| layer.parent().unwrap_or(layer).to_owned())
+        .reduce(|a, b| {
+            let shared = a
+                .components()
+                .zip(b.components())
+                .take_while(|(a, b)| a == b);
+            shared.map(|(part, _)| part).collect()
+        })
+        .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_shared_directory() {
+        let parent = |paths: &[&str]| {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            common_parent(paths.iter())
+        };
+        assert_eq!(parent(&["/s/1/fs", "/s/2/fs"]), Path::new("/s"));
+        assert_eq!(parent(&["/s/1/fs", "/s/1/fs2"]), Path::new("/s/1"));
+        assert_eq!(parent(&["/a", "/s/2/fs"]), Path::new("/"));
+    }
+}
