@@ -1,1 +1,63 @@
-//! To be written.
+//! One container: how it is made in the guest and what it holds on the host.
+
+mod create;
+mod remove;
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+pub(crate) use create::create;
+pub(crate) use remove::{remove, remove_from_guest};
+
+use crate::{
+    io::Stdio,
+    oci::{Bundle, ContainerKind, SpecOptions},
+    process::Process,
+    rootfs::{Mount, Rootfs},
+};
+
+/// A container to make.
+#[derive(Debug)]
+pub struct NewContainer {
+    /// Its id, valid as by [`validate_id`](crate::oci::validate_id).
+    pub id: String,
+    /// What it is to its VM.
+    pub kind: ContainerKind,
+    /// Its bundle, read.
+    pub bundle: Bundle,
+    /// Its root file system, prepared.
+    pub rootfs: Rootfs,
+    /// The mounts the root file system was prepared from, for the event.
+    pub mounts: Vec<Mount>,
+    /// Its init's standard streams.
+    pub stdio: Stdio,
+    /// What the node decides about its specification.
+    pub options: SpecOptions,
+}
+
+/// How long the steps of a container's creation took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CreatePhases {
+    /// Plugging the root disk.
+    pub disk: Duration,
+    /// The guest's part.
+    pub container: Duration,
+}
+
+/// What a container holds outside of the guest.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Id of its root disk in the VM.
+    pub(crate) disk: String,
+    /// The disk's content.
+    pub(crate) rootfs: Rootfs,
+}
+
+/// A container and its processes, as the sandbox's task knows them.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) bundle: PathBuf,
+    pub(crate) init: Process,
+    pub(crate) execs: HashMap<String, Process>,
+    /// `None` while it is being made or removed.
+    pub(crate) held: Option<Held>,
+}

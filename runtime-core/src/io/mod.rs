@@ -1,1 +1,10 @@
-//! To be written.
+//! A process's standard streams: from the names containerd gives to bytes moved to and from the
+//! guest.
+
+mod input;
+mod output;
+mod stdio;
+
+pub use input::{Input, InputHold};
+pub use output::{Outputs, READ_BYTES};
+pub use stdio::{InvalidStdio, Sink, Stdio};

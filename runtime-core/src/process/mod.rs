@@ -1,1 +1,84 @@
-//! To be written.
+//! One process in the guest: its names, its exit, and the watch over its streams and its end.
+
+mod record;
+mod watch;
+
+use std::{fmt, time::SystemTime};
+
+pub use record::NewExec;
+pub(crate) use record::Process;
+pub(crate) use watch::Watch;
+
+/// Exit status of a process whose end nobody could report: its VM or its agent was lost.
+pub const STATUS_LOST: u32 = 255;
+
+/// Exit status of a process that was killed by SIGKILL.
+pub const STATUS_KILLED: u32 = 137;
+
+/// A process as containerd names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TaskId {
+    /// The container.
+    pub container: String,
+    /// The exec; `None` for the container's init.
+    pub exec: Option<String>,
+}
+
+impl TaskId {
+    /// Reads a request's two ids; an empty `exec` means the container's init.
+    #[must_use]
+    pub fn new(container: impl Into<String>, exec: impl Into<String>) -> Self {
+        let exec = exec.into();
+        Self { container: container.into(), exec: (!exec.is_empty()).then_some(exec) }
+    }
+
+    /// As the guest names it: the init's exec id is the container's id.
+    #[must_use]
+    pub fn in_guest(&self) -> GuestProcess {
+        GuestProcess {
+            container: self.container.clone(),
+            exec: self.exec.clone().unwrap_or_else(|| self.container.clone()),
+        }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exec {
+            None => write!(f, "container {}", self.container),
+            Some(exec) => write!(f, "exec {exec} of container {}", self.container),
+        }
+    }
+}
+
+/// A process as the agent names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestProcess {
+    /// Container id.
+    pub container: String,
+    /// Exec id; the container's id for its init.
+    pub exec: String,
+}
+
+impl fmt::Display for GuestProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.container, self.exec)
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code, 128 plus the signal's number, or [`STATUS_LOST`].
+    pub status: u32,
+    /// When the end was learnt.
+    pub at: SystemTime,
+}
+
+impl Exit {
+    /// An exit now.
+    #[must_use]
+    pub fn now(status: u32) -> Self {
+        Self { status, at: SystemTime::now() }
+    }
+}

@@ -1,0 +1,36 @@
+//! Takes a container out of the guest and gives back what it held.
+
+use std::sync::Arc;
+
+use agent_client::{Agent, agent::RemoveContainerRequest};
+use hypervisors::Vm;
+use slog::{Logger, warn};
+
+use super::Held;
+
+/// Seconds the agent may take to kill and free a container.
+const REMOVE_SECONDS: u32 = 10;
+
+/// Removes a container from a VM that goes on running. What the guest refuses to let go of ends
+/// with the VM; it is logged and does not fail the removal.
+pub(crate) async fn remove(vm: Arc<dyn Vm>, agent: Agent, id: String, held: Option<Held>, log: Logger) {
+    remove_from_guest(&agent, &id, &log).await;
+    let Some(held) = held else { return };
+    if let Err(error) = vm.remove_disk(&held.disk).await {
+        warn!(log, "disk of a removed container stays plugged";
+            "container" => &id, "disk" => &held.disk, "error" => %error);
+    }
+}
+
+/// Lets the agent kill what is left of a container and unmount its storages, so that everything
+/// written is on its disks.
+pub(crate) async fn remove_from_guest(agent: &Agent, id: &str, log: &Logger) {
+    let request = RemoveContainerRequest {
+        container_id: id.to_owned(),
+        timeout: REMOVE_SECONDS,
+        ..Default::default()
+    };
+    if let Err(error) = agent.remove_container(request).await {
+        warn!(log, "guest did not remove a container"; "container" => id, "error" => %error);
+    }
+}

@@ -1,0 +1,68 @@
+//! What the sandbox's task knows of a process.
+
+use std::collections::VecDeque;
+
+use agent_client::oci;
+use tokio::sync::watch;
+
+use super::{Exit, TaskId};
+use crate::{
+    io::{Input, InputHold, Outputs, Stdio},
+    sandbox::{Action, Phase},
+};
+
+/// A process to add to a container.
+#[derive(Debug)]
+pub struct NewExec {
+    /// Its names; `exec` is set.
+    pub id: TaskId,
+    /// What to run.
+    pub process: oci::Process,
+    /// Its standard streams.
+    pub stdio: Stdio,
+}
+
+/// A process, from its record to its deletion.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) phase: Phase,
+    pub(crate) stdio: Stdio,
+    /// What to run; taken when an exec is started, absent for an init.
+    pub(crate) spec: Option<oci::Process>,
+    /// The opened streams, from creation (init) to start.
+    pub(crate) streams: Option<(Input, Outputs)>,
+    /// Keeps the input open until `CloseIO`.
+    pub(crate) hold: Option<InputHold>,
+    /// Input was closed before there was one.
+    pub(crate) input_closed: bool,
+    /// Terminal size asked for before the start: columns, rows.
+    pub(crate) console: Option<(u32, u32)>,
+    /// The exit, for everybody who waits and for good.
+    pub(crate) exit: watch::Sender<Option<Exit>>,
+    /// Whether SIGKILL was sent.
+    pub(crate) killed: watch::Sender<bool>,
+    /// Requests that wait for the call in progress.
+    pub(crate) deferred: VecDeque<Action>,
+}
+
+impl Process {
+    pub(crate) fn new(phase: Phase, stdio: Stdio, spec: Option<oci::Process>) -> Self {
+        Self {
+            phase,
+            stdio,
+            spec,
+            streams: None,
+            hold: None,
+            input_closed: false,
+            console: None,
+            exit: watch::Sender::new(None),
+            killed: watch::Sender::new(false),
+            deferred: VecDeque::new(),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exited(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+}

@@ -1,0 +1,184 @@
+//! How processes and the sandbox end.
+
+use std::time::Duration;
+
+use hypervisors::VmExit;
+use slog::{Logger, info, warn};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    Event,
+    owner::{Life, Owner, commit},
+    policy::Phase,
+};
+use crate::{
+    container,
+    process::{Exit, STATUS_LOST, TaskId},
+};
+
+/// How long the other processes of a sandbox have to report their exits when its main container
+/// has ended, before the VM is taken down.
+const LAST_EXITS: Duration = Duration::from_secs(2);
+
+impl Owner {
+    /// A watch has ended.
+    pub(super) fn watch_ended(&mut self, id: &TaskId, exit: Result<Exit, agent_client::Error>) {
+        self.live.send_modify(|live| *live = live.saturating_sub(1));
+        match exit {
+            Ok(exit) => self.exited(id, exit),
+            Err(error) => {
+                if self.life == Life::Running {
+                    warn!(self.log, "process ended without an exit status";
+                        "process" => %id, "error" => %error);
+                }
+                self.exited(id, Exit::now(STATUS_LOST));
+            }
+        }
+    }
+
+    /// Records and publishes an exit, once per process.
+    pub(super) fn exited(&mut self, id: &TaskId, exit: Exit) {
+        let Some(process) = self.process(id) else { return };
+        if process.exited().is_some() {
+            return;
+        }
+        process.exit.send_replace(Some(exit));
+        process.hold = None;
+        process.streams = None;
+        let deleting = process.phase == Phase::Deleting;
+        self.publish(Event::Exited(id.clone(), exit));
+        if !deleting {
+            self.settle(id, Phase::Stopped);
+        }
+        if id.exec.is_none() && id.container == self.main {
+            self.stop("its main container has ended");
+        }
+    }
+
+    /// A process of a VM that is gone.
+    pub(super) fn lose(&mut self, id: &TaskId) {
+        self.exited(id, Exit::now(STATUS_LOST));
+    }
+
+    /// Ends a container's execs that have not ended.
+    pub(super) fn end_execs(&mut self, container: &str, exit: Exit) {
+        let execs = self.containers.get(container).map(|c| c.execs.keys().cloned().collect());
+        let execs: Vec<String> = execs.unwrap_or_default();
+        for exec in execs {
+            let id = TaskId::new(container, exec);
+            let never_started =
+                self.process(&id).is_some_and(|process| process.phase == Phase::Created);
+            if !never_started {
+                self.exited(&id, exit);
+            }
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended(_))
+    }
+
+    /// Takes the VM down after the processes that are about to end have said so.
+    pub(super) fn stop(&mut self, why: &str) {
+        self.take_down(why, LAST_EXITS);
+    }
+
+    /// Takes the VM down whatever runs in it.
+    pub(super) fn stop_now(&mut self, why: &str) {
+        self.take_down(why, Duration::ZERO);
+    }
+
+    /// Without its agent a VM is of no use: nobody can reach what runs in it.
+    pub(super) fn watch_agent(&mut self) {
+        let agent = self.agent.clone();
+        self.run_aside(async move {
+            agent.disconnected().await;
+            commit(|owner| {
+                if owner.life == Life::Running {
+                    warn!(owner.log, "agent was lost, the VM is taken down");
+                    owner.life = Life::Stopping("its agent was lost".to_owned());
+                    owner.kill_vm();
+                }
+            })
+        });
+    }
+
+    fn take_down(&mut self, why: &str, patience: Duration) {
+        if self.life != Life::Running {
+            return;
+        }
+        info!(self.log, "sandbox ends"; "reason" => why);
+        self.life = Life::Stopping(why.to_owned());
+        let writers: Vec<String> = self
+            .containers
+            .iter()
+            .filter(|(_, c)| c.held.as_ref().is_some_and(|held| !held.rootfs.read_only()))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let live = self.live.subscribe();
+        let (agent, log) = (self.agent.clone(), self.log.clone());
+        self.run_aside(async move {
+            last_exits(live, patience, &log).await;
+            // Their disks are written to: unmounted, everything is on them.
+            for container in writers {
+                container::remove_from_guest(&agent, &container, &log).await;
+            }
+            commit(Self::kill_vm)
+        });
+    }
+
+    fn kill_vm(&mut self) {
+        let vm = self.vm.clone();
+        self.run_aside(async move {
+            let killed = vm.kill().await;
+            commit(move |owner| {
+                if let Err(error) = killed {
+                    warn!(owner.log, "VM may be left behind"; "error" => %error);
+                    owner.vm_ended(&VmExit { code: None, last_words: error.to_string() });
+                }
+            })
+        });
+    }
+
+    /// Learns of the monitor's end, whatever the cause.
+    pub(super) fn watch_vm(&mut self) {
+        let vm = self.vm.clone();
+        self.run_aside(async move {
+            let exit = vm.wait().await;
+            commit(move |owner| owner.vm_ended(&exit))
+        });
+    }
+
+    fn vm_ended(&mut self, exit: &VmExit) {
+        let why = match &self.life {
+            Life::Ended(_) => return,
+            Life::Stopping(why) => why.clone(),
+            Life::Running => {
+                warn!(self.log, "VM ended by itself";
+                    "code" => exit.code, "last_words" => &exit.last_words);
+                format!("its VM ended: {}", exit.last_words)
+            }
+        };
+        self.life = Life::Ended(why);
+        let containers: Vec<String> = self.containers.keys().cloned().collect();
+        for container in containers {
+            self.end_execs(&container, Exit::now(STATUS_LOST));
+            let id = TaskId::new(container, "");
+            // Those in a call learn it from the call.
+            let in_call = self.process(&id).is_some_and(|process| {
+                matches!(process.phase, Phase::Creating | Phase::Starting | Phase::Deleting)
+            });
+            if !in_call {
+                self.lose(&id);
+            }
+        }
+        self.ended.send_replace(true);
+    }
+}
+
+async fn last_exits(mut live: watch::Receiver<usize>, patience: Duration, log: &Logger) {
+    match timeout(patience, live.wait_for(|live| *live == 0)).await {
+        Ok(_) => {}
+        Err(_) => info!(log, "processes still run as the VM is taken down"),
+    }
+}

@@ -1,0 +1,294 @@
+//! The task that owns a sandbox: its state, its queue, and the routing of requests.
+
+use std::{collections::HashMap, sync::Arc};
+
+use agent_client::Agent;
+use hypervisors::Vm;
+use slog::{Logger, crit, debug, o};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    Error, Event, NewSandbox,
+    policy::{Phase, Role, Verdict, decide},
+    request::{Action, Reply, Request, TaskState},
+};
+use crate::{
+    container::{self, Container, CreatePhases, NewContainer},
+    io::{Input, Outputs},
+    process::{Process, TaskId},
+};
+
+/// What an operation leaves for the owner to do.
+pub(super) type Commit = Box<dyn FnOnce(&mut Owner) + Send>;
+
+/// Whether the VM is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Requests are taken.
+    Running,
+    /// The VM is being taken down; nothing new begins.
+    Stopping(String),
+    /// The VM is gone; what is left is to be deleted.
+    Ended(String),
+}
+
+/// Boxes a commit.
+pub(super) fn commit(change: impl FnOnce(&mut Owner) + Send + 'static) -> Commit {
+    Box::new(change)
+}
+
+pub(super) struct Owner {
+    pub(super) vm: Arc<dyn Vm>,
+    pub(super) agent: Agent,
+    pub(super) log: Logger,
+    pub(super) main: String,
+    pub(super) life: Life,
+    pub(super) containers: HashMap<String, Container>,
+    /// Started processes that have not ended.
+    pub(super) live: watch::Sender<usize>,
+    pub(super) ended: watch::Sender<bool>,
+    events: mpsc::UnboundedSender<Event>,
+    queue: mpsc::Receiver<Request>,
+    operations: JoinSet<Commit>,
+}
+
+impl Owner {
+    pub(super) fn new(
+        new: NewSandbox,
+        queue: mpsc::Receiver<Request>,
+    ) -> (Self, watch::Receiver<bool>) {
+        let (ended, receiver) = watch::channel(false);
+        let owner = Self {
+            vm: new.vm,
+            agent: new.agent,
+            log: new.log.new(o!("sandbox" => new.id)),
+            main: new.main,
+            life: Life::Running,
+            containers: HashMap::new(),
+            live: watch::Sender::new(0),
+            ended,
+            events: new.events,
+            queue,
+            operations: JoinSet::new(),
+        };
+        (owner, receiver)
+    }
+
+    /// Runs until every handle is gone.
+    pub(super) async fn run(mut self) {
+        self.watch_vm();
+        self.watch_agent();
+        self.watch_memory();
+        loop {
+            tokio::select! {
+                request = self.queue.recv() => match request {
+                    Some(request) => self.accept(request),
+                    None => return,
+                },
+                Some(done) = self.operations.join_next() => match done {
+                    Ok(commit) => commit(&mut self),
+                    Err(error) => crit!(self.log, "operation was lost"; "error" => %error),
+                },
+            }
+        }
+    }
+
+    /// Hands work to an operation.
+    pub(super) fn run_aside<F>(&mut self, operation: F)
+    where
+        F: Future<Output = Commit> + Send + 'static,
+    {
+        self.operations.spawn(operation);
+    }
+
+    /// Hands over work that changes nothing the owner knows; its result is the answer.
+    pub(super) fn answer_aside<T, F>(&mut self, operation: F, reply: Reply<T>)
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run_aside(async move {
+            let _ = reply.send(operation.await);
+            commit(|_| {})
+        });
+    }
+
+    pub(super) fn publish(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            debug!(self.log, "nobody listens for events");
+        }
+    }
+
+    pub(super) fn process(&mut self, id: &TaskId) -> Option<&mut Process> {
+        let container = self.containers.get_mut(&id.container)?;
+        match &id.exec {
+            None => Some(&mut container.init),
+            Some(exec) => container.execs.get_mut(exec),
+        }
+    }
+
+    fn accept(&mut self, request: Request) {
+        match request {
+            Request::Create(new, reply) => self.create(*new, reply),
+            Request::Task(id, action) => self.route(id, action),
+            Request::Count(reply) => drop(reply.send(self.containers.len())),
+            Request::Stop => self.stop_now("it was told to"),
+        }
+    }
+
+    /// Applies the policy to a request for one process.
+    pub(super) fn route(&mut self, id: TaskId, action: Action) {
+        let role = if id.exec.is_none() { Role::Init } else { Role::Exec };
+        let Some(process) = self.process(&id) else {
+            return action.refuse(Error::NotFound(id));
+        };
+        let phase = process.phase;
+        let Some(verb) = action.verb() else {
+            return self.tell(&id, action);
+        };
+        match decide(role, phase, verb) {
+            Verdict::Go => self.perform(id, action),
+            Verdict::Later => process.deferred.push_back(action),
+            Verdict::Already => action.already(),
+            Verdict::Refuse => action.refuse(Error::WrongPhase { task: id, verb, phase }),
+            Verdict::Absent => action.refuse(Error::NoProcess { task: id, phase }),
+        }
+    }
+
+    /// Answers what only reads.
+    fn tell(&mut self, id: &TaskId, action: Action) {
+        let Some(bundle) = self.containers.get(&id.container).map(|c| c.bundle.clone()) else {
+            return action.refuse(Error::NotFound(id.clone()));
+        };
+        let Some(process) = self.process(id) else {
+            return action.refuse(Error::NotFound(id.clone()));
+        };
+        match action {
+            Action::Wait(reply) => drop(reply.send(Ok(process.exit.subscribe()))),
+            Action::State(reply) => drop(reply.send(Ok(TaskState {
+                phase: process.phase,
+                bundle,
+                stdio: process.stdio.clone(),
+                exit: process.exited(),
+            }))),
+            other => other.refuse(Error::NotFound(id.clone())),
+        }
+    }
+
+    /// Gives a process a settled phase and takes up what waited for one.
+    pub(super) fn settle(&mut self, id: &TaskId, phase: Phase) {
+        let Some(process) = self.process(id) else { return };
+        process.phase = phase;
+        for action in std::mem::take(&mut process.deferred) {
+            self.route(id.clone(), action);
+        }
+    }
+
+    fn create(&mut self, new: NewContainer, reply: Reply<CreatePhases>) {
+        let id = TaskId::new(new.id.clone(), "");
+        match self.admit(&new, &id) {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok(container) => {
+                self.containers.insert(new.id.clone(), container);
+                self.make(id, new, reply);
+            }
+        }
+    }
+
+    fn admit(&self, new: &NewContainer, id: &TaskId) -> Result<Container, Error> {
+        self.accepting()?;
+        if self.containers.contains_key(&new.id) {
+            return Err(Error::AlreadyExists(id.clone()));
+        }
+        let mut init = Process::new(Phase::Creating, new.stdio.clone(), None);
+        open_streams(&mut init)?;
+        Ok(Container {
+            bundle: new.bundle.path.clone(),
+            init,
+            execs: HashMap::new(),
+            held: None,
+        })
+    }
+
+    fn make(&mut self, id: TaskId, new: NewContainer, reply: Reply<CreatePhases>) {
+        let created = Event::Created {
+            container: new.id.clone(),
+            bundle: new.bundle.path.clone(),
+            mounts: new.mounts.clone(),
+            stdio: new.stdio.clone(),
+        };
+        let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
+        self.run_aside(async move {
+            let made = container::create(vm, agent, new, log).await;
+            commit(move |owner| match made {
+                Ok((held, phases)) => {
+                    if let Some(container) = owner.containers.get_mut(&id.container) {
+                        container.held = Some(held);
+                    }
+                    owner.publish(created);
+                    let _ = reply.send(Ok(phases));
+                    if owner.has_ended() {
+                        owner.lose(&id);
+                    } else {
+                        owner.settle(&id, Phase::Created);
+                    }
+                }
+                Err(error) => {
+                    owner.forget(&id.container);
+                    let _ = reply.send(Err(error));
+                }
+            })
+        });
+    }
+
+    /// Drops a container; what still waits for it learns that it is not there.
+    pub(super) fn forget(&mut self, container: &str) {
+        let Some(gone) = self.containers.remove(container) else { return };
+        let id = TaskId::new(container, "");
+        for action in gone.init.deferred {
+            action.refuse(Error::NotFound(id.clone()));
+        }
+        for (exec, process) in gone.execs {
+            for action in process.deferred {
+                action.refuse(Error::NotFound(TaskId::new(container, exec.clone())));
+            }
+        }
+    }
+
+    pub(super) fn accepting(&self) -> Result<(), Error> {
+        match &self.life {
+            Life::Running => Ok(()),
+            Life::Stopping(why) | Life::Ended(why) => Err(Error::Ended(why.clone())),
+        }
+    }
+
+    /// Long poll for the guest's out-of-memory reports; ends with the agent.
+    fn watch_memory(&mut self) {
+        let agent = self.agent.clone();
+        self.run_aside(async move {
+            let report = agent.get_oom_event().await;
+            commit(move |owner| match report {
+                Ok(container) => {
+                    if owner.containers.contains_key(&container) {
+                        owner.publish(Event::OutOfMemory(container));
+                    }
+                    owner.watch_memory();
+                }
+                Err(error) => debug!(owner.log, "no out-of-memory reports"; "error" => %error),
+            })
+        });
+    }
+}
+
+/// Opens a process's streams and keeps them until its start.
+pub(super) fn open_streams(process: &mut Process) -> Result<(), Error> {
+    let failed = |(path, source)| Error::Stream { path, source };
+    let (input, hold) = Input::open(process.stdio.stdin.as_deref()).map_err(failed)?;
+    let outputs = Outputs::open(&process.stdio).map_err(failed)?;
+    process.streams = Some((input, outputs));
+    process.hold = if process.input_closed { None } else { hold };
+    Ok(())
+}

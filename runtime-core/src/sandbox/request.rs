@@ -1,0 +1,109 @@
+//! What clients ask of a sandbox's task.
+
+use agent_client::{agent::StatsContainerResponse, oci::LinuxResources};
+use std::path::PathBuf;
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Error,
+    policy::{Phase, Verb},
+};
+use crate::{
+    container::{CreatePhases, NewContainer},
+    io::Stdio,
+    process::{Exit, NewExec, TaskId},
+};
+
+/// Where an answer goes. A client that has gone away is no concern of the sandbox's.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// One entry of a sandbox's queue.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Make a container.
+    Create(Box<NewContainer>, Reply<CreatePhases>),
+    /// Something about one process.
+    Task(TaskId, Action),
+    /// How many containers are there?
+    Count(oneshot::Sender<usize>),
+    /// End the VM. Nothing is answered: the end is published.
+    Stop,
+}
+
+/// What is asked of one process.
+#[derive(Debug)]
+pub(crate) enum Action {
+    State(Reply<TaskState>),
+    Wait(Reply<watch::Receiver<Option<Exit>>>),
+    Start(Reply<()>),
+    AddExec(Box<NewExec>, Reply<()>),
+    Signal(u32, Reply<()>),
+    Pause(Reply<()>),
+    Resume(Reply<()>),
+    Update(Box<LinuxResources>, Reply<()>),
+    Stats(Reply<StatsContainerResponse>),
+    Resize { columns: u32, rows: u32, reply: Reply<()> },
+    CloseStdin(Reply<()>),
+    Delete(Reply<Exit>),
+}
+
+/// A process as a client sees it.
+#[derive(Debug, Clone)]
+pub struct TaskState {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its container's bundle.
+    pub bundle: PathBuf,
+    /// Its standard streams.
+    pub stdio: Stdio,
+    /// How it ended, if it has.
+    pub exit: Option<Exit>,
+}
+
+const SIGKILL: u32 = 9;
+const SIGTERM: u32 = 15;
+
+impl Action {
+    /// The row of the policy table. `None` for what is never refused.
+    pub(crate) fn verb(&self) -> Option<Verb> {
+        Some(match self {
+            Self::State(_) | Self::Wait(_) => return None,
+            Self::Start(_) => Verb::Start,
+            Self::AddExec(..) => Verb::AddExec,
+            Self::Signal(SIGKILL | SIGTERM, _) => Verb::Terminate,
+            Self::Signal(..) => Verb::Signal,
+            Self::Pause(_) => Verb::Pause,
+            Self::Resume(_) => Verb::Resume,
+            Self::Update(..) => Verb::Update,
+            Self::Stats(_) => Verb::Stats,
+            Self::Resize { .. } => Verb::Resize,
+            Self::CloseStdin(_) => Verb::CloseStdin,
+            Self::Delete(_) => Verb::Delete,
+        })
+    }
+
+    /// Answers with an error.
+    pub(crate) fn refuse(self, error: Error) {
+        match self {
+            Self::State(reply) => drop(reply.send(Err(error))),
+            Self::Wait(reply) => drop(reply.send(Err(error))),
+            Self::Stats(reply) => drop(reply.send(Err(error))),
+            Self::Delete(reply) => drop(reply.send(Err(error))),
+            Self::Start(reply)
+            | Self::AddExec(_, reply)
+            | Self::Signal(_, reply)
+            | Self::Pause(reply)
+            | Self::Resume(reply)
+            | Self::Update(_, reply)
+            | Self::Resize { reply, .. }
+            | Self::CloseStdin(reply) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Answers that it is so already. Only what answers nothing can be so.
+    pub(crate) fn already(self) {
+        if let Self::Signal(_, reply) | Self::Resize { reply, .. } | Self::CloseStdin(reply) = self {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}

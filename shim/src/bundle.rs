@@ -1,0 +1,42 @@
+//! The one file this shim keeps in a container's bundle: where its sandbox's directory is, so that
+//! `delete`, which knows nothing but the bundle, finds it whatever the configuration says by then.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use runtime_core::state::StateError;
+
+/// Name of the file; its content is the directory's path.
+const FILE: &str = "imprint-sandbox";
+
+/// Longest path that is read.
+const MAX_PATH: u64 = 4096;
+
+/// Notes a sandbox's directory. Done before the directory is made.
+///
+/// # Errors
+/// The file could not be written.
+pub fn note_sandbox(bundle: &Path, directory: &Path) -> Result<(), StateError> {
+    let path = bundle.join(FILE);
+    fs::write(&path, directory.as_os_str().as_bytes())
+        .map_err(|source| StateError::Io { action: "Writing", path, source })
+}
+
+/// The directory noted; `None` when none was.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn noted_sandbox(bundle: &Path) -> io::Result<Option<PathBuf>> {
+    let file = match fs::File::open(bundle.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut content = Vec::new();
+    file.take(MAX_PATH).read_to_end(&mut content)?;
+    let path = PathBuf::from(std::ffi::OsString::from_vec(content));
+    Ok(path.is_absolute().then_some(path))
+}

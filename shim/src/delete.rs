@@ -1,0 +1,105 @@
+//! The `delete` action: undoes what a daemon has left behind, without the daemon and without the
+//! guest's agent.
+
+use std::{
+    env, fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use containerd_shim_protos::{
+    api::DeleteResponse,
+    protobuf::{self, Message},
+};
+use runtime_core::{
+    oci::{self, ContainerKind},
+    process::STATUS_KILLED,
+    state,
+};
+
+use crate::{address, bundle, events, flags::Flags};
+
+/// A clean-up that was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The bundle cannot be read.
+    #[error("Reading bundle {path} failed")]
+    Bundle {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The answer was not written.
+    #[error("Writing the answer failed")]
+    Answer(#[from] io::Error),
+    /// The answer cannot be encoded.
+    #[error("Encoding the answer failed")]
+    Encode(#[from] protobuf::Error),
+}
+
+/// Runs the action on a bundle.
+///
+/// # Errors
+/// What kept it from looking. What it could not remove is told on standard error.
+pub fn run(flags: &Flags) -> Result<(), DeleteError> {
+    let bundle = if flags.bundle.is_empty() {
+        env::current_dir()
+    } else {
+        Ok(PathBuf::from(&flags.bundle))
+    };
+    let bundle = bundle.map_err(|source| DeleteError::Bundle { path: ".".into(), source })?;
+    let pid = clean(&bundle, flags)
+        .map_err(|source| DeleteError::Bundle { path: bundle.clone(), source })?;
+    let response = DeleteResponse {
+        pid,
+        exit_status: STATUS_KILLED,
+        exited_at: Some(events::timestamp(SystemTime::now())).into(),
+        ..Default::default()
+    };
+    let mut stdout = io::stdout();
+    stdout.write_all(&response.write_to_bytes()?)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Cleans up and answers the monitor's pid, 0 when there was none.
+fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
+    let Some(directory) = bundle::noted_sandbox(bundle)? else {
+        // Nothing had been made yet, but the socket.
+        remove_socket(bundle, flags);
+        return Ok(0);
+    };
+    if is_member(bundle) && shim_answers(bundle) {
+        // The pod lives on; its shim has let go of the container, or will.
+        return Ok(0);
+    }
+    let report = state::cleanup(&directory);
+    for problem in &report.problems {
+        eprintln!("containerd-shim-imprint-v2: left behind: {problem}");
+    }
+    remove_socket(bundle, flags);
+    Ok(report.monitors.first().map(|(monitor, _)| monitor.pid).unwrap_or_default())
+}
+
+/// Whether the bundle is of a further container of a pod.
+fn is_member(bundle: &Path) -> bool {
+    oci::load_bundle(bundle)
+        .ok()
+        .and_then(|bundle| ContainerKind::of(&bundle.spec).ok())
+        .is_some_and(|kind| matches!(kind, ContainerKind::PodContainer { .. }))
+}
+
+fn shim_answers(bundle: &Path) -> bool {
+    let Ok(address) = fs::read_to_string(bundle.join("address")) else { return false };
+    let socket = address.trim().trim_start_matches("unix://");
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
+fn remove_socket(bundle: &Path, flags: &Flags) {
+    if !is_member(bundle) && !flags.id.is_empty() {
+        let _ = fs::remove_file(address::socket_path(&flags.address, &flags.namespace, &flags.id));
+    }
+}

@@ -1,0 +1,128 @@
+//! Errors as containerd and its clients get them.
+
+use std::{error::Error as StdError, path::PathBuf};
+
+use agent_client::Code as GuestCode;
+use containerd_shim_protos::ttrpc::{self, Code};
+use runtime_core::{oci::OciError, rootfs::RootfsError, sandbox, state::StateError};
+
+use crate::{launch::LaunchError, options::OptionsError};
+
+/// A Task request that was not fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sandbox refused or failed.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    /// The specification cannot be used.
+    #[error(transparent)]
+    Spec(#[from] OciError),
+    /// The runtime options cannot be used.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The VM was not started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The root file system could not be prepared.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// The sandbox's record could not be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A path of the host.
+    #[error("Path {0} is not usable")]
+    Path(PathBuf),
+    /// No sandbox, so no such task.
+    #[error("Task {0:?} was not found")]
+    NoTask(String),
+    /// There is a sandbox already, or one is being made.
+    #[error("This shim has a sandbox already")]
+    SecondSandbox,
+    /// A pod's container came before its pod.
+    #[error("Sandbox {0:?} is not in this shim")]
+    NoSandbox(String),
+    /// Something no version of this shim does.
+    #[error("{0} is not implemented")]
+    Unimplemented(&'static str),
+    /// The work behind a request was lost.
+    #[error("{0} was not finished")]
+    Lost(&'static str),
+}
+
+impl Error {
+    /// The one place where an error becomes a status code.
+    fn code(&self) -> Code {
+        match self {
+            Self::Sandbox(error) => sandbox_code(error),
+            Self::Spec(_) | Self::Options(_) | Self::Path(_) => Code::INVALID_ARGUMENT,
+            Self::NoTask(_) => Code::NOT_FOUND,
+            Self::SecondSandbox => Code::ALREADY_EXISTS,
+            Self::NoSandbox(_) => Code::FAILED_PRECONDITION,
+            Self::Unimplemented(_) => Code::UNIMPLEMENTED,
+            Self::Launch(_) | Self::Rootfs(_) | Self::State(_) | Self::Lost(_) => Code::UNKNOWN,
+        }
+    }
+}
+
+fn sandbox_code(error: &sandbox::Error) -> Code {
+    use sandbox::Error as E;
+    match error {
+        E::NotFound(_) | E::NoProcess { .. } => Code::NOT_FOUND,
+        E::AlreadyExists(_) => Code::ALREADY_EXISTS,
+        E::WrongPhase { .. } => Code::FAILED_PRECONDITION,
+        E::Ended(_) => Code::UNAVAILABLE,
+        E::Spec(_) | E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
+        E::Agent { source, .. } => match source.code() {
+            Some(GuestCode::NOT_FOUND) => Code::NOT_FOUND,
+            Some(GuestCode::INVALID_ARGUMENT) => Code::INVALID_ARGUMENT,
+            Some(GuestCode::UNIMPLEMENTED) => Code::UNIMPLEMENTED,
+            _ => Code::UNKNOWN,
+        },
+        _ => Code::UNKNOWN,
+    }
+}
+
+impl From<Error> for ttrpc::Error {
+    fn from(error: Error) -> Self {
+        Self::RpcStatus(ttrpc::get_status(error.code(), chain(&error)))
+    }
+}
+
+/// An error and everything behind it, in one line.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Transparent wrappers say the same twice.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime_core::process::TaskId;
+
+    #[test]
+    fn codes_are_those_containerd_acts_on() {
+        let not_found = Error::from(sandbox::Error::NotFound(TaskId::new("a", "")));
+        assert_eq!(not_found.code(), Code::NOT_FOUND);
+        assert_eq!(Error::Unimplemented("Checkpoint").code(), Code::UNIMPLEMENTED);
+        assert_eq!(Error::SecondSandbox.code(), Code::ALREADY_EXISTS);
+    }
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("Outer")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("inner"));
+        assert_eq!(chain(&error), "Outer: inner");
+    }
+}

@@ -1,0 +1,86 @@
+//! From configuration to a VM whose agent answers: find the monitor, decide between restore and
+//! boot, start.
+
+use std::{path::Path, time::Instant};
+
+use async_trait::async_trait;
+use factory::{Budgets, StartError, StartRecord, Started, TemplateStore};
+use hypervisors::qemu::Qemu;
+use runtime_core::config::{Config, ConfigError};
+use slog::Logger;
+
+use crate::timeline::Timeline;
+
+/// A VM that was not started. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configured monitor cannot be used.
+    #[error("The configured monitor cannot be used")]
+    Monitor(#[from] hypervisors::Error),
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Starts VMs. Tests put another in the place of [`FromConfig`].
+#[async_trait]
+pub trait Launch: Send + Sync {
+    /// Starts the VM of sandbox `id`, with its sockets in `run_dir`.
+    async fn launch(
+        &self,
+        config: &Config,
+        id: &str,
+        run_dir: &Path,
+        timeline: &mut Timeline,
+        log: &Logger,
+    ) -> Result<Vm, LaunchError>;
+}
+
+/// A started VM.
+pub struct Vm {
+    /// The VM.
+    pub vm: std::sync::Arc<dyn hypervisors::Vm>,
+    /// Its agent.
+    pub agent: agent_client::Agent,
+    /// How it came to be.
+    pub record: StartRecord,
+}
+
+/// Starts what the configuration describes.
+pub struct FromConfig;
+
+#[async_trait]
+impl Launch for FromConfig {
+    async fn launch(
+        &self,
+        config: &Config,
+        id: &str,
+        run_dir: &Path,
+        timeline: &mut Timeline,
+        log: &Logger,
+    ) -> Result<Vm, LaunchError> {
+        let start = Instant::now();
+        let monitor = Qemu::probe(config.qemu(), log).await?;
+        timeline.ended("probe", start);
+
+        let start = Instant::now();
+        let spec = config.vm_spec(id, run_dir);
+        let store = TemplateStore::at(&config.factory.template_path);
+        let plan = factory::choose(config.factory.enable_template, &store, &monitor, &spec).await;
+        timeline.ended("plan", start);
+
+        let start = Instant::now();
+        let Started { vm, agent, record, .. } =
+            factory::start(plan, &monitor, &spec, Budgets::default(), log).await?;
+        timeline.ended("vm", start);
+        let mut at = start;
+        for phase in &record.phases {
+            timeline.took(format!("vm.{}", phase.name), at, phase.took);
+            at += phase.took;
+        }
+        Ok(Vm { vm, agent, record })
+    }
+}

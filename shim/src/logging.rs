@@ -1,0 +1,196 @@
+//! The daemon's log: logfmt lines on standard error, which is containerd's `log` fifo.
+//!
+//! One line is one write, so lines of several shims do not mix. When nobody reads and the fifo is
+//! full, lines are lost rather than waited for.
+
+use std::{
+    fmt::{self, Write as _},
+    io::{self, Write as _},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
+
+/// Longest line, in bytes; a fifo takes up to 4096 at once (PIPE_BUF).
+const MAX_LINE: usize = 4096;
+
+/// The daemon's logger. Records of libraries that use the `log` crate go there too.
+pub fn logger(debug: bool) -> Logger {
+    let level = if debug { Level::Debug } else { Level::Info };
+    let logger = Logger::root(Logfmt { level }.fuse(), o!("runtime" => crate::info::RUNTIME));
+    let library = if debug { log::LevelFilter::Debug } else { log::LevelFilter::Error };
+    if log::set_boxed_logger(Box::new(Library(logger.clone()))).is_ok() {
+        log::set_max_level(library);
+    }
+    logger
+}
+
+/// Writes records of at least a level.
+struct Logfmt {
+    level: Level,
+}
+
+impl Drain for Logfmt {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
+        if record.level().is_at_least(self.level) {
+            let line = line(SystemTime::now(), record, values);
+            // Nothing is left to report a failure to.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+fn line(now: SystemTime, record: &Record<'_>, values: &OwnedKVList) -> String {
+    let mut line = Line(format!("time=\"{}\" level={} msg=", rfc3339(now), level(record.level())));
+    line.quote(&record.msg().to_string());
+    let _ = values.serialize(record, &mut line);
+    let _ = record.kv().serialize(record, &mut line);
+    let mut text = line.0;
+    if text.len() >= MAX_LINE {
+        let mut end = MAX_LINE - 5;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text.push('\n');
+    text
+}
+
+/// containerd's names for levels.
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Critical => "fatal",
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+struct Line(String);
+
+impl Line {
+    /// Appends a value; quotes and control characters cannot end it.
+    fn quote(&mut self, value: &str) {
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '=');
+        if !value.is_empty() && value.chars().all(plain) {
+            self.0.push_str(value);
+            return;
+        }
+        self.0.push('"');
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => {
+                    self.0.push('\\');
+                    self.0.push(c);
+                }
+                c if c.is_control() => {
+                    let _ = write!(self.0, "{}", c.escape_default());
+                }
+                c => self.0.push(c),
+            }
+        }
+        self.0.push('"');
+    }
+}
+
+impl Serializer for Line {
+    fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
+        self.0.push(' ');
+        self.0.push_str(key);
+        self.0.push('=');
+        self.quote(&value.to_string());
+        Ok(())
+    }
+}
+
+/// A point in time as RFC 3339 has it, in UTC with microseconds.
+fn rfc3339(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since.subsec_micros()
+    )
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years begin in March,
+/// so that the leap day is the last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / ERA, shifted % ERA);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// Records of libraries.
+struct Library(Logger);
+
+impl log::Log for Library {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (log, target) = (&self.0, record.target());
+        match record.level() {
+            log::Level::Error => slog::warn!(log, "{}", record.args(); "library" => target),
+            _ => slog::debug!(log, "{}", record.args(); "library" => target),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_right() {
+        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000Z");
+        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000000Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_field() {
+        let mut line = Line(String::new());
+        line.quote("a\" level=fatal\nx=\u{1b}[31m\\");
+        assert_eq!(line.0, r#""a\" level=fatal\nx=\u{1b}[31m\\""#);
+    }
+
+    #[test]
+    fn lines_are_bounded() {
+        let text = "x".repeat(10_000);
+        let text = line(
+            UNIX_EPOCH,
+            &slog::record!(Level::Info, "", &format_args!("{text}"), slog::b!()),
+            &OwnedKVList::from(o!()),
+        );
+        assert!(text.len() <= MAX_LINE && text.ends_with("...\n"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The pod a shim serves: its sandbox, and what it keeps on disk.
+
+use std::{path::PathBuf, sync::Arc};
+
+use runtime_core::{
+    config::Config,
+    container::NewContainer,
+    io::Stdio,
+    oci::{self, Bundle, ContainerKind, SpecOptions},
+    process::{Exit, TaskId},
+    rootfs::{self, Mount, RootfsCache},
+    sandbox::Sandbox,
+    state::{ContainerRecord, SandboxDir},
+};
+use slog::{Logger, warn};
+use tokio::{sync::Mutex, task::JoinHandle};
+
+use crate::{bundle, error::Error};
+
+/// What a Create request asks for, read and checked.
+#[derive(Debug)]
+pub struct NewTask {
+    /// Id of the container.
+    pub id: String,
+    /// What it is to its VM.
+    pub kind: ContainerKind,
+    /// Its bundle.
+    pub bundle: Bundle,
+    /// What its root file system is to be made from.
+    pub mounts: Vec<Mount>,
+    /// Its streams.
+    pub stdio: Stdio,
+    /// The configuration its options name.
+    pub config: Option<PathBuf>,
+}
+
+/// A sandbox that runs.
+pub struct Pod {
+    /// Its containers and processes.
+    pub sandbox: Sandbox,
+    pub(crate) config: Config,
+    pub(crate) cache: RootfsCache,
+    pub(crate) options: SpecOptions,
+    /// The container with which it ends.
+    pub(crate) main: String,
+    /// Its directory; `None` when it has been removed.
+    pub(crate) dir: Mutex<Option<SandboxDir>>,
+    /// Sends its events; ends when the sandbox's task has.
+    pub(crate) events: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) log: Logger,
+}
+
+impl Pod {
+    /// Adds a container.
+    ///
+    /// # Errors
+    /// Nothing of it is left.
+    pub async fn add(&self, new: NewTask) -> Result<(), Error> {
+        let id = new.id.clone();
+        self.note(&id, &new.bundle).await?;
+        let added = async {
+            let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await?;
+            let container = NewContainer {
+                id: new.id,
+                kind: new.kind,
+                bundle: new.bundle,
+                rootfs,
+                mounts: new.mounts,
+                stdio: new.stdio,
+                options: self.options,
+            };
+            Ok(self.sandbox.create(container).await?)
+        };
+        match added.await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.strike(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes a process; with the main container everything that is left of the pod.
+    ///
+    /// # Errors
+    /// It has not ended, or does not exist.
+    pub async fn delete(&self, id: TaskId) -> Result<Exit, Error> {
+        let container = id.exec.is_none().then(|| id.container.clone());
+        let exit = self.sandbox.delete(id).await?;
+        match container {
+            Some(container) if container == self.main => self.remove_directory().await,
+            Some(container) => self.strike(&container).await,
+            None => {}
+        }
+        Ok(exit)
+    }
+
+    /// Ends the pod, whatever runs in it, and returns when its VM and its directory are gone.
+    pub async fn end(&self) {
+        self.sandbox.stop().await;
+        self.remove_directory().await;
+    }
+
+    async fn note(&self, id: &str, container: &Bundle) -> Result<(), Error> {
+        let mut dir = self.dir.lock().await;
+        let Some(dir) = dir.as_mut() else {
+            return Err(Error::NoSandbox(self.main.clone()));
+        };
+        bundle::note_sandbox(&container.path, dir.path())?;
+        let record = ContainerRecord { bundle: container.path.clone(), disks: Vec::new() };
+        dir.record(|state| drop(state.containers.insert(id.to_owned(), record)))?;
+        Ok(())
+    }
+
+    async fn strike(&self, id: &str) {
+        if let Some(dir) = self.dir.lock().await.as_mut()
+            && let Err(error) = dir.record(|state| drop(state.containers.remove(id)))
+        {
+            warn!(self.log, "record of a gone container stays"; "container" => id, "error" => %error);
+        }
+    }
+
+    async fn remove_directory(&self) {
+        if let Some(dir) = self.dir.lock().await.take()
+            && let Err(error) = dir.remove()
+        {
+            warn!(self.log, "sandbox's directory stays"; "error" => %error);
+        }
+    }
+}
+
+/// Options of every container of a sandbox: what the node's configuration says, and what the
+/// sandbox was opened with.
+pub fn spec_options(config: &Config) -> SpecOptions {
+    SpecOptions { guest_seccomp: !config.runtime.disable_guest_seccomp, sandbox_shm: true }
+}
+
+/// The pod as several tasks hold it.
+pub type SharedPod = Arc<Pod>;
+
+impl NewTask {
+    /// Reads the bundle and the names of a Create request.
+    ///
+    /// # Errors
+    /// What about them cannot be used.
+    pub fn read(
+        id: String,
+        path: PathBuf,
+        mounts: Vec<Mount>,
+        stdio: Stdio,
+        config: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        oci::validate_id(&id).map_err(oci::OciError::from)?;
+        let bundle = oci::load_bundle(&path)?;
+        let kind = ContainerKind::of(&bundle.spec)?;
+        Ok(Self { id, kind, bundle, mounts, stdio, config })
+    }
+}

@@ -1,0 +1,145 @@
+//! Tells containerd what happened, in order, also across a restart of containerd.
+//!
+//! Events are sent one by one; one that containerd did not take is sent again before the next, so
+//! their order holds and one may arrive twice. Requests never wait for this.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use containerd_shim_protos::{
+    protobuf::MessageDyn,
+    shim::{event::Envelope, events::ForwardRequest},
+    shim_async::{Client, EventsClient},
+    ttrpc::{self, context},
+};
+use futures::StreamExt;
+use inotify::{Inotify, WatchMask};
+use runtime_core::sandbox::Event;
+use slog::{Logger, debug, warn};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+use crate::events;
+
+/// How long containerd may take for one event.
+const TAKE: Duration = Duration::from_secs(5);
+
+/// How long a new socket of containerd is waited for before connecting is tried anyway.
+const COMEBACK: Duration = Duration::from_secs(30);
+
+/// Events that are kept while containerd is away; beyond them the oldest are dropped.
+const KEPT: usize = 1024;
+
+/// Where events go and what they carry.
+pub struct Destination {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Stands for every process of the sandbox.
+    pub pid: u32,
+}
+
+/// Sends what arrives until every sender is gone. Without an address (as under CRI-O) events are
+/// only logged.
+pub fn publish(
+    destination: Destination,
+    mut queue: mpsc::UnboundedReceiver<Event>,
+    log: Logger,
+) -> JoinHandle<()> {
+    let mut connection = Connection::to(env::var("TTRPC_ADDRESS").ok());
+    tokio::spawn(async move {
+        while let Some(event) = queue.recv().await {
+            if queue.len() > KEPT {
+                warn!(log, "event was dropped, containerd does not take any"; "event" => ?event);
+                continue;
+            }
+            let (topic, message) = events::message(event, destination.pid);
+            match envelope(topic, &destination.namespace, &*message) {
+                Ok(envelope) => connection.send(envelope, &log).await,
+                Err(error) => warn!(log, "event cannot be encoded"; "error" => %error),
+            }
+        }
+    })
+}
+
+fn envelope(
+    topic: &str,
+    namespace: &str,
+    message: &dyn MessageDyn,
+) -> containerd_shim_protos::protobuf::Result<Envelope> {
+    Ok(Envelope {
+        timestamp: Some(events::timestamp(std::time::SystemTime::now())).into(),
+        namespace: namespace.to_owned(),
+        topic: topic.to_owned(),
+        event: Some(events::any(message)?).into(),
+        ..Default::default()
+    })
+}
+
+struct Connection {
+    /// Path of containerd's ttrpc socket.
+    socket: Option<PathBuf>,
+    client: Option<EventsClient>,
+}
+
+impl Connection {
+    fn to(address: Option<String>) -> Self {
+        let socket = address.map(|a| PathBuf::from(a.strip_prefix("unix://").unwrap_or(&a)));
+        Self { socket, client: None }
+    }
+
+    /// Sends one event, over as many connections as it takes.
+    async fn send(&mut self, envelope: Envelope, log: &Logger) {
+        let topic = envelope.topic.clone();
+        debug!(log, "event"; "topic" => &topic);
+        let Some(socket) = self.socket.clone() else { return };
+        let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
+        loop {
+            if self.client.is_none() {
+                self.client = connect(&socket).await;
+            }
+            let Some(client) = &self.client else {
+                came_back(&socket).await;
+                continue;
+            };
+            match client.forward(context::with_duration(TAKE), &request).await {
+                Ok(_) => return,
+                Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
+                    warn!(log, "containerd refused an event";
+                        "topic" => &topic, "reason" => status.message());
+                    return;
+                }
+                Err(error) => {
+                    warn!(log, "containerd did not take an event, it is sent again";
+                        "topic" => &topic, "error" => %error);
+                    self.client = None;
+                }
+            }
+        }
+    }
+}
+
+async fn connect(socket: &std::path::Path) -> Option<EventsClient> {
+    let address = format!("unix://{}", socket.display());
+    let client = timeout(TAKE, Client::connect(&address)).await.ok()?.ok()?;
+    Some(EventsClient::new(client))
+}
+
+/// Waits until something named like containerd's socket appears beside where it was.
+async fn came_back(socket: &std::path::Path) {
+    let appeared = async {
+        let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else { return };
+        let Ok(inotify) = Inotify::init() else { return std::future::pending().await };
+        let watched = inotify.watches().add(directory, WatchMask::CREATE | WatchMask::MOVED_TO);
+        if watched.is_err() || connect(socket).await.is_some() {
+            // It came back before the watch was set; or cannot be watched for.
+            return if watched.is_err() { std::future::pending().await };
+        }
+        let Ok(mut stream) = inotify.into_event_stream([0; 1024]) else {
+            return std::future::pending().await;
+        };
+        while let Some(Ok(event)) = stream.next().await {
+            if event.name.as_deref() == Some(name) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(COMEBACK, appeared).await;
+}
