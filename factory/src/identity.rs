@@ -179,6 +179,12 @@ impl Field {
     }
 }
 
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
 /// A field in which a template is not what a pod wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -190,7 +196,7 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, has, wanted) = (self.template.name, &self.template.shown, &self.wanted.shown);
+        let (name, has, wanted) = (self.template.name, &self.template, &self.wanted);
         write!(f, "{name}: template has {has}, wanted {wanted}")
     }
 }

@@ -72,6 +72,15 @@ struct VersionOnly {
 }
 
 impl Manifest {
+    /// What the template was made from: name and value of each part of its identity, in words.
+    pub fn made_from(&self) -> Vec<(&'static str, String)> {
+        self.identity
+            .fields()
+            .into_iter()
+            .map(|field| (field.name, field.to_string()))
+            .collect()
+    }
+
     /// The manifest as a file's content.
     pub(crate) fn encode(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Envelope {

@@ -83,10 +83,10 @@ pub async fn init(
         });
     }
     let identity = TemplateIdentity::of(hypervisor.identity(), spec)?;
-    progress(Step::Preparing);
     building::make_parents(store)?;
     let _lock = store.lock().await?;
     let old = building::existing(store, options.replace)?;
+    progress(Step::Preparing);
     let mut building = Building::new(store, spec.memory.mib, &old).await?;
 
     let made = tokio::select! {

@@ -147,7 +147,7 @@ pub(crate) fn guest_channel(vm: &dyn Vm) -> Channel {
 }
 
 /// An error with all its causes, as one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
