@@ -1,1 +1,190 @@
-//! To be written.
+//! The configuration: Kata's file format and key names, checked before anything is started.
+//!
+//! [`Config::load`] finds the files, merges them, refuses what it does not know and what cannot
+//! be, and returns values that hold: files that were there, numbers in range. Keys of Kata that ask
+//! for something Imprint does not do are refused, with the reason; those without effect are
+//! accepted with a warning.
+
+mod annotations;
+mod assemble;
+mod command_line;
+mod error;
+mod hypervisor;
+mod keys;
+mod nearest;
+mod schema;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod view;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hypervisors::{
+    GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
+    qemu::{AcceleratorChoice, QemuConfig},
+};
+
+pub use annotations::{AnnotationError, AnnotationGate};
+pub use error::{ConfigError, Location};
+pub use source::{DEFAULT_FILES, ENVIRONMENT};
+
+/// A configuration that was checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The files it was read from: the main one, links resolved, then the drop-ins.
+    pub files: Vec<PathBuf>,
+    /// What was accepted but has no effect, each with its file and line.
+    pub warnings: Vec<String>,
+    /// `[hypervisor.qemu]`.
+    pub hypervisor: HypervisorConfig,
+    /// `[factory]`.
+    pub factory: FactoryConfig,
+    /// `[agent.kata]`.
+    pub agent: AgentConfig,
+    /// `[runtime]`.
+    pub runtime: RuntimeConfig,
+}
+
+/// What VMs are made of.
+#[derive(Debug, Clone)]
+pub struct HypervisorConfig {
+    /// The monitor's binary. It exists.
+    pub path: PathBuf,
+    /// The guest's kernel. It exists.
+    pub kernel: PathBuf,
+    /// The guest's root file system. It exists.
+    pub root: GuestRoot,
+    /// File system of an image: `ext4`, `xfs` or `erofs`.
+    pub rootfs_type: String,
+    /// Appended to the kernel's command line.
+    pub kernel_params: String,
+    /// vCPUs at boot, from 1 to what the host has.
+    pub vcpus: u32,
+    /// vCPUs at most, from `vcpus` to what the host has.
+    pub max_vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The guest's console is kept.
+    pub debug: bool,
+    /// Which annotations of a pod are honoured.
+    pub annotations: AnnotationGate,
+    /// QEMU's machine type.
+    pub machine_type: String,
+    /// Features added to QEMU's CPU model, if any.
+    pub cpu_features: Option<String>,
+    /// PCI Express root ports for devices that are plugged in.
+    pub root_ports: u32,
+    /// What executes guest instructions.
+    pub accelerator: AcceleratorChoice,
+    /// QEMU confines itself.
+    pub seccomp: bool,
+}
+
+/// Templates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactoryConfig {
+    /// Pods are restored where a template fits.
+    pub enable_template: bool,
+    /// The template's directory.
+    pub template_path: PathBuf,
+}
+
+/// The guest's agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The agent logs more.
+    pub debug: bool,
+    /// How long a guest may take until its agent answers.
+    pub connect_timeout: Duration,
+    /// How long an answer may take.
+    pub deadlines: agent_client::Deadlines,
+}
+
+/// The shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// The shim logs more.
+    pub debug: bool,
+    /// Directory of all run-time state.
+    pub run_root: PathBuf,
+    /// Directory of packed root file systems.
+    pub rootfs_cache_dir: PathBuf,
+    /// How much of the disk the packed root file systems may take, in MiB.
+    pub rootfs_cache_mib: u64,
+    /// A container's seccomp profile is not applied in the guest.
+    pub disable_guest_seccomp: bool,
+    /// How the guest is connected to the sandbox's network namespace.
+    pub network: NetworkModel,
+}
+
+/// How the guest is connected to the sandbox's network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkModel {
+    /// Each interface is mirrored to a tap by traffic control filters.
+    TcFilter,
+    /// Not at all.
+    None,
+}
+
+impl Config {
+    /// Reads the file named, else the one that [`ENVIRONMENT`] names, else the first of
+    /// [`DEFAULT_FILES`] that exists; then `config.d/*.toml` beside it, in lexical order.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn load(explicit: Option<&Path>, log: &slog::Logger) -> Result<Self, ConfigError> {
+        let defaults = DEFAULT_FILES.map(Path::new);
+        let merged = source::read(explicit, std::env::var_os(ENVIRONMENT), &defaults)?;
+        let config = assemble::config(merged, host_cpus())?;
+        slog::debug!(log, "configuration read"; "files" => ?config.files);
+        for warning in &config.warnings {
+            slog::warn!(log, "configuration"; "warning" => warning);
+        }
+        Ok(config)
+    }
+
+    /// A VM of this configuration, with memory of its own.
+    pub fn vm_spec(&self, id: &str, run_dir: &Path) -> VmSpec {
+        VmSpec {
+            id: id.to_owned(),
+            run_dir: run_dir.to_path_buf(),
+            vcpus: self.hypervisor.vcpus,
+            max_vcpus: self.hypervisor.max_vcpus,
+            memory: MemorySpec {
+                mib: self.hypervisor.memory_mib,
+                backing: MemoryBacking::Anonymous,
+            },
+            kernel: KernelSpec {
+                kernel: self.hypervisor.kernel.clone(),
+                root: self.hypervisor.root.clone(),
+                command_line: command_line::assemble(&self.hypervisor, self.agent.debug),
+            },
+        }
+    }
+
+    /// How QEMU is to be run.
+    pub fn qemu(&self) -> QemuConfig {
+        QemuConfig {
+            binary: self.hypervisor.path.clone(),
+            machine_type: self.hypervisor.machine_type.clone(),
+            cpu_features: self.hypervisor.cpu_features.clone(),
+            pcie_root_ports: self.hypervisor.root_ports,
+            accelerator: self.hypervisor.accelerator,
+            seccomp: self.hypervisor.seccomp,
+            debug_console: self.hypervisor.debug.then(|| PathBuf::from("console.log")),
+            probe_cache: Some(self.runtime.run_root.join("qemu-probe.json")),
+        }
+    }
+}
+
+/// CPUs that this process may run on.
+fn host_cpus() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cpus).unwrap_or(u32::MAX)
+}

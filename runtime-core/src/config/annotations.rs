@@ -1,0 +1,121 @@
+//! What a pod may change by annotations: little, and only where the operator allows it.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+use super::{Config, command_line, error::quote, hypervisor, keys};
+
+const PREFIX: &str = "io.katacontainers.config.";
+
+/// The patterns of `enable_annotations`.
+///
+/// As in Kata each is a regular expression that need not match the whole name, and the name is the
+/// part after `io.katacontainers.config.hypervisor.`.
+#[derive(Debug, Clone, Default)]
+pub struct AnnotationGate(Vec<Regex>);
+
+/// An annotation that the pod cannot have. The pod is not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnnotationError {
+    /// The operator does not allow it.
+    #[error("Annotation {0} is not enabled (enable_annotations in the configuration)")]
+    NotEnabled(String),
+    /// Imprint does not act on it, and its author relies on it.
+    #[error("Annotation {0} is not supported")]
+    Unsupported(String),
+    /// A value that cannot be.
+    #[error("Annotation {name} = \"{value}\": {reason}")]
+    Invalid {
+        /// The annotation.
+        name: String,
+        /// Its value, shortened.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl AnnotationGate {
+    pub(super) fn new(patterns: Vec<Regex>) -> Self {
+        Self(patterns)
+    }
+
+    /// Whether a pod may set the key of this name.
+    pub fn allows(&self, key: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.is_match(key))
+    }
+}
+
+impl Config {
+    /// The configuration with what the pod's annotations change. Annotations outside of
+    /// `io.katacontainers.config.` are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// For the first annotation, in the order of the alphabet, that is not enabled, not supported
+    /// or not valid.
+    pub fn with_annotations(
+        &self,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, AnnotationError> {
+        let mut config = self.clone();
+        for (name, value) in annotations {
+            let Some(key) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let Some(key) = key.strip_prefix("hypervisor.") else {
+                return Err(AnnotationError::Unsupported(quote(name)));
+            };
+            if !self.hypervisor.annotations.allows(key) {
+                return Err(AnnotationError::NotEnabled(quote(name)));
+            }
+            config.apply(name, key, value)?;
+        }
+        Ok(config)
+    }
+
+    fn apply(&mut self, name: &str, key: &str, value: &str) -> Result<(), AnnotationError> {
+        let invalid = |reason: &str| AnnotationError::Invalid {
+            name: quote(name),
+            value: quote(value),
+            reason: reason.to_owned(),
+        };
+        match key {
+            "default_vcpus" => {
+                let vcpus: f64 = value.parse().map_err(|_| invalid("Not a number"))?;
+                if !vcpus.is_finite() || vcpus <= 0.0 {
+                    return Err(invalid("Must be more than 0"));
+                }
+                self.hypervisor.vcpus = hypervisor::vcpus(vcpus, self.hypervisor.max_vcpus);
+            }
+            "default_memory" => {
+                let mib = value.parse().map_err(|_| invalid("Not a number of MiB"))?;
+                if !(MIN_MEMORY_MIB..=keys::MAX_MEMORY_MIB).contains(&mib) {
+                    return Err(invalid("Must be at least 256"));
+                }
+                self.hypervisor.memory_mib = mib;
+            }
+            "kernel_params" => {
+                let params = &mut self.hypervisor.kernel_params;
+                if !params.is_empty() {
+                    params.push(' ');
+                }
+                params.push_str(value);
+                if let Some(problem) = hypervisor::kernel_params_problem(params) {
+                    return Err(invalid(&problem));
+                }
+                let line = command_line::assemble(&self.hypervisor, self.agent.debug);
+                if line.len() > command_line::MAX_LEN {
+                    return Err(invalid("The kernel's command line becomes too long"));
+                }
+            }
+            _ => return Err(AnnotationError::Unsupported(quote(name))),
+        }
+        Ok(())
+    }
+}
+
+/// As in Kata: what a pod asks for must be enough to boot.
+const MIN_MEMORY_MIB: u32 = 256;

@@ -1,0 +1,182 @@
+//! From a merged tree to a configuration that holds.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    AgentConfig, Config, ConfigError, FactoryConfig, NetworkModel, RuntimeConfig, command_line,
+    hypervisor, keys,
+    schema::{Section, invalid},
+    source::Merged,
+    tree::Table,
+    view::View,
+};
+
+/// Checks everything and fills in the defaults.
+pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
+    let file = &merged.files[0];
+    let root = View(Some(&merged.table));
+    let mut warnings = Vec::new();
+    let mut check = |section: &Section, table: Option<&Table>| {
+        if let Some(table) = table {
+            warnings.extend(section.check(table)?);
+        }
+        Ok(())
+    };
+    check(&keys::ROOT, root.0)?;
+    let hypervisors = View(root.table("hypervisor")?);
+    check(&keys::HYPERVISORS, hypervisors.0)?;
+    let runtime = View(root.table("runtime")?);
+    check(&keys::RUNTIME, runtime.0)?;
+    let agents = View(root.table("agent")?);
+    check(&keys::AGENTS, agents.0)?;
+    let agent = View(agents.table("kata")?);
+    check(&keys::AGENT_KATA, agent.0)?;
+    check(&keys::MEM_AGENT, agent.table("mem_agent")?)?;
+    let factory = View(root.table("factory")?);
+    check(&keys::FACTORY, factory.0)?;
+    for (name, section, factory) in [
+        ("qemu", &keys::QEMU, &keys::QEMU_FACTORY),
+        ("clh", &keys::CLH, &keys::CLH_FACTORY),
+    ] {
+        let table = hypervisors.table(name)?;
+        check(section, table)?;
+        check(factory, View(table).table("factory")?)?;
+    }
+
+    let qemu = active(file, hypervisors, runtime)?;
+    let runtime = runtime_config(runtime);
+    let agent_config = agent_config(agent, root);
+    let hypervisor = hypervisor::config(file, qemu, host_cpus)?;
+    let line = command_line::assemble(&hypervisor, agent_config.debug).len();
+    if let Some(node) = qemu.node("kernel_params")
+        && line > command_line::MAX_LEN
+    {
+        let most = command_line::MAX_LEN;
+        let reason = format!("The kernel's command line has {line} bytes, more than {most}");
+        return Err(invalid("kernel_params", node, reason));
+    }
+    Ok(Config {
+        factory: factory_config(file, factory, View(qemu.table("factory")?), &runtime)?,
+        warnings,
+        hypervisor,
+        agent: agent_config,
+        runtime,
+        files: merged.files,
+    })
+}
+
+/// Something without which there is no configuration.
+pub fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
+    ConfigError::Missing {
+        file: file.to_path_buf(),
+        what: what.into(),
+    }
+}
+
+/// The hypervisor that `hypervisor_name` picks, or the only one there is.
+fn active<'a>(
+    file: &Path,
+    hypervisors: View<'a>,
+    runtime: View<'a>,
+) -> Result<View<'a>, ConfigError> {
+    let (qemu, clh) = (hypervisors.table("qemu")?, hypervisors.table("clh")?);
+    let chosen = match runtime.text("hypervisor_name") {
+        Some((name, node)) => {
+            if hypervisors.node(name).is_none() {
+                let reason = format!("There is no [hypervisor.{name}]");
+                return Err(invalid("hypervisor_name", node, reason));
+            }
+            name
+        }
+        None => match (qemu, clh) {
+            (Some(_), Some(_)) => {
+                let what = "Both [hypervisor.qemu] and [hypervisor.clh] are there; \
+                    write hypervisor_name = \"qemu\" in [runtime]";
+                return Err(missing(file, what));
+            }
+            (None, None) => return Err(missing(file, "There is no [hypervisor.qemu]")),
+            (None, Some(_)) => "clh",
+            (Some(_), None) => "qemu",
+        },
+    };
+    if chosen == "clh" {
+        let what = "Cloud Hypervisor is not supported yet; write a [hypervisor.qemu]";
+        return Err(missing(file, what));
+    }
+    Ok(View(qemu))
+}
+
+/// Both places are read: Kata's two runtimes each have their own.
+fn factory_config(
+    file: &Path,
+    top: View<'_>,
+    inner: View<'_>,
+    runtime: &RuntimeConfig,
+) -> Result<FactoryConfig, ConfigError> {
+    for key in ["enable_template", "template_path"] {
+        if let (Some(one), Some(other)) = (top.node(key), inner.node(key))
+            && one != other
+        {
+            let reason = format!("{} says otherwise; remove one of them", one.at);
+            return Err(invalid(key, other, reason));
+        }
+    }
+    let (path, node) = match inner.text("template_path").or(top.text("template_path")) {
+        Some((text, node)) => (PathBuf::from(text), Some(node)),
+        None => (runtime.run_root.join("vm/template"), None),
+    };
+    let is_file = std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
+    match (is_file, node) {
+        (true, Some(node)) => Err(invalid("template_path", node, "Not a directory")),
+        (true, None) => {
+            let what = format!(
+                "The template's directory {} is no directory",
+                path.display()
+            );
+            Err(missing(file, what))
+        }
+        (false, _) => Ok(FactoryConfig {
+            enable_template: inner.bool("enable_template", top.bool("enable_template", false)),
+            template_path: path,
+        }),
+    }
+}
+
+fn agent_config(agent: View<'_>, root: View<'_>) -> AgentConfig {
+    let runtime = View(root.table("runtime").unwrap_or_default());
+    let seconds = |view: View<'_>, key| view.count(key).map(Duration::from_secs);
+    let millis = |key| agent.count(key).map(Duration::from_millis);
+    let usual = agent_client::Deadlines::default();
+    let create =
+        seconds(runtime, "create_container_timeout").or(seconds(agent, "create_container_timeout"));
+    AgentConfig {
+        debug: agent.bool("enable_debug", false),
+        connect_timeout: match agent.count("dial_timeout") {
+            None => Duration::from_secs(45),
+            Some(0) => Duration::from_secs(30),
+            Some(seconds) => Duration::from_secs(seconds),
+        },
+        deadlines: agent_client::Deadlines {
+            check: millis("health_check_request_timeout_ms").unwrap_or(usual.check),
+            create_container: create.unwrap_or(usual.create_container),
+            other: millis("request_timeout_ms").unwrap_or(usual.other),
+        },
+    }
+}
+
+fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
+    RuntimeConfig {
+        debug: runtime.bool("enable_debug", false),
+        run_root: runtime.path("run_root", "/run/imprint"),
+        rootfs_cache_dir: runtime.path("rootfs_cache_dir", "/var/lib/imprint/rootfs"),
+        rootfs_cache_mib: runtime.count("rootfs_cache_mib").unwrap_or(10 << 10),
+        disable_guest_seccomp: runtime.bool("disable_guest_seccomp", true),
+        network: match runtime.text("internetworking_model") {
+            Some(("none", _)) => NetworkModel::None,
+            _ => NetworkModel::TcFilter,
+        },
+    }
+}

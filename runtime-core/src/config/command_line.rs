@@ -1,0 +1,45 @@
+//! The guest kernel's command line.
+
+use hypervisors::GuestRoot;
+
+use super::HypervisorConfig;
+
+/// Longest line that a kernel on x86 reads, in bytes (`COMMAND_LINE_SIZE` less the final NUL).
+pub const MAX_LEN: usize = 2047;
+
+/// What every guest gets: messages on the serial port, and an end instead of a halt on a panic.
+const ALWAYS: &str = "console=ttyS0 panic=1";
+/// Units that a stock image with systemd must and must not start.
+const SYSTEMD: &str = "systemd.unit=kata-containers.target \
+    systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket";
+
+/// Joins the parameters; the configured ones come last, so that they win.
+///
+/// Nothing of a single VM may enter: all clones of a template have the line of their template.
+pub fn assemble(hypervisor: &HypervisorConfig, agent_debug: bool) -> String {
+    let mut parameters = vec![ALWAYS];
+    if !hypervisor.debug {
+        parameters.push("quiet");
+    }
+    let root;
+    if let GuestRoot::Image(_) = hypervisor.root {
+        root = image_root(&hypervisor.rootfs_type);
+        parameters.extend([root.as_str(), SYSTEMD]);
+    }
+    if agent_debug {
+        parameters.push("agent.log=debug");
+    }
+    if !hypervisor.kernel_params.is_empty() {
+        parameters.push(&hypervisor.kernel_params);
+    }
+    parameters.join(" ")
+}
+
+/// The first partition of the first disk, as stock images have it.
+fn image_root(rootfs_type: &str) -> String {
+    let flags = match rootfs_type {
+        "ext4" => "rootflags=data=ordered,errors=remount-ro ro",
+        _ => "ro",
+    };
+    format!("root=/dev/vda1 {flags} rootfstype={rootfs_type}")
+}

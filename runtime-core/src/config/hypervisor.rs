@@ -1,0 +1,166 @@
+//! `[hypervisor.qemu]`, checked against the machine.
+
+use std::path::{Path, PathBuf};
+
+use hypervisors::{
+    GuestRoot,
+    qemu::{AcceleratorChoice, QemuConfig},
+};
+use regex::RegexBuilder;
+
+use super::{
+    AnnotationGate, ConfigError, HypervisorConfig,
+    assemble::missing,
+    error::quote,
+    keys,
+    schema::invalid,
+    tree::Value,
+    view::{View, program_problem},
+};
+
+/// Largest compiled form of one pattern of `enable_annotations`, in bytes.
+const MAX_PATTERN: usize = 256 << 10;
+
+/// Checks the section and fills in its defaults.
+pub fn config(
+    file: &Path,
+    qemu: View<'_>,
+    host_cpus: u32,
+) -> Result<HypervisorConfig, ConfigError> {
+    let defaults = QemuConfig::default();
+    let path = program(file, qemu, defaults.binary)?;
+    let kernel = qemu
+        .file("kernel")?
+        .ok_or_else(|| missing(file, "[hypervisor.qemu] has no kernel"))?;
+    if let Some((params, node)) = qemu.text("kernel_params")
+        && let Some(problem) = kernel_params_problem(params)
+    {
+        return Err(invalid("kernel_params", node, problem));
+    }
+    let max = match qemu.count("default_maxvcpus") {
+        None | Some(0) => host_cpus,
+        Some(max) => u32::try_from(max).unwrap_or(u32::MAX).min(host_cpus),
+    };
+    let vcpus = vcpus(qemu.float("default_vcpus").unwrap_or(1.0), host_cpus);
+    Ok(HypervisorConfig {
+        path,
+        kernel,
+        root: guest_root(file, qemu)?,
+        rootfs_type: owned(qemu, "rootfs_type", "ext4"),
+        kernel_params: owned(qemu, "kernel_params", ""),
+        vcpus,
+        max_vcpus: max.max(vcpus),
+        memory_mib: qemu
+            .count("default_memory")
+            .and_then(|mib| u32::try_from(mib).ok())
+            .unwrap_or(2048),
+        debug: qemu.bool("enable_debug", false),
+        annotations: gate(qemu)?,
+        machine_type: machine_type(qemu)?,
+        cpu_features: qemu.text("cpu_features").map(|(text, _)| text.to_owned()),
+        root_ports: match qemu.count("pcie_root_port") {
+            None | Some(0) => defaults.pcie_root_ports,
+            Some(ports) => u32::try_from(ports).unwrap_or(keys::MAX_ROOT_PORTS),
+        },
+        accelerator: match qemu.text("accelerator") {
+            Some(("kvm", _)) => AcceleratorChoice::Kvm,
+            Some(("tcg", _)) => AcceleratorChoice::Tcg,
+            _ => AcceleratorChoice::Auto,
+        },
+        seccomp: seccomp(qemu)?,
+    })
+}
+
+fn program(file: &Path, qemu: View<'_>, default: PathBuf) -> Result<PathBuf, ConfigError> {
+    let given = qemu.text("path");
+    let path = given.map_or(default, |(text, _)| PathBuf::from(text));
+    match (program_problem(&path), given) {
+        (None, _) => Ok(path),
+        (Some(problem), Some((_, node))) => Err(invalid("path", node, problem)),
+        (Some(problem), None) => {
+            let path = path.display();
+            let what = format!("[hypervisor.qemu] has no path, and the default {path}: {problem}");
+            Err(missing(file, what))
+        }
+    }
+}
+
+fn owned(view: View<'_>, name: &str, default: &str) -> String {
+    view.text(name).map_or(default, |(text, _)| text).to_owned()
+}
+
+fn guest_root(file: &Path, qemu: View<'_>) -> Result<GuestRoot, ConfigError> {
+    match (qemu.file("initrd")?, qemu.file("image")?) {
+        (Some(initrd), None) => Ok(GuestRoot::Initrd(initrd)),
+        (None, Some(image)) => Ok(GuestRoot::Image(image)),
+        (None, None) => Err(missing(
+            file,
+            "[hypervisor.qemu] has neither initrd nor image",
+        )),
+        (Some(_), Some(_)) => Err(match qemu.node("image") {
+            Some(node) => invalid("image", node, "initrd is set as well; remove one of them"),
+            None => missing(file, "[hypervisor.qemu] has both initrd and image"),
+        }),
+    }
+}
+
+/// vCPUs for a number that was asked for: less than 0 means all that there are, 0 means 1.
+pub fn vcpus(asked: f64, most: u32) -> u32 {
+    let most = most.max(1);
+    if asked < 0.0 {
+        return most;
+    }
+    // A conversion from floating point saturates.
+    (asked.ceil() as u32).clamp(1, most)
+}
+
+/// Why these parameters cannot be part of a command line.
+pub fn kernel_params_problem(params: &str) -> Option<String> {
+    let bad = params.chars().find(|c| c.is_control())?;
+    Some(format!("Contains the character {}", bad.escape_default()))
+}
+
+fn machine_type(qemu: View<'_>) -> Result<String, ConfigError> {
+    match qemu.text("machine_type") {
+        None => Ok(QemuConfig::default().machine_type),
+        Some((name, _)) if name == "q35" || name.starts_with("pc-q35-") => Ok(name.to_owned()),
+        Some((_, node)) => {
+            let reason = "Must be q35 or a version of it (pc-q35-...): devices are plugged into \
+                its PCI Express root ports";
+            Err(invalid("machine_type", node, reason))
+        }
+    }
+}
+
+/// Kata's Go runtime has QEMU's argument here, such as `on,obsolete=deny`. Its details are ours.
+fn seccomp(qemu: View<'_>) -> Result<bool, ConfigError> {
+    for name in ["seccompsandbox", "seccomp_sandbox"] {
+        let Some(node) = qemu.node(name) else {
+            continue;
+        };
+        return match &node.value {
+            Value::Text(text) if text == "on" || text.starts_with("on,") => Ok(true),
+            Value::Text(text) if text == "off" || text.is_empty() => Ok(false),
+            _ => Err(invalid(name, node, "Must be \"on\" or \"off\"")),
+        };
+    }
+    Ok(true)
+}
+
+fn gate(qemu: View<'_>) -> Result<AnnotationGate, ConfigError> {
+    let mut patterns = Vec::new();
+    for pattern in qemu.list("enable_annotations") {
+        match RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build() {
+            Ok(pattern) => patterns.push(pattern),
+            Err(_) => {
+                let Some(node) = qemu.node("enable_annotations") else {
+                    continue;
+                };
+                let pattern = quote(pattern);
+                let reason = format!("\"{pattern}\" is no regular expression");
+                return Err(invalid("enable_annotations", node, reason));
+            }
+        }
+    }
+    Ok(AnnotationGate::new(patterns))
+}

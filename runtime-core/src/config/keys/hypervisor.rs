@@ -1,0 +1,188 @@
+//! The keys that all hypervisors share.
+
+use super::{
+    super::schema::{
+        Key,
+        Kind::{Bool, Float, Int, OneOf, Path, Text, TextList},
+    },
+    COUNT, empty, fixed, number, read, unused, words,
+};
+
+pub const NO_SHARED_FS: &str = "there is no shared file system";
+const NO_SWAP: &str = "the guest has no swap; write false";
+pub const NO_CONFIDENTIAL: &str = "confidential guests cannot be restored from a shared template; \
+    remove the key";
+const NO_RATE_LIMIT: &str = "disks and interfaces are not limited; write 0";
+const FIXED_MEMORY: &str = "the size of a VM does not change while it runs";
+const NO_ANNOTATION: &str = "the annotation that it governs is not honoured";
+const NO_VFIO: &str = "devices of the host are not passed to guests; write \"no-port\"";
+
+pub const COMMON: &[Key] = &[
+    read("path", Path),
+    read("kernel", Path),
+    read("initrd", Path),
+    read("image", Path),
+    read("rootfs_type", OneOf(&["ext4", "xfs", "erofs"])),
+    read("kernel_params", Text),
+    read("enable_annotations", TextList),
+    read("default_vcpus", Float),
+    read("default_maxvcpus", COUNT),
+    read("default_memory", Int(64, MAX_MEMORY_MIB as i64)),
+    read("enable_debug", Bool),
+    words(
+        "shared_fs",
+        &["none"],
+        "a VM restored from a template cannot share a directory with the host, since the other \
+         side would not see the clone's private memory; root file systems are passed as disks. \
+         Write shared_fs = \"none\" or remove the key",
+    ),
+    unused("virtio_fs_daemon", Path, NO_SHARED_FS),
+    unused("valid_virtio_fs_daemon_paths", TextList, NO_SHARED_FS),
+    unused("virtio_fs_cache", Text, NO_SHARED_FS),
+    unused("virtio_fs_cache_size", COUNT, NO_SHARED_FS),
+    unused("virtio_fs_queue_size", COUNT, NO_SHARED_FS),
+    unused("virtio_fs_extra_args", TextList, NO_SHARED_FS),
+    unused(
+        "disable_block_device_use",
+        Bool,
+        "root file systems are always passed as disks",
+    ),
+    unused("block_device_driver", Text, "disks are always virtio-blk"),
+    fixed(
+        "block_device_cache_set",
+        false,
+        "disks use the host's page cache; write false",
+    ),
+    fixed(
+        "block_device_cache_direct",
+        false,
+        "disks use the host's page cache; write false",
+    ),
+    number(
+        "block_device_logical_sector_size",
+        0,
+        "disks have the sectors of their files; write 0",
+    ),
+    number(
+        "block_device_physical_sector_size",
+        0,
+        "disks have the sectors of their files; write 0",
+    ),
+    unused(
+        "num_queues",
+        COUNT,
+        "the number of queues is chosen for you",
+    ),
+    unused("queue_size", COUNT, "the size of queues is chosen for you"),
+    unused(
+        "network_queues",
+        COUNT,
+        "the number of queues is chosen for you",
+    ),
+    unused(
+        "disable_image_nvdimm",
+        Bool,
+        "an image is always attached as a disk",
+    ),
+    unused(
+        "vm_rootfs_driver",
+        Text,
+        "an image is always attached as a disk",
+    ),
+    empty(
+        "kernel_verity_params",
+        Text,
+        "an image is not verified at boot; write \"\"",
+    ),
+    empty(
+        "firmware",
+        Path,
+        "the kernel is booted directly; write \"\"",
+    ),
+    fixed(
+        "rootless",
+        false,
+        "the monitor runs as the shim's user; write false",
+    ),
+    unused("disable_selinux", Bool, "processes are not labelled"),
+    fixed(
+        "disable_guest_selinux",
+        true,
+        "containers are not labelled in the guest; write true",
+    ),
+    unused("overhead_vcpus", Float, "a VM is not sized by its pod"),
+    unused("overhead_memory", Float, "a VM is not sized by its pod"),
+    unused("memory_slots", COUNT, FIXED_MEMORY),
+    unused("default_maxmemory", COUNT, FIXED_MEMORY),
+    fixed(
+        "enable_virtio_mem",
+        false,
+        "memory is not resized; write false",
+    ),
+    fixed(
+        "enable_mem_prealloc",
+        false,
+        "memory is shared with the template until it is written to; write false",
+    ),
+    fixed(
+        "enable_hugepages",
+        false,
+        "templates live on tmpfs; write false",
+    ),
+    fixed(
+        "reclaim_guest_freed_memory",
+        false,
+        "there is no balloon; write false",
+    ),
+    unused(
+        "default_bridges",
+        COUNT,
+        "devices are plugged into PCI Express root ports",
+    ),
+    fixed("enable_iommu", false, "the guest has no IOMMU; write false"),
+    words("hot_plug_vfio", &["no-port", ""], NO_VFIO),
+    words("cold_plug_vfio", &["no-port", ""], NO_VFIO),
+    words(
+        "entropy_source",
+        &["/dev/urandom", "/dev/random", ""],
+        "guests get the host kernel's own entropy; write \"/dev/urandom\"",
+    ),
+    unused("valid_entropy_sources", TextList, NO_ANNOTATION),
+    unused("valid_hypervisor_paths", TextList, NO_ANNOTATION),
+    unused("valid_ctlpaths", TextList, NO_ANNOTATION),
+    unused("valid_jailer_paths", TextList, NO_ANNOTATION),
+    unused("ctlpath", Path, "nothing uses it"),
+    empty("jailer_path", Path, "there is no jailer; write \"\""),
+    empty(
+        "guest_hook_path",
+        Path,
+        "hooks of the guest are not run; write \"\"",
+    ),
+    fixed("enable_guest_swap", false, NO_SWAP),
+    unused("guest_swap_path", Path, "the guest has no swap"),
+    unused("guest_swap_size_percent", COUNT, "the guest has no swap"),
+    unused(
+        "guest_swap_create_threshold_secs",
+        COUNT,
+        "the guest has no swap",
+    ),
+    unused(
+        "hypervisor_loglevel",
+        COUNT,
+        "the monitor's messages are always kept",
+    ),
+    fixed("confidential_guest", false, NO_CONFIDENTIAL),
+    number("disk_rate_limiter_bw_max_rate", 0, NO_RATE_LIMIT),
+    number("disk_rate_limiter_bw_one_time_burst", 0, NO_RATE_LIMIT),
+    number("disk_rate_limiter_ops_max_rate", 0, NO_RATE_LIMIT),
+    number("disk_rate_limiter_ops_one_time_burst", 0, NO_RATE_LIMIT),
+    number("net_rate_limiter_bw_max_rate", 0, NO_RATE_LIMIT),
+    number("net_rate_limiter_bw_one_time_burst", 0, NO_RATE_LIMIT),
+    number("net_rate_limiter_ops_max_rate", 0, NO_RATE_LIMIT),
+    number("net_rate_limiter_ops_one_time_burst", 0, NO_RATE_LIMIT),
+    number("rx_rate_limiter_max_rate", 0, NO_RATE_LIMIT),
+    number("tx_rate_limiter_max_rate", 0, NO_RATE_LIMIT),
+];
+
+/// The most memory that a VM can be given, in MiB: 4 TiB.
+pub const MAX_MEMORY_MIB: u32 = 4 << 20;

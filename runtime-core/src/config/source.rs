@@ -1,0 +1,139 @@
+//! Finds the configuration files and reads them, bounded.
+
+use std::{
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::fcntl::OFlag;
+
+use super::{
+    error::ConfigError,
+    tree::{self, Table},
+};
+
+/// Where a configuration is looked for when none is named.
+pub const DEFAULT_FILES: [&str; 2] = [
+    "/etc/imprint/configuration.toml",
+    "/usr/share/defaults/imprint/configuration.toml",
+];
+/// Names a configuration for a whole process.
+pub const ENVIRONMENT: &str = "IMPRINT_CONF_FILE";
+/// Longest file, in bytes.
+pub const MAX_FILE: u64 = 1 << 20;
+/// Most drop-ins.
+const MAX_DROP_INS: usize = 256;
+
+/// All files, merged.
+pub struct Merged {
+    pub table: Table,
+    /// The main file and the drop-ins, in the order in which they were laid on each other.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the file that is named, else the one the environment names, else the first of `defaults`
+/// that exists; then the drop-ins beside it.
+pub fn read(
+    explicit: Option<&Path>,
+    environment: Option<OsString>,
+    defaults: &[&Path],
+) -> Result<Merged, ConfigError> {
+    let environment = environment.filter(|name| !name.is_empty());
+    let named = explicit
+        .map(Path::to_path_buf)
+        .or(environment.map(PathBuf::from));
+    let main = match named {
+        Some(named) => resolve(&named)?,
+        None => first_of(defaults)?,
+    };
+    let mut files = vec![main];
+    files.extend(drop_ins(&files[0])?);
+
+    let mut table = Table::new();
+    for file in &files {
+        let text = read_file(file)?;
+        tree::merge(&mut table, tree::parse(&Arc::new(file.clone()), &text)?);
+    }
+    Ok(Merged { table, files })
+}
+
+fn first_of(defaults: &[&Path]) -> Result<PathBuf, ConfigError> {
+    for path in defaults {
+        match resolve(path) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+    }
+    Err(ConfigError::NotFound {
+        searched: defaults.iter().map(|path| path.to_path_buf()).collect(),
+    })
+}
+
+fn resolve(path: &Path) -> Result<PathBuf, ConfigError> {
+    fs::canonicalize(path).map_err(|source| ConfigError::Read {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// `config.d/*.toml` beside the resolved main file, in lexical order.
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let dir = main.with_file_name("config.d");
+    let failed = |source| ConfigError::Read {
+        path: dir.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(path);
+        }
+        if files.len() > MAX_DROP_INS {
+            return Err(ConfigError::TooLarge {
+                path: dir,
+                what: format!("more than {MAX_DROP_INS} drop-ins"),
+            });
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Opened without waiting, so that a fifo in the file's place cannot hold up a start.
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(ConfigError::TooLarge {
+            path: path.to_path_buf(),
+            what: format!("more than {MAX_FILE} bytes"),
+        });
+    }
+    String::from_utf8(bytes).map_err(|error| failed(io::Error::other(error.utf8_error())))
+}
