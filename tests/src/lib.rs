@@ -6,6 +6,7 @@ pub mod containerd;
 pub mod ctr;
 pub mod demo;
 mod error;
+pub mod events;
 pub mod image;
 pub mod installation;
 pub mod leaks;

@@ -54,8 +54,8 @@ pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> 
         for part in ["run", "fifo", "tmp"] {
             walk(&scope.directory.join(part), 0, 8, files)?;
         }
-        // containerd's own directories come and go with its plugins; bundles are three deep.
-        walk(&scope.directory.join("state"), 3, 4, files)?;
+        // containerd's own directories come with its plugins and namespaces; bundles lie below.
+        walk(&scope.directory.join("state"), 2, 3, files)?;
         if !scope.only_ours {
             for place in STATE {
                 walk(Path::new(place), 0, 4, files)?;

@@ -95,7 +95,7 @@ impl Snapshot {
                 .filter(move |name| before.is_none_or(|b| !b.contains(*name)));
             fresh.map(|name| (*kind, name.clone()))
         });
-        Ok(Leaks(left.collect()))
+        Ok(Leaks::new(left.collect()))
     }
 }
 
@@ -104,6 +104,19 @@ impl Snapshot {
 pub struct Leaks(Vec<(Kind, String)>);
 
 impl Leaks {
+    /// Leaves out what lies below something that was left behind itself.
+    fn new(mut left: Vec<(Kind, String)>) -> Self {
+        let parents = left.clone();
+        left.retain(|(kind, name)| {
+            let below = |(other, parent): &(Kind, String)| {
+                let rest = name.strip_prefix(parent.as_str()).filter(|_| kind == other);
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            };
+            !parents.iter().any(below)
+        });
+        Self(left)
+    }
+
     /// Whether nothing was.
     #[must_use]
     pub fn is_empty(&self) -> bool {

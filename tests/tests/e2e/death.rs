@@ -1,6 +1,8 @@
 //! Processes that are killed under a container that runs.
 
-use imprint_tests::{Error, Result, ensure, proc::Process, running::Running};
+use std::time::Duration;
+
+use imprint_tests::{Error, Result, ensure, events::Events, proc::Process, wait::Deadline};
 
 use crate::{
     harness::{Case, Context},
@@ -24,26 +26,15 @@ fn only(processes: Vec<Process>, what: &str) -> Result<Process> {
     one.ok_or_else(|| Error::Unexpected(format!("{count} {what} run instead of one")))
 }
 
-/// A listener for containerd's events that is known to listen.
-fn listen(context: &Context<'_>) -> Result<Running> {
-    let ctr = context.node.ctr();
-    let label = context.node.unique_id("label");
-    let mut listener = ctr.call(&["events"]).start()?;
-    ctr.call(&["namespace", "label", "default", &format!("imprint={label}")])
-        .succeed()?;
-    listener.read_until(&label)?;
-    Ok(listener)
-}
-
 fn killed_vmm(context: &Context<'_>) -> Result<()> {
     let node = context.node;
     let (id, running) = service(context, "vmm")?;
-    let mut events = listen(context)?;
+    let mut events = Events::listen(node.ctr())?;
     only(node.vmms(), "VMMs")?.kill()?;
     let ended = running.finish()?;
     ensure!(ended.code != 0, "A task whose VMM was killed ended with 0");
-    events.read_until("/tasks/exit")?;
-    events.read_until("/tasks/delete")?;
+    events.wait_for("/tasks/exit", &id)?;
+    events.wait_for("/tasks/delete", &id)?;
     let listed = node.ctr().call(&["task", "ls"]).succeed()?;
     ensure!(!listed.contains(&id), "{listed}");
     println!(
@@ -57,15 +48,13 @@ fn killed_vmm(context: &Context<'_>) -> Result<()> {
 fn killed_shim(context: &Context<'_>) -> Result<()> {
     let node = context.node;
     let (id, running) = service(context, "shim")?;
-    let mut events = listen(context)?;
+    let mut events = Events::listen(node.ctr())?;
     let vmm = only(node.vmms(), "VMMs")?;
     only(node.shims(), "shims")?.kill()?;
     // containerd sees the connection end, and calls the shim's `delete`.
-    events.read_until("/tasks/exit")?;
-    events.read_until("/tasks/delete")?;
-    vmm.wait_gone(imprint_tests::wait::Deadline::after(
-        std::time::Duration::from_secs(10),
-    ))?;
+    events.wait_for("/tasks/exit", &id)?;
+    events.wait_for("/tasks/delete", &id)?;
+    vmm.wait_gone(Deadline::after(Duration::from_secs(10)))?;
     let ended = running.finish()?;
     ensure!(ended.code != 0, "A task whose shim was killed ended with 0");
     let listed = node.ctr().call(&["task", "ls"]).succeed()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imprint_tests::{Result, ensure, running::Running};
+use imprint_tests::{Result, ensure, events::Events, running::Running};
 
 use crate::harness::{Case, Context};
 
@@ -59,7 +59,7 @@ fn exec(context: &Context<'_>) -> Result<()> {
         &["sh", "-c", "tty -s && echo sum=$((40+2))"],
     );
     let tty = tty.terminal().run()?;
-    ensure!(tty.stdout.contains("sum=42\r\n"), "{tty:?}");
+    ensure!(tty.stdout.contains("sum=42\r"), "{tty:?}");
     let absent = ctr.exec(&id, "absent", &[], &["no-such-program"]).run()?;
     ensure!(
         absent.code != 0 && absent.stderr.contains("no-such-program"),
@@ -151,20 +151,10 @@ fn metrics_and_ls(context: &Context<'_>) -> Result<()> {
 fn events(context: &Context<'_>) -> Result<()> {
     let ctr = context.node.ctr();
     let id = context.node.unique_id("events");
-    let mut listener = ctr.call(&["events"]).start()?;
-    // The listener is known to be there when it tells of something.
-    let label = format!("{id}-label");
-    ctr.call(&["namespace", "label", "default", &format!("imprint={label}")])
-        .succeed()?;
-    listener.read_until(&label)?;
+    let mut events = Events::listen(ctr)?;
     ctr.run(&id).command(&["true"]).succeed()?;
-    listener.read_until("/tasks/delete")?;
-    let seen = listener.output();
-    let topics: Vec<&str> = seen
-        .lines()
-        .filter(|line| line.contains(&id))
-        .filter_map(|line| line.split(' ').find(|word| word.starts_with("/tasks/")))
-        .collect();
+    events.wait_for("/tasks/delete", &id)?;
+    let topics = events.topics(&id);
     let expected = [
         "/tasks/create",
         "/tasks/start",

@@ -7,6 +7,9 @@ use crate::harness::{Case, Context};
 /// Output of the large-output case: 100 MB.
 const LARGE: &str = "yes 0123456789abcde | head -c 100000000";
 
+/// What `sha256sum` says of nothing.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  -\n";
+
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("output_and_errors_are_told_apart", output_and_errors),
@@ -64,7 +67,7 @@ fn terminal(context: &Context<'_>) -> Result<()> {
         .start()?;
     // Sums are printed, so that the echo of the input is not taken for the answer.
     shell.write(b"tty -s && echo sum=$((40+2))\n");
-    shell.read_until("sum=42\r\n")?;
+    shell.read_until("sum=42\r")?;
     shell.write(b"exit 7\n");
     let ended = shell.finish()?;
     ensure!(ended.code == 7, "{ended:?}");
@@ -80,20 +83,19 @@ fn terminal(context: &Context<'_>) -> Result<()> {
 
 fn input(context: &Context<'_>) -> Result<()> {
     let text: String = (0..100_000).map(|n| format!("{n}\n")).collect();
-    let expected = Program::new("sha256sum").input(text.clone()).succeed()?;
-    let ended = context
-        .node
-        .run("in")
-        .command(&["sha256sum"])
-        .input(text)
-        .run()?;
-    ensure!(
-        ended.code == 0 && ended.stdout == expected,
-        "{ended:?} is not {expected:?}"
-    );
-
-    let empty = context.node.run("eof").command(&["cat"]).input("").run()?;
-    ensure!(empty.code == 0 && empty.stdout.is_empty(), "{empty:?}");
+    let expected = Program::new("sha256sum").input(&*text).succeed()?;
+    for (text, expected) in [(text.as_str(), expected.as_str()), ("", EMPTY)] {
+        let run = context.node.run("in");
+        let mut running = run.shell("echo up; exec sha256sum").open_input().start()?;
+        // An end of input that `ctr` sees before it has a task is lost, with any runtime.
+        running.read_until("up\n")?;
+        running.write(text.as_bytes());
+        let ended = running.finish()?;
+        ensure!(
+            ended.code == 0 && ended.stdout == format!("up\n{expected}"),
+            "{ended:?}"
+        );
+    }
     Ok(())
 }
 
