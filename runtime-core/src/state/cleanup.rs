@@ -1,6 +1,7 @@
 //! What is done about a sandbox whose shim is gone.
 
 use std::{
+    error::Error,
     fmt, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -62,7 +63,7 @@ pub fn cleanup(path: &Path) -> Report {
     let state = match dir::load(path) {
         Ok(state) => state,
         Err(error) => {
-            report.problems.push(error.to_string());
+            report.problems.push(whole(&error));
             None
         }
     };
@@ -77,6 +78,13 @@ pub fn cleanup(path: &Path) -> Report {
     }
     remove_directory(path, damaged, &mut report);
     report
+}
+
+/// An error and its causes, in one line.
+fn whole(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    told.join(": ")
 }
 
 fn end_monitors(path: &Path, state: Option<&SandboxState>, report: &mut Report) {
@@ -165,8 +173,6 @@ fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     }
     match dir::remove(path) {
         Ok(()) => report.removed = true,
-        Err(error) => report
-            .problems
-            .push(format!("{shown} could not be removed: {error}")),
+        Err(error) => report.problems.push(whole(&error)),
     }
 }

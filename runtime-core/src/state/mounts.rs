@@ -24,7 +24,8 @@ pub(super) fn unmount(path: &Path) -> io::Result<bool> {
 
 /// Mount points at or below `dir`, the last made first.
 pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let table = fs::read("/proc/self/mountinfo")?;
+    // The thread's own table: a caller may work in another namespace than its process.
+    let table = fs::read("/proc/thread-self/mountinfo")?;
     let mut found: Vec<PathBuf> = table
         .split(|&byte| byte == b'\n')
         .filter_map(|line| line.split(|&byte| byte == b' ').nth(4))

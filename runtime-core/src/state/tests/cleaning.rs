@@ -1,0 +1,208 @@
+//! What is left of a sandbox is undone, and nothing else.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::*;
+
+fn start(program: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn process(child: &Child) -> ProcessRecord {
+    ProcessRecord {
+        pid: child.id(),
+        start_time: monitor::start_time(child.id()).unwrap(),
+    }
+}
+
+/// A program with a monitor's name that runs until its input ends.
+fn monitor_named(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    // Another process copies: a file that this one has open for writing cannot be run by a child
+    // of any of its threads.
+    let copied = Command::new("cp").arg("/bin/cat").arg(&path).status().unwrap();
+    assert!(copied.success());
+    path
+}
+
+fn runs(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_none()
+}
+
+#[test]
+fn a_recorded_monitor_is_killed() {
+    let fixture = Fixture::new();
+    let mut dir = fixture.create("one");
+    let mut child = start(Path::new("/bin/cat"), &[]);
+    let recorded = process(&child);
+    dir.record(|state| state.monitor = Some(recorded)).unwrap();
+    fs::write(dir.monitor_dir().join("qmp.sock"), "").unwrap();
+    let report = cleanup(dir.path());
+    assert_eq!(report.monitors, [(recorded, MonitorOutcome::Killed)]);
+    assert!(report.removed && report.is_clean(), "{report:?}");
+    assert!(!runs(&mut child));
+    fixture.assert_empty();
+    assert_eq!(cleanup(dir.path()), Report::default());
+}
+
+#[test]
+fn a_process_that_took_over_the_pid_is_left_alone() {
+    let fixture = Fixture::new();
+    let mut dir = fixture.create("one");
+    let mut child = start(Path::new("/bin/cat"), &[]);
+    let mut earlier = process(&child);
+    earlier.start_time -= 1;
+    dir.record(|state| state.monitor = Some(earlier)).unwrap();
+    let report = cleanup(dir.path());
+    assert_eq!(report.monitors, [(earlier, MonitorOutcome::Gone)]);
+    assert!(report.removed && runs(&mut child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The shim died between the monitor's start and its record, or the record is unreadable or gone.
+#[test]
+fn an_unrecorded_monitor_is_found() {
+    for record in ["kept", "damaged", "absent"] {
+        let fixture = Fixture::new();
+        let dir = fixture.create("one");
+        let program = monitor_named(fixture.root.path(), "qemu-system-test");
+        let socket = dir.monitor_dir().join("fifo");
+        nix::unistd::mkfifo(&socket, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let argument = socket.to_str().unwrap();
+        let mut ours = start(&program, &[argument]);
+        // Another program that names the directory, and another sandbox's monitor.
+        let mut reader = start(Path::new("/bin/cat"), &["-", argument]);
+        let mut other = start(&program, &["-"]);
+        match record {
+            "damaged" => fs::write(dir.path().join("state.json"), "{").unwrap(),
+            "absent" => fs::remove_file(dir.path().join("state.json")).unwrap(),
+            _ => {}
+        }
+        let wanted = [(process(&ours), MonitorOutcome::Killed)];
+        let report = cleanup(dir.path());
+        assert_eq!(report.monitors, wanted, "record {record}");
+        assert!(report.removed, "record {record}: {report:?}");
+        assert_eq!(report.is_clean(), record != "damaged");
+        assert!(
+            !runs(&mut ours) && runs(&mut reader) && runs(&mut other),
+            "record {record}"
+        );
+        for mut child in [reader, other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_recorded_binary_decides_what_a_monitor_is() {
+    let fixture = Fixture::new();
+    let mut dir = fixture.create("one");
+    let program = monitor_named(fixture.root.path(), "some-monitor");
+    dir.record(|state| state.monitor_binary = Some(program.clone()))
+        .unwrap();
+    let below = dir.path().join("vm/x");
+    nix::unistd::mkfifo(&below, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = start(&program, &[below.to_str().unwrap()]);
+    let wanted = [(process(&child), MonitorOutcome::Killed)];
+    assert_eq!(cleanup(dir.path()).monitors, wanted);
+    assert!(!runs(&mut child));
+}
+
+#[test]
+fn mounts_go_before_the_directory() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: mounting needs root");
+        return;
+    }
+    let fixture = Fixture::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let attach = |source: &Path, target: &Path, flags| {
+                mount(Some(source), target, None::<&str>, flags, None::<&str>).unwrap();
+            };
+            attach(
+                Path::new("none"),
+                Path::new("/"),
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            );
+            fs::write(outside.path().join("precious"), "x").unwrap();
+            let mut dir = fixture.create("one");
+            let [recorded, unrecorded] = ["a", "b c"].map(|name| {
+                let path = dir.path().join(name);
+                fs::create_dir(&path).unwrap();
+                path
+            });
+            dir.record(|state| state.mounts.push(recorded.clone()))
+                .unwrap();
+            attach(outside.path(), &recorded, MsFlags::MS_BIND);
+            attach(outside.path(), &unrecorded, MsFlags::MS_BIND);
+            // Recorded, and never made; and one that is now a link to a mount point elsewhere.
+            let link = dir.path().join("link");
+            symlink("/proc", &link).unwrap();
+            let absent = dir.path().join("absent");
+            dir.record(|state| state.mounts.extend([absent, link]))
+                .unwrap();
+            let report = cleanup(dir.path());
+            assert!(report.is_clean() && report.removed, "{report:?}");
+            assert_eq!(report.unmounted, [recorded, unrecorded]);
+        };
+        scope.spawn(run).join().unwrap();
+    });
+    assert!(outside.path().join("precious").exists());
+    assert!(Path::new("/proc/self").exists());
+    fixture.assert_empty();
+}
+
+#[test]
+fn links_are_removed_and_not_followed() {
+    let fixture = Fixture::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("precious"), "x").unwrap();
+    let dir = fixture.create("one");
+    symlink(outside.path(), dir.path().join("link")).unwrap();
+    assert!(cleanup(dir.path()).removed);
+    assert!(outside.path().join("precious").exists());
+}
+
+#[test]
+fn what_is_left_keeps_its_record() {
+    let fixture = Fixture::new();
+    let mut dir = fixture.create("one");
+    let busy = fixture.root.path().join("cgroup");
+    fs::create_dir_all(busy.join("with a child")).unwrap();
+    let gone = fixture.root.path().join("gone");
+    dir.record(|state| state.cgroups = vec![busy.clone(), gone])
+        .unwrap();
+    let report = cleanup(dir.path());
+    assert!(!report.removed && report.problems.len() == 2, "{report:?}");
+    assert!(report.problems[0].contains("cgroup"), "{report:?}");
+    // Called again when that is possible, it ends the work.
+    fs::remove_dir(busy.join("with a child")).unwrap();
+    assert!(cleanup(dir.path()).removed && !busy.exists());
+}
+
+#[test]
+fn it_does_not_take_long() {
+    let fixture = Fixture::new();
+    let dir = fixture.create("one");
+    let begun = Instant::now();
+    cleanup(dir.path());
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
