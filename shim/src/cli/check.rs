@@ -1,0 +1,116 @@
+//! `imprint check`: whether VMs can be started here with this configuration, point by point.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use factory::{BootReason, StartPlan, Unfit, chain};
+use hypervisors::{GuestRoot, Hypervisor};
+use slog::Logger;
+
+use crate::{Outcome, setup::Setup};
+
+/// What was found about one point.
+enum Verdict {
+    Good(String),
+    /// Works, but an operator may want it otherwise.
+    Note(String),
+    Problem(String),
+}
+
+/// Prints a line for each point; false if there is a problem.
+pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
+    let setup = match Setup::load(config, log) {
+        Ok(setup) => setup,
+        Err(error) => return Ok(tell("configuration", &Verdict::Problem(chain(&error)))),
+    };
+    let mut good = tell(
+        "configuration",
+        &Verdict::Good(setup.config.path.display().to_string()),
+    );
+    let spec = setup.spec();
+    let size = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
+    good &= tell("VM", &Verdict::Good(size));
+    good &= tell("kernel", &readable(&spec.kernel.kernel));
+    match &spec.kernel.root {
+        GuestRoot::Initrd(path) => good &= tell("initrd", &readable(path)),
+        GuestRoot::Image(path) => good &= tell("image", &readable(path)),
+    }
+    match setup.qemu(log).await {
+        Err(error) => good &= tell("QEMU", &Verdict::Problem(chain(&error))),
+        Ok(qemu) => {
+            let identity = qemu.identity();
+            let found = format!("{} {}", identity.binary.display(), identity.version);
+            good &= tell("QEMU", &Verdict::Good(found));
+            good &= tell("machine", &Verdict::Good(identity.machine.clone()));
+            good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
+            let plan = factory::choose(setup.enabled(), &setup.store, &qemu, &spec).await;
+            good &= tell("template", &template(&plan));
+        }
+    }
+    Ok(good)
+}
+
+fn files(read: &[PathBuf]) -> String {
+    let names: Vec<_> = read.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+fn readable(path: &Path) -> Verdict {
+    let is_file = File::open(path).and_then(|file| Ok(file.metadata()?.is_file()));
+    match is_file {
+        Ok(true) => Verdict::Good(path.display().to_string()),
+        Ok(false) => Verdict::Problem(format!("{} is not a file", path.display())),
+        Err(error) => Verdict::Problem(format!("{}: {error}", path.display())),
+    }
+}
+
+/// A template that was never made is a choice; one that cannot be used is a problem.
+fn template(plan: &StartPlan) -> Verdict {
+    match plan {
+        StartPlan::Restore(template) => Verdict::Good(format!("fits, key {:.16}", template.key())),
+        StartPlan::Boot(reason @ BootReason::Disabled) => Verdict::Note(reason.to_string()),
+        StartPlan::Boot(BootReason::Unfit(unfit @ Unfit::Absent { .. })) => {
+            Verdict::Note(format!("{unfit}; `imprint factory init` makes one"))
+        }
+        StartPlan::Boot(reason) => Verdict::Problem(reason.to_string()),
+    }
+}
+
+fn tell(point: &str, verdict: &Verdict) -> bool {
+    let (mark, text) = match verdict {
+        Verdict::Good(text) => ("ok", text),
+        Verdict::Note(text) => ("note", text),
+        Verdict::Problem(text) => ("PROBLEM", text),
+    };
+    println!("{mark:<8}{point}: {text}");
+    !matches!(verdict, Verdict::Problem(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_template_that_cannot_be_used_is_a_problem() {
+        let plan = |unfit| StartPlan::Boot(BootReason::Unfit(unfit));
+        let absent = template(&plan(Unfit::Absent { path: "/t".into() }));
+        assert!(matches!(absent, Verdict::Note(text) if text.contains("factory init")));
+        let damaged = template(&plan(Unfit::Damaged { what: "x".into() }));
+        assert!(matches!(damaged, Verdict::Problem(_)));
+        assert!(matches!(
+            template(&StartPlan::Boot(BootReason::Disabled)),
+            Verdict::Note(_)
+        ));
+    }
+
+    #[test]
+    fn a_missing_or_wrong_kernel_is_a_problem() {
+        assert!(matches!(
+            readable(Path::new("/nonexistent")),
+            Verdict::Problem(_)
+        ));
+        assert!(matches!(readable(Path::new("/")), Verdict::Problem(_)));
+    }
+}

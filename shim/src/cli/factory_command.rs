@@ -1,0 +1,80 @@
+//! `imprint factory init` and `destroy`.
+
+use factory::{InitOptions, Step, in_foreign_mount_namespace, init as make_template};
+use slog::Logger;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{Outcome, setup::Setup};
+
+pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome {
+    if !setup.enabled() {
+        return Err("vm factory is not enabled (enable_template in [factory])".into());
+    }
+    warn_of_mount_namespace();
+    // Before anything is made: a signal that comes later is not lost.
+    let stop = stop_signals()?;
+    let qemu = setup.qemu(log).await?;
+    let spec = setup.spec();
+    let options = InitOptions {
+        replace,
+        agent_deadline: setup.budgets().agent,
+    };
+    let shape = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
+    let progress = |step| match step {
+        Step::Booting => eprintln!("imprint: {step} ({shape})"),
+        _ => eprintln!("imprint: {step}"),
+    };
+    let template = make_template(
+        &setup.store,
+        &qemu,
+        &spec,
+        &options,
+        &progress,
+        any_of(stop),
+        log,
+    );
+    let template = template.await?;
+    eprintln!(
+        "imprint: template {:.16} is in {}",
+        template.key(),
+        template.dir().display()
+    );
+    println!("vm factory initialized");
+    Ok(true)
+}
+
+/// Works also where templates are not enabled any more: what an earlier configuration left can be
+/// removed.
+pub(crate) async fn destroy(setup: &Setup) -> Outcome {
+    warn_of_mount_namespace();
+    setup.store.destroy().await?;
+    println!("vm factory destroyed");
+    Ok(true)
+}
+
+fn warn_of_mount_namespace() {
+    if in_foreign_mount_namespace() == Some(true) {
+        eprintln!(
+            "imprint: warning: this is not the mount namespace of process 1: a template made or \
+             destroyed here may be invisible to the node's shims. To act on the node, run this \
+             under `nsenter --mount=/proc/1/ns/mnt`"
+        );
+    }
+}
+
+fn stop_signals() -> std::io::Result<[Signal; 3]> {
+    Ok([
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    ])
+}
+
+async fn any_of([mut a, mut b, mut c]: [Signal; 3]) {
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+        _ = c.recv() => {}
+    }
+    eprintln!("imprint: interrupted, removing what was made");
+}

@@ -1,0 +1,50 @@
+//! From the configuration to what the commands work on.
+
+use std::path::{Path, PathBuf};
+
+use factory::{Budgets, TemplateStore};
+use hypervisors::{VmSpec, qemu::Qemu};
+use runtime_core::config::{Config, ConfigError};
+use slog::Logger;
+
+/// A configuration that was loaded.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) store: TemplateStore,
+}
+
+impl Setup {
+    pub(crate) fn load(config: Option<&Path>, log: &Logger) -> Result<Self, ConfigError> {
+        let config = Config::load(config, log)?;
+        let store = TemplateStore::at(&config.factory.template_path);
+        Ok(Self { config, store })
+    }
+
+    pub(crate) fn enabled(&self) -> bool {
+        self.config.factory.enable_template
+    }
+
+    pub(crate) async fn qemu(&self, log: &Logger) -> hypervisors::Result<Qemu> {
+        Qemu::probe(self.config.qemu(), log).await
+    }
+
+    /// The VM of a pod that asks for nothing special.
+    pub(crate) fn spec(&self) -> VmSpec {
+        self.config.vm_spec("imprint-factory", &self.run_dir())
+    }
+
+    /// A run directory that no other command uses.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.config
+            .runtime
+            .run_root
+            .join(format!("verify-{}", std::process::id()))
+    }
+
+    pub(crate) fn budgets(&self) -> Budgets {
+        Budgets {
+            agent: self.config.agent.connect_timeout,
+            ..Budgets::default()
+        }
+    }
+}
