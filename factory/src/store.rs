@@ -112,12 +112,10 @@ impl TemplateStore {
 
     /// Directories in which a template is or was, sorted.
     fn template_dirs(&self) -> Result<Vec<PathBuf>, Unfit> {
-        if let Err(e) = self.path.symlink_metadata()
-            && e.kind() == io::ErrorKind::NotFound
-        {
-            return Err(self.absent());
-        }
-        private::open_dir(&self.path)?;
+        match private::open_dir(&self.path) {
+            Err(Unfit::Damaged { .. }) => return Err(self.absent()),
+            other => other?,
+        };
         let entries =
             std::fs::read_dir(&self.path).map_err(|e| Unfit::unreadable(&self.path, e))?;
         let mut dirs: Vec<_> = entries

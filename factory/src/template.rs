@@ -40,14 +40,13 @@ pub struct Template {
 impl Template {
     /// Takes a lease of the template in `dir`. `None`: there is none, or it is being removed.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Unfit> {
-        private::open_dir(dir)?;
         let path = dir.join(MANIFEST);
-        if let Err(e) = path.symlink_metadata()
-            && e.kind() == std::io::ErrorKind::NotFound
-        {
-            return Ok(None);
-        }
-        let (mut file, _) = private::open_file(&path)?;
+        let opened = private::open_dir(dir).and_then(|_| private::open_file(&path));
+        let (mut file, _) = match opened {
+            // Whatever else went wrong, what has no manifest is no template.
+            Err(_) if is_missing(&path) => return Ok(None),
+            other => other?,
+        };
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -197,6 +196,11 @@ impl Template {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(self.dir.join(FAILURES))
     }
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Unfit {

@@ -6,7 +6,9 @@
 
 mod support;
 
-use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+};
 
 use factory::{InitError, InitOptions, StartPath, Step, StoreError};
 use support::{Bench, Fault, GuestFault, can_mount};
@@ -285,5 +287,66 @@ async fn destroy_waits_for_a_start_that_has_begun() {
     assert_eq!(started.unwrap().record.path, StartPath::Restored);
     destroying.await.unwrap().unwrap();
     assert!(!dir.exists());
+    nothing_left(&bench);
+}
+
+/// Starts one VM after another, each in a run directory of its own, until `stop`; counts the
+/// reasons.
+async fn keep_starting(
+    bench: Arc<Bench>,
+    worker: usize,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> BTreeMap<&'static str, usize> {
+    let hypervisor = bench.hypervisor(None);
+    let mut labels = BTreeMap::new();
+    for number in 0.. {
+        if *stop.borrow() {
+            break;
+        }
+        let mut spec = bench.spec.clone();
+        spec.run_dir = bench.dir.path().join(format!("run-{worker}-{number}"));
+        std::fs::create_dir(&spec.run_dir).unwrap();
+        let plan = factory::choose(true, &bench.store, &hypervisor, &spec).await;
+        let budgets = factory::Budgets::default();
+        let started = factory::start(plan, &hypervisor, &spec, budgets, &bench.log)
+            .await
+            .unwrap();
+        *labels.entry(started.record.reason_label).or_default() += 1;
+        started.vm.kill().await.unwrap();
+    }
+    labels
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_go_on_while_templates_come_and_go() {
+    if !can_mount() {
+        return;
+    }
+    let bench = Arc::new(Bench::new());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let workers: Vec<_> = (0..8)
+        .map(|worker| tokio::spawn(keep_starting(bench.clone(), worker, stopped.clone())))
+        .collect();
+    for _ in 0..5 {
+        bench.init(None, false).await.unwrap();
+        for _ in 0..3 {
+            bench.init(None, true).await.unwrap();
+        }
+        bench.store.destroy().await.unwrap();
+    }
+    stop.send_replace(true);
+    let mut labels = BTreeMap::new();
+    for worker in workers {
+        for (label, count) in worker.await.unwrap() {
+            *labels.entry(label).or_insert(0) += count;
+        }
+    }
+    eprintln!("starts: {labels:?}");
+    assert!(labels.contains_key("fits"), "{labels:?}");
+    let other: Vec<_> = labels
+        .keys()
+        .filter(|label| !["fits", "absent"].contains(label))
+        .collect();
+    assert!(other.is_empty(), "{labels:?}");
     nothing_left(&bench);
 }
