@@ -25,10 +25,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         Ok(setup) => setup,
         Err(error) => return Ok(tell("configuration", &Verdict::Problem(chain(&error)))),
     };
-    let mut good = tell(
-        "configuration",
-        &Verdict::Good(setup.config.path.display().to_string()),
-    );
+    let mut good = tell("configuration", &Verdict::Good(files(&setup.config.files)));
     let spec = setup.spec();
     let size = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
     good &= tell("VM", &Verdict::Good(size));
