@@ -22,7 +22,7 @@ pub const DEFAULT_FILES: [&str; 2] = [
     "/usr/share/defaults/imprint/configuration.toml",
 ];
 /// Names a configuration for a whole process.
-pub const ENVIRONMENT: &str = "IMPRINT_CONF_FILE";
+pub const ENVIRONMENT: &str = "IMPRINT_CONFIG";
 /// Longest file, in bytes.
 pub const MAX_FILE: u64 = 1 << 20;
 /// Most drop-ins.
