@@ -28,6 +28,16 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// The value of QEMU's option.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
 /// How agents are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelKind {
@@ -122,34 +132,30 @@ pub fn arguments(
 }
 
 /// The CPU model the guest sees.
-pub fn cpu_model(machine: &Machine) -> String {
-    let model = match machine.accelerator {
+pub fn cpu_model(config: &QemuConfig, accelerator: Accelerator) -> String {
+    let model = match accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",
     };
-    match machine.config.cpu_features.as_deref() {
+    match config.cpu_features.as_deref() {
         None | Some("") => String::from(model),
         Some(features) => format!("{model},{features}"),
     }
 }
 
+/// The machine type, without the parts a guest has no use for: they cost boot time and widen what a
+/// guest can attack.
+pub fn bare_machine(config: &QemuConfig) -> String {
+    let kind = escape(&config.machine_type);
+    format!("{kind},usb=off,graphics=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off")
+}
+
 fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<()> {
-    // What the guest has no use for is left out: it costs boot time and widens what it can attack.
-    let unused = "usb=off,graphics=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off";
-    let private = "dump-guest-core=off,mem-merge=off,suppress-vmdesc=on";
-    let kind = escape(&machine.config.machine_type);
-    line.option(
-        "-machine",
-        format!("{kind},memory-backend=ram,{unused},{private}"),
-    );
-    line.option(
-        "-accel",
-        match machine.accelerator {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Tcg => "tcg,thread=multi",
-        },
-    );
-    line.option("-cpu", cpu_model(machine));
+    let bare = bare_machine(&machine.config);
+    let memory = "memory-backend=ram,dump-guest-core=off,mem-merge=off";
+    line.option("-machine", format!("{bare},{memory},suppress-vmdesc=on"));
+    line.option("-accel", machine.accelerator.option());
+    line.option("-cpu", cpu_model(&machine.config, machine.accelerator));
     let (now, most) = (spec.vcpus, spec.max_vcpus);
     line.option(
         "-smp",

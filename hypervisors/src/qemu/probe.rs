@@ -4,6 +4,7 @@ mod binary;
 mod cache;
 mod host_cpu;
 mod kvm;
+mod payload;
 
 use std::path::Path;
 
@@ -105,17 +106,28 @@ async fn accelerator(
             })
         }
         AcceleratorChoice::Auto => {
-            let verdict = match cache.kvm() {
+            let verdict = match kvm::obstacle() {
                 Some(verdict) => verdict,
-                None => {
-                    let verdict = kvm::probe(binary, log).await;
-                    cache.keep_kvm(&verdict);
-                    verdict
-                }
+                None => kvm_verdict(config, binary, cache, log).await,
             };
             Ok(choose(&verdict, log))
         }
     }
+}
+
+async fn kvm_verdict(
+    config: &QemuConfig,
+    binary: &Path,
+    cache: &mut Cache,
+    log: &slog::Logger,
+) -> Verdict {
+    let machine = kvm::machine(config);
+    if let Some(verdict) = cache.kvm(&machine) {
+        return verdict;
+    }
+    let verdict = kvm::probe(config, binary, log).await;
+    cache.keep_kvm(&machine, &verdict);
+    verdict
 }
 
 fn choose(verdict: &Verdict, log: &slog::Logger) -> Accelerator {
@@ -159,7 +171,7 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
         ChannelKind::Serial => "virtio-serial",
         ChannelKind::Vsock => "vhost-vsock",
     };
-    let model = cpu_model(machine);
+    let model = cpu_model(config, machine.accelerator);
     Identity {
         monitor: "qemu",
         binary: binary.to_owned(),

@@ -27,7 +27,14 @@ pub struct Cache {
 struct Entry {
     key: Key,
     facts: Option<Facts>,
-    kvm: Option<Verdict>,
+    kvm: Option<Tried>,
+}
+
+/// A verdict, and the machine it was found with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Tried {
+    machine: String,
+    verdict: Verdict,
 }
 
 /// What a result depends on.
@@ -63,9 +70,14 @@ impl Cache {
         self.entry.facts.clone()
     }
 
-    /// Whether a guest was seen to run under KVM.
-    pub fn kvm(&self) -> Option<Verdict> {
-        self.entry.kvm.clone()
+    /// Whether a guest was seen to run under KVM on `machine`.
+    pub fn kvm(&self, machine: &str) -> Option<Verdict> {
+        let tried = self
+            .entry
+            .kvm
+            .as_ref()
+            .filter(|tried| tried.machine == machine)?;
+        Some(tried.verdict.clone())
     }
 
     /// Keeps what the binary has.
@@ -74,9 +86,10 @@ impl Cache {
         self.write();
     }
 
-    /// Keeps whether a guest runs under KVM.
-    pub fn keep_kvm(&mut self, verdict: &Verdict) {
-        self.entry.kvm = Some(verdict.clone());
+    /// Keeps whether a guest runs under KVM on `machine`.
+    pub fn keep_kvm(&mut self, machine: &str, verdict: &Verdict) {
+        let (machine, verdict) = (machine.to_owned(), verdict.clone());
+        self.entry.kvm = Some(Tried { machine, verdict });
         self.write();
     }
 
@@ -163,13 +176,14 @@ mod tests {
             works: true,
             reason: "seen".into(),
         };
-        open(&path, &binary).keep_kvm(&verdict);
-        assert_eq!(open(&path, &binary).kvm(), Some(verdict));
+        open(&path, &binary).keep_kvm("q35", &verdict);
+        assert_eq!(open(&path, &binary).kvm("q35"), Some(verdict));
+        assert_eq!(open(&path, &binary).kvm("pc"), None);
         assert_eq!(open(&path, &binary).facts(), None);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::write(&binary, "longer").unwrap();
-        assert_eq!(open(&path, &binary).kvm(), None);
+        assert_eq!(open(&path, &binary).kvm("q35"), None);
     }
 
     #[test]
@@ -179,7 +193,7 @@ mod tests {
         fs::write(&binary, "one").unwrap();
         for damage in [&b""[..], b"{\"key\":", b"[]", &[b' '; 100_000]] {
             fs::write(&path, damage).unwrap();
-            assert_eq!(open(&path, &binary).kvm(), None);
+            assert_eq!(open(&path, &binary).kvm("q35"), None);
         }
     }
 }
