@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -20,6 +20,9 @@ use super::RootfsError;
 
 /// How long one image may take.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// Longest name of a file (limits.h). mkfs.erofs 1.5 stores one byte less, and then says something
+/// that tells nobody why.
+const NAME_MAX: usize = 255;
 /// How much of the program's last words is kept, in bytes.
 const LAST_WORDS: usize = 1000;
 /// The time of the making that is written into every image: later than any file's, in the year
@@ -41,7 +44,10 @@ pub(super) fn make(tree: &Path, image: &File) -> Result<(), RootfsError> {
         Ended::Done(status, words) => {
             let how = match status.signal() {
                 Some(signal) => format!("it ended by signal {signal}"),
-                None => words,
+                None => match name_too_long(tree) {
+                    Some(path) => format!("{words}; {path:?} has a name of {NAME_MAX} bytes"),
+                    None => words,
+                },
             };
             Err(RootfsError::Mkfs { reason: how })
         }
@@ -115,6 +121,22 @@ fn last_words(words: &mut File) -> io::Result<String> {
         .filter(|l| !l.is_empty())
         .collect();
     Ok(told.join("; ").escape_debug().to_string())
+}
+
+/// A file whose name may be the reason of a failure.
+fn name_too_long(tree: &Path) -> Option<PathBuf> {
+    let mut pending = vec![tree.to_owned()];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(dir).ok()?.flatten() {
+            if entry.file_name().len() >= NAME_MAX {
+                return entry.path().strip_prefix(tree).ok().map(Path::to_owned);
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    None
 }
 
 fn find() -> Option<PathBuf> {

@@ -91,10 +91,11 @@ pub(super) fn find(dir: &Path, binary: Option<&Path>) -> Vec<ProcessRecord> {
         .filter_map(|pid| {
             let start_time = start_time(pid).ok()?;
             let proc = PathBuf::from(format!("/proc/{pid}"));
-            let runs = fs::read_link(proc.join("exe")).ok()?;
+            if !is_monitor(&fs::read_link(proc.join("exe")).ok()?, binary) {
+                return None;
+            }
             let arguments = fs::read(proc.join("cmdline")).ok()?;
-            let ours = is_monitor(&runs, binary)
-                && arguments.windows(below.len()).any(|part| part == below);
+            let ours = arguments.windows(below.len()).any(|part| part == below);
             ours.then_some(ProcessRecord { pid, start_time })
         })
         .collect()

@@ -57,6 +57,24 @@ fn an_absent_mkfs_is_named() {
     });
 }
 
+/// mkfs.erofs 1.5 cannot; a newer one may.
+#[test]
+fn a_name_of_the_greatest_length_works_or_is_told() {
+    if !possible() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let tree = fixture.tree("tree", "a");
+    fs::write(tree.join("n".repeat(255)), "x").unwrap();
+    if let Err(error) = fixture.image_of(&tree) {
+        assert!(
+            error.to_string().contains("has a name of 255 bytes"),
+            "{error}"
+        );
+        assert_eq!(fixture.files(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_tree_that_changes_is_noticed() {
     let fixture = Fixture::new();

@@ -33,7 +33,11 @@ fn monitor_named(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     // Another process copies: a file that this one has open for writing cannot be run by a child
     // of any of its threads.
-    let copied = Command::new("cp").arg("/bin/cat").arg(&path).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("/bin/cat")
+        .arg(&path)
+        .status()
+        .unwrap();
     assert!(copied.success());
     path
 }
