@@ -1,80 +1,125 @@
-//! How a sandbox came to be, as its shim logged it.
+//! How a sandbox came to be: as its shim logged it, and as its `start.json` keeps it.
 
-use serde_json::Value;
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
 
 /// Message of the log line.
 const MESSAGE: &str = "sandbox started";
 
 /// A start.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Start {
     /// `restored` or `booted`.
+    #[serde(rename = "start_path")]
     pub path: String,
     /// Key of the template it was restored from.
     pub template_key: Option<String>,
     /// Why this path was taken.
     pub reason: String,
-    /// The VMM's and the guest's own words for it.
+    /// The VMM's own words for it; not in the log line.
+    #[serde(default)]
     pub proof: String,
-    /// Name and milliseconds of each phase, in order.
-    pub phases: Vec<(String, f64)>,
+    /// The steps, in order.
+    pub phases: Vec<Phase>,
+}
+
+/// A step of a start.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Phase {
+    /// What was done.
+    pub name: String,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
 }
 
 impl Start {
+    /// Reads the `start.json` of a sandbox that runs.
+    pub fn read(run_root: &Path, sandbox: &str) -> Result<Self> {
+        let path = run_root.join(sandbox).join("start.json");
+        let text = fs::read_to_string(&path).map_err(Error::io("Reading", &path))?;
+        let read = serde_json::from_str(&text);
+        read.map_err(|error| Error::Unexpected(format!("{}: {error}", path.display())))
+    }
+
     /// Reads a line of the log; `None` for one that tells something else.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
-        let fields: Value = serde_json::from_str(line.get(line.find('{')?..)?).ok()?;
-        if fields["msg"] != MESSAGE {
+        let fields = logfmt(line);
+        let field = |key: &str| {
+            fields
+                .iter()
+                .find(|(known, _)| known == key)
+                .map(|(_, value)| value.clone())
+        };
+        if field("msg")? != MESSAGE {
             return None;
         }
-        let text = |key: &str| fields[key].as_str().map(str::to_owned);
         Some(Self {
-            path: text("start_path")?.to_lowercase(),
-            template_key: text("template_key").filter(|key| !key.is_empty()),
-            reason: text("reason").unwrap_or_default(),
-            proof: text("proof").unwrap_or_default(),
-            phases: phases(&fields["phases"]),
+            path: field("start_path")?,
+            template_key: field("template_key").filter(|key| key != "none"),
+            reason: field("reason")?,
+            proof: String::new(),
+            phases: field("phases")?.split(' ').filter_map(phase).collect(),
         })
     }
 }
 
-/// Phases are a list of pairs, or the JSON text of one.
-fn phases(value: &Value) -> Vec<(String, f64)> {
-    let decoded = value
-        .as_str()
-        .and_then(|text| serde_json::from_str(text).ok());
-    let list = decoded.as_ref().unwrap_or(value).as_array();
-    let pairs = list.into_iter().flatten().filter_map(|pair| {
-        let name = pair.get(0)?.as_str()?.to_owned();
-        Some((name, milliseconds(pair.get(1)?)?))
-    });
-    pairs.collect()
+fn phase(text: &str) -> Option<Phase> {
+    let (name, ms) = text.split_once('=')?;
+    Some(Phase {
+        name: name.to_owned(),
+        ms: ms.parse().ok()?,
+    })
 }
 
-/// A number of milliseconds, or a duration in the form that serde gives it.
-fn milliseconds(value: &Value) -> Option<f64> {
-    let parts = || Some(value["secs"].as_f64()? * 1e3 + value["nanos"].as_f64()? / 1e6);
-    value.as_f64().or_else(parts)
+/// The pairs of a line of `key=value`, where a value with spaces is quoted.
+fn logfmt(line: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut rest = line.trim();
+    while let Some((key, tail)) = rest.split_once('=') {
+        let (value, tail) = match tail.strip_prefix('"') {
+            Some(quoted) => unquote(quoted),
+            None => {
+                let end = tail.find(' ').unwrap_or(tail.len());
+                (tail[..end].to_owned(), &tail[end..])
+            }
+        };
+        pairs.push((key.trim().to_owned(), value));
+        rest = tail;
+    }
+    pairs
+}
+
+/// What stands before the closing quote, and what comes after it.
+fn unquote(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            plain => value.push(plain),
+        }
+    }
+    (value, "")
 }
 
 /// The phases of two starts, side by side, in the order in which they happened.
 #[must_use]
 pub fn side_by_side(booted: &Start, restored: &Start) -> String {
-    let mut names: Vec<&str> = booted
-        .phases
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
-    for (name, _) in &restored.phases {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
+    let mut names: Vec<&str> = Vec::new();
+    for phase in booted.phases.iter().chain(&restored.phases) {
+        if !names.contains(&phase.name.as_str()) {
+            names.push(&phase.name);
         }
     }
     let mut table = format!("{:<24} {:>12} {:>12}\n", "phase (ms)", "booted", "restored");
     let cell = |start: &Start, name: &str| {
-        let found = start.phases.iter().find(|(known, _)| known == name);
-        found.map_or_else(|| "-".to_owned(), |(_, ms)| format!("{ms:.1}"))
+        let found = start.phases.iter().find(|phase| phase.name == name);
+        found.map_or_else(|| "-".to_owned(), |phase| format!("{:.1}", phase.ms))
     };
     for name in names {
         table += &format!(
@@ -88,37 +133,42 @@ pub fn side_by_side(booted: &Start, restored: &Start) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Start, side_by_side};
+    use super::{Phase, Start, side_by_side};
+
+    fn phases(list: &[(&str, f64)]) -> Vec<Phase> {
+        list.iter()
+            .map(|(name, ms)| Phase {
+                name: (*name).to_owned(),
+                ms: *ms,
+            })
+            .collect()
+    }
 
     #[test]
     fn a_start_is_read_from_its_line_and_no_other() {
-        let line = r#"{"msg":"sandbox started","level":"INFO","start_path":"restored",
-            "template_key":"ab12","reason":"template fits","phases":"[[\"spawn\",35.5],[\"load\",{\"secs\":0,\"nanos\":12000000}]]"}"#
-            .replace('\n', "");
-        let start = Start::parse(&line).unwrap();
+        let line = r#"time="2026" level=info msg="sandbox started" sandbox=a start_path=restored template_key=ab12 reason="Fits \"x\"" total_ms=47.5 phases="config=0.5 vm.load=12""#;
+        let start = Start::parse(line).unwrap();
         assert_eq!(
-            (start.path.as_str(), start.template_key.as_deref()),
+            (&*start.path, start.template_key.as_deref()),
             ("restored", Some("ab12"))
         );
+        assert_eq!(start.reason, r#"Fits "x""#);
+        assert_eq!(start.phases, phases(&[("config", 0.5), ("vm.load", 12.0)]));
         assert_eq!(
-            start.phases,
-            [("spawn".to_owned(), 35.5), ("load".to_owned(), 12.0)]
+            Start::parse(r#"level=info msg="sandbox stopped" start_path=booted"#),
+            None
         );
-        assert_eq!(Start::parse(r#"{"msg":"sandbox stopped"}"#), None);
-        assert_eq!(Start::parse("time=now msg=\"sandbox started\""), None);
+        assert_eq!(Start::parse("no pairs here"), None);
     }
 
     #[test]
     fn phases_of_either_start_are_in_the_table() {
-        let start = |phases: &[(&str, f64)]| Start {
+        let start = |list: &[(&str, f64)]| Start {
             path: String::new(),
             template_key: None,
             reason: String::new(),
             proof: String::new(),
-            phases: phases
-                .iter()
-                .map(|(name, ms)| ((*name).to_owned(), *ms))
-                .collect(),
+            phases: phases(list),
         };
         let table = side_by_side(
             &start(&[("spawn", 30.0), ("kernel", 2000.0)]),

@@ -5,10 +5,11 @@ use std::{fs, time::Duration};
 use imprint_tests::{
     Error, Result, ensure,
     installation::{Settings, replace_file},
+    node::Node,
     program::Finished,
 };
 
-use crate::harness::{Case, Context};
+use crate::harness::Case;
 
 /// No error needs longer than this: nobody waits for a VM that cannot come.
 const PROMPT: Duration = Duration::from_secs(20);
@@ -22,6 +23,10 @@ pub fn cases() -> Vec<Case> {
         Case::new("bad::a_missing_kernel_is_named", missing_kernel),
         Case::new("bad::a_kernel_that_is_none_is_named", kernel_that_is_none),
         Case::new("bad::no_memory_is_refused", no_memory),
+        Case::new(
+            "bad::a_template_path_that_is_a_file_is_named",
+            template_path_is_a_file,
+        ),
         Case::new("bad::a_missing_command_is_named", missing_command),
         Case::new("bad::a_large_config_json_is_taken_or_refused", large_spec),
     ]
@@ -47,62 +52,70 @@ fn refused(ended: &Finished, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn run(context: &Context<'_>) -> Result<Finished> {
-    context.node.run("bad").command(&["true"]).run()
+fn run(node: &Node) -> Result<Finished> {
+    node.run("bad").command(&["true"]).run()
 }
 
-fn unknown_key(context: &Context<'_>) -> Result<()> {
-    let text = context
-        .node
+fn unknown_key(node: &Node) -> Result<()> {
+    let text = node
         .settings()
         .text()
         .replace("default_memory", "default_memroy");
-    replace_file(&context.node.config_path(), &text)?;
-    refused(&run(context)?, &["default_memroy", "default_memory"])?;
+    replace_file(&node.config_path(), &text)?;
+    refused(&run(node)?, &["default_memroy", "default_memory"])?;
     refused(
-        &context.node.imprint(&["factory", "init"]).run()?,
+        &node.imprint(&["factory", "init"]).run()?,
         &["default_memroy"],
     )
 }
 
-fn missing_kernel(context: &Context<'_>) -> Result<()> {
-    let kernel = context.node.directory().join("no-such-kernel");
-    context.node.configure(&Settings {
+fn missing_kernel(node: &Node) -> Result<()> {
+    let kernel = node.directory().join("no-such-kernel");
+    node.configure(&Settings {
         kernel,
-        ..context.node.settings()
+        ..node.settings()
     })?;
-    refused(&run(context)?, &["no-such-kernel"])
+    refused(&run(node)?, &["no-such-kernel"])
 }
 
-fn kernel_that_is_none(context: &Context<'_>) -> Result<()> {
-    let kernel = context.node.directory().join("text-for-a-kernel");
+fn kernel_that_is_none(node: &Node) -> Result<()> {
+    let kernel = node.directory().join("text-for-a-kernel");
     fs::write(&kernel, "This is no kernel.\n").map_err(Error::io("Writing", &kernel))?;
-    context.node.configure(&Settings {
+    node.configure(&Settings {
         kernel,
-        ..context.node.settings()
+        ..node.settings()
     })?;
-    refused(&run(context)?, &["kernel"])
+    refused(&run(node)?, &["kernel"])
 }
 
-fn no_memory(context: &Context<'_>) -> Result<()> {
-    context.node.configure(&Settings {
+fn no_memory(node: &Node) -> Result<()> {
+    node.configure(&Settings {
         memory_mib: 0,
-        ..context.node.settings()
+        ..node.settings()
     })?;
-    refused(&run(context)?, &["default_memory"])
+    refused(&run(node)?, &["default_memory"])
 }
 
-fn missing_command(context: &Context<'_>) -> Result<()> {
-    let ended = context
-        .node
-        .run("absent")
-        .command(&["no-such-command"])
-        .run()?;
+fn template_path_is_a_file(node: &Node) -> Result<()> {
+    let path = node.directory().join("template-is-a-file");
+    fs::write(&path, "not a template").map_err(Error::io("Writing", &path))?;
+    let settings = Settings {
+        template_path: path.clone(),
+        enable_template: true,
+        ..node.settings()
+    };
+    node.configure(&settings)?;
+    let name = path.to_string_lossy();
+    refused(&node.imprint(&["factory", "init"]).run()?, &[&name])?;
+    refused(&run(node)?, &[&name])
+}
+
+fn missing_command(node: &Node) -> Result<()> {
+    let ended = node.run("absent").command(&["no-such-command"]).run()?;
     refused(&ended, &["no-such-command"])
 }
 
-fn large_spec(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
+fn large_spec(node: &Node) -> Result<()> {
     let spec = node.ctr().call(&["oci", "spec"]).succeed()?;
     let annotation = format!(
         "\"annotations\": {{\"large\": \"{}\"}},\n",

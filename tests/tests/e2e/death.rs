@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use imprint_tests::{Error, Result, ensure, events::Events, proc::Process, wait::Deadline};
-
-use crate::{
-    harness::{Case, Context},
-    lifecycle::service,
+use imprint_tests::{
+    Error, Result, ensure, events::Events, node::Node, proc::Process, wait::Deadline,
 };
+
+use crate::{harness::Case, lifecycle::service};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -26,9 +25,8 @@ fn only(processes: Vec<Process>, what: &str) -> Result<Process> {
     one.ok_or_else(|| Error::Unexpected(format!("{count} {what} run instead of one")))
 }
 
-fn killed_vmm(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
-    let (id, running) = service(context, "vmm")?;
+fn killed_vmm(node: &Node) -> Result<()> {
+    let (id, running) = service(node, "vmm")?;
     let mut events = Events::listen(node.ctr())?;
     only(node.vmms(), "VMMs")?.kill()?;
     let ended = running.finish()?;
@@ -45,9 +43,8 @@ fn killed_vmm(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn killed_shim(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
-    let (id, running) = service(context, "shim")?;
+fn killed_shim(node: &Node) -> Result<()> {
+    let (id, running) = service(node, "shim")?;
     let mut events = Events::listen(node.ctr())?;
     let vmm = only(node.vmms(), "VMMs")?;
     only(node.shims(), "shims")?.kill()?;
@@ -66,9 +63,8 @@ fn killed_shim(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn killed_client(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
-    let (id, running) = service(context, "client")?;
+fn killed_client(node: &Node) -> Result<()> {
+    let (id, running) = service(node, "client")?;
     // Dropped before its end, the client is killed; the task does not depend on it.
     drop(running);
     let listed = node.ctr().call(&["task", "ls"]).succeed()?;

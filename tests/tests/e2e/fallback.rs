@@ -4,14 +4,13 @@ use std::fs;
 
 use imprint_tests::{Error, Result, ensure, installation::Settings, node::Node};
 
-use crate::harness::{Case, Context, ensure_template};
+use crate::harness::{Case, ensure_template};
 
 pub fn cases() -> Vec<Case> {
     [
         Case::new("another_memory_size_boots", other_memory),
         Case::new("a_truncated_state_boots", truncated_state),
         Case::new("no_template_boots", no_template),
-        Case::new("a_template_path_that_is_a_file_boots", path_is_a_file),
     ]
     .map(Case::fallback)
     .to_vec()
@@ -25,18 +24,14 @@ fn with_templates(node: &Node) -> Settings {
 }
 
 /// Starts a container, which must boot for a reason that holds one of these words.
-fn boots_because(context: &Context<'_>, words: &[&str]) -> Result<()> {
-    let mark = context.node.mark();
-    let ended = context
-        .node
-        .run("fallback")
-        .shell("echo still-here")
-        .run()?;
+fn boots_because(node: &Node, words: &[&str]) -> Result<()> {
+    let mark = node.mark();
+    let ended = node.run("fallback").shell("echo still-here").run()?;
     ensure!(
         ended.code == 0 && ended.stdout == "still-here\n",
         "{ended:?}"
     );
-    let start = context.node.start_since(mark)?;
+    let start = node.start_since(mark)?;
     ensure!(start.path == "booted", "{start:?}");
     let reason = start.reason.to_lowercase();
     ensure!(
@@ -48,12 +43,11 @@ fn boots_because(context: &Context<'_>, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn no_template(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
+fn no_template(node: &Node) -> Result<()> {
     node.imprint(&["factory", "destroy"]).succeed()?;
     node.configure(&with_templates(node))?;
     boots_because(
-        context,
+        node,
         &[
             "no template",
             "absent",
@@ -64,20 +58,18 @@ fn no_template(context: &Context<'_>) -> Result<()> {
     )
 }
 
-fn other_memory(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
+fn other_memory(node: &Node) -> Result<()> {
     ensure_template(node)?;
     node.configure(&Settings {
         memory_mib: 320,
         ..with_templates(node)
     })?;
-    boots_because(context, &["memory"])
+    boots_because(node, &["memory"])
 }
 
-fn truncated_state(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
-    ensure_template(node)?;
+fn truncated_state(node: &Node) -> Result<()> {
     node.configure(&with_templates(node))?;
+    ensure_template(node)?;
     let directory = node.settings().template_path;
     let entries = fs::read_dir(&directory).map_err(Error::io("Listing", &directory))?;
     let state = entries.flatten().map(|entry| entry.path()).find(|path| {
@@ -93,28 +85,7 @@ fn truncated_state(context: &Context<'_>) -> Result<()> {
         .len();
     file.set_len(length / 2)
         .map_err(Error::io("Truncating", &state))?;
-    let outcome = boots_because(context, &["state", "truncated", "length", "size", "digest"]);
+    let outcome = boots_because(node, &["state", "truncated", "length", "size", "digest"]);
     node.imprint(&["factory", "destroy"]).succeed()?;
-    outcome
-}
-
-fn path_is_a_file(context: &Context<'_>) -> Result<()> {
-    let node = context.node;
-    let path = node.directory().join("run/template-is-a-file");
-    fs::write(&path, "not a template").map_err(Error::io("Writing", &path))?;
-    let settings = Settings {
-        template_path: path.clone(),
-        ..with_templates(node)
-    };
-    node.configure(&settings)?;
-    let refused = node.imprint(&["factory", "init"]).run()?;
-    let name = path.display().to_string();
-    ensure!(
-        refused.code != 0 && refused.stderr.contains(&name),
-        "{refused:?}"
-    );
-    println!("    {}", refused.stderr.trim());
-    let outcome = boots_because(context, &["director", "template"]);
-    fs::remove_file(&path).map_err(Error::io("Removing", &path))?;
     outcome
 }

@@ -26,25 +26,17 @@ pub enum Mode {
     Own,
 }
 
-/// What a case works on.
-pub struct Context<'a> {
-    /// The node.
-    pub node: &'a Node,
-    /// Where its log stood when the case began.
-    pub began: Mark,
-}
-
 /// One test.
 #[derive(Clone)]
 pub struct Case {
     name: String,
     mode: Mode,
-    body: fn(&Context<'_>) -> Result<()>,
+    body: fn(&Node) -> Result<()>,
 }
 
 impl Case {
     /// A case that runs in whatever mode it is put.
-    pub fn new(name: &str, body: fn(&Context<'_>) -> Result<()>) -> Self {
+    pub fn new(name: &str, body: fn(&Node) -> Result<()>) -> Self {
         Self {
             name: name.to_owned(),
             mode: Mode::Own,
@@ -203,8 +195,7 @@ fn one(node: &Node, case: &Case) -> Result<()> {
     prepare(node, case.mode)?;
     let before = node.snapshot()?;
     let began = node.mark();
-    let outcome =
-        (case.body)(&Context { node, began }).and_then(|()| paths(node, began, case.mode));
+    let outcome = (case.body)(node).and_then(|()| paths(node, began, case.mode));
     // Looked at while the case's own cleanup is all that was done.
     let leaks = node.left_since(&before)?;
     let outcome = match outcome {
@@ -245,7 +236,7 @@ fn prepare(node: &Node, mode: Mode) -> Result<()> {
     }
 }
 
-/// Makes the template unless there is one.
+/// Makes the template unless there is one. Templates must be on.
 pub fn ensure_template(node: &Node) -> Result<()> {
     if node.settings().template_path.join("memory").exists() {
         return Ok(());

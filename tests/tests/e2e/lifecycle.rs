@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use imprint_tests::{Result, ensure, events::Events, running::Running};
+use imprint_tests::{Result, ensure, events::Events, node::Node, running::Running};
 
-use crate::harness::{Case, Context};
+use crate::harness::Case;
 
 /// Ends at SIGTERM with 0; a first process that does not ask for the signal never gets it.
 const SERVICE: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";
@@ -20,16 +20,16 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A container that prints `up` and stays until it is told to end.
-pub fn service(context: &Context<'_>, name: &str) -> Result<(String, Running)> {
-    let id = context.node.unique_id(name);
-    let mut running = context.node.ctr().run(&id).shell(SERVICE).start()?;
+pub fn service(node: &Node, name: &str) -> Result<(String, Running)> {
+    let id = node.unique_id(name);
+    let mut running = node.ctr().run(&id).shell(SERVICE).start()?;
     running.read_until("up\n")?;
     Ok((id, running))
 }
 
-fn exec(context: &Context<'_>) -> Result<()> {
-    let ctr = context.node.ctr();
-    let (id, running) = service(context, "exec")?;
+fn exec(node: &Node) -> Result<()> {
+    let ctr = node.ctr();
+    let (id, running) = service(node, "exec")?;
     let shell = |exec_id: &str, script: &str| ctr.exec(&id, exec_id, &[], &["sh", "-c", script]);
 
     let ended = shell("one", "echo out; echo err >&2; exit 3").run()?;
@@ -73,10 +73,10 @@ fn exec(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn kill(context: &Context<'_>) -> Result<()> {
-    let ctr = context.node.ctr();
+fn kill(node: &Node) -> Result<()> {
+    let ctr = node.ctr();
     for (signal, code) in [("TERM", 0), ("KILL", 137)] {
-        let (id, running) = service(context, "kill")?;
+        let (id, running) = service(node, "kill")?;
         ctr.call(&["task", "kill", "--signal", signal, &id])
             .succeed()?;
         let ended = running.finish()?;
@@ -95,9 +95,9 @@ fn kill(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn pause(context: &Context<'_>) -> Result<()> {
-    let ctr = context.node.ctr();
-    let id = context.node.unique_id("pause");
+fn pause(node: &Node) -> Result<()> {
+    let ctr = node.ctr();
+    let id = node.unique_id("pause");
     let script = "trap 'exit 0' TERM; echo up; while read line; do echo got-$line; done";
     let mut running = ctr.run(&id).shell(script).open_input().start()?;
     running.read_until("up\n")?;
@@ -122,9 +122,9 @@ fn pause(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn metrics_and_ls(context: &Context<'_>) -> Result<()> {
-    let ctr = context.node.ctr();
-    let (id, running) = service(context, "metrics")?;
+fn metrics_and_ls(node: &Node) -> Result<()> {
+    let ctr = node.ctr();
+    let (id, running) = service(node, "metrics")?;
     let metrics = ctr.call(&["task", "metrics", &id]).succeed()?;
     for needed in [&*id, "memory.", "cpu"] {
         ensure!(
@@ -148,9 +148,9 @@ fn metrics_and_ls(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn events(context: &Context<'_>) -> Result<()> {
-    let ctr = context.node.ctr();
-    let id = context.node.unique_id("events");
+fn events(node: &Node) -> Result<()> {
+    let ctr = node.ctr();
+    let id = node.unique_id("events");
     let mut events = Events::listen(ctr)?;
     ctr.run(&id).command(&["true"]).succeed()?;
     events.wait_for("/tasks/delete", &id)?;

@@ -1,8 +1,8 @@
 //! `ctr run`: output, input, terminals, exit codes.
 
-use imprint_tests::{Result, ensure, program::Program};
+use imprint_tests::{Result, ensure, node::Node, program::Program};
 
-use crate::harness::{Case, Context};
+use crate::harness::Case;
 
 /// Output of the large-output case: 100 MB.
 const LARGE: &str = "yes 0123456789abcde | head -c 100000000";
@@ -21,9 +21,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn output_and_errors(context: &Context<'_>) -> Result<()> {
-    let ended = context
-        .node
+fn output_and_errors(node: &Node) -> Result<()> {
+    let ended = node
         .run("out")
         .shell("echo to-out; echo to-err >&2")
         .run()?;
@@ -41,13 +40,9 @@ fn output_and_errors(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn exit_codes(context: &Context<'_>) -> Result<()> {
+fn exit_codes(node: &Node) -> Result<()> {
     for code in [0, 1, 42, 137, 143] {
-        let ended = context
-            .node
-            .run("code")
-            .shell(&format!("exit {code}"))
-            .run()?;
+        let ended = node.run("code").shell(&format!("exit {code}")).run()?;
         ensure!(
             ended.code == code,
             "exit {code} arrived as {}: {}",
@@ -58,13 +53,8 @@ fn exit_codes(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn terminal(context: &Context<'_>) -> Result<()> {
-    let mut shell = context
-        .node
-        .run("tty")
-        .terminal()
-        .command(&["sh"])
-        .start()?;
+fn terminal(node: &Node) -> Result<()> {
+    let mut shell = node.run("tty").terminal().command(&["sh"]).start()?;
     // Sums are printed, so that the echo of the input is not taken for the answer.
     shell.write(b"tty -s && echo sum=$((40+2))\n");
     shell.read_until("sum=42\r")?;
@@ -72,20 +62,16 @@ fn terminal(context: &Context<'_>) -> Result<()> {
     let ended = shell.finish()?;
     ensure!(ended.code == 7, "{ended:?}");
 
-    let without = context
-        .node
-        .run("notty")
-        .shell("tty -s || echo none")
-        .run()?;
+    let without = node.run("notty").shell("tty -s || echo none").run()?;
     ensure!(without.stdout == "none\n", "{without:?}");
     Ok(())
 }
 
-fn input(context: &Context<'_>) -> Result<()> {
+fn input(node: &Node) -> Result<()> {
     let text: String = (0..100_000).map(|n| format!("{n}\n")).collect();
     let expected = Program::new("sha256sum").input(&*text).succeed()?;
     for (text, expected) in [(text.as_str(), expected.as_str()), ("", EMPTY)] {
-        let run = context.node.run("in");
+        let run = node.run("in");
         let mut running = run.shell("echo up; exec sha256sum").open_input().start()?;
         // An end of input that `ctr` sees before it has a task is lost, with any runtime.
         running.read_until("up\n")?;
@@ -99,9 +85,9 @@ fn input(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn large_output(context: &Context<'_>) -> Result<()> {
+fn large_output(node: &Node) -> Result<()> {
     let expected = Program::new("sh").args(["-c", LARGE]).run()?;
-    let ended = context.node.run("large").shell(LARGE).run()?;
+    let ended = node.run("large").shell(LARGE).run()?;
     ensure!(
         ended.stdout_length == expected.stdout_length
             && ended.stdout_sha256 == expected.stdout_sha256,
@@ -115,9 +101,8 @@ fn large_output(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn surroundings(context: &Context<'_>) -> Result<()> {
-    let run = context
-        .node
+fn surroundings(node: &Node) -> Result<()> {
+    let run = node
         .run("env")
         .flag("--env")
         .flag("COLOUR=blue")

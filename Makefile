@@ -1,0 +1,68 @@
+# Imprint. `make demo` and `make test` are all that a fresh Debian 12 needs, as root.
+
+SHELL := /bin/sh
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
+
+# What is built with, what the playground is made of, and what it runs.
+PACKAGES := \
+	binutils build-essential ca-certificates cpio libseccomp-dev lz4 pkg-config xz-utils zstd \
+	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables \
+	qemu-system-x86 qemu-utils runc skopeo umoci
+
+PLAYGROUND := target/release/imprint-playground
+
+.PHONY: help demo test up down build guest lint fmt clippy deny unit e2e packages deny-tool clean
+
+help:
+	@echo 'make demo    run one container in booted and in restored VMs, and compare'
+	@echo 'make test    everything that CI checks'
+	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
+	@echo 'make down    remove it'
+	@echo 'make build   the binaries; make guest: the guest; make lint, make unit, make e2e: parts of test'
+
+demo: packages build guest
+	@$(PLAYGROUND) demo
+
+# Only what the playground prints may reach standard output: a shell evaluates it.
+up:
+	@$(MAKE) --no-print-directory packages build guest >&2
+	@$(PLAYGROUND) up
+
+down:
+	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p imprint-tests -- down; fi
+
+test: packages deny-tool
+	@tests/run.sh
+
+build: packages
+	@cargo build --release --locked -p shim -p imprint-tests --bins >&2
+
+guest: packages
+	@guest/build.sh build/guest >&2
+
+lint: fmt clippy deny
+
+fmt:
+	cargo fmt --all --check
+
+clippy: packages
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: deny-tool
+	cargo deny --all-features check bans licenses sources
+
+unit: packages
+	cargo test --workspace --locked
+
+e2e: packages build guest
+	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e
+
+packages:
+	@tests/install-packages.sh $(PACKAGES) >&2
+
+deny-tool:
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny >&2
+
+clean:
+	cargo clean
+	rm -rf build

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Runs everything that CI checks, in the order of what is soonest known, to its end even where a step
+# fails. The last line counts: each tool once, and each test.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM HUP
+passed=0 failed=0 skipped=0
+
+# check NAME COMMAND...: one check that either passes or fails.
+check() {
+    name=$1
+    shift
+    began=$(date +%s)
+    echo "== $name"
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "== $name FAILED"; fi
+    echo "== $name: $(($(date +%s) - began)) s"
+}
+
+# count NAME COMMAND...: tests, counted by their own closing lines.
+count() {
+    name=$1
+    shift
+    began=$(date +%s)
+    echo "== $name"
+    { "$@" 2>&1; echo "ended with $?"; } | tee "$log" | grep -v '^ended with '
+    result=$(sed -n 's/^ended with //p' "$log")
+    tally=$(awk '/^test result: / {
+        for (i = 2; i <= NF; i++) {
+            if ($i ~ /^passed/) p += $(i - 1)
+            if ($i ~ /^failed/) f += $(i - 1)
+            if ($i ~ /^ignored/) s += $(i - 1)
+        }
+    } END { printf "%d %d %d", p, f, s }' "$log")
+    # shellcheck disable=SC2086 # three words
+    set -- $tally
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    # A run that failed without a failed test did not compile, or died.
+    if [ "${result:-1}" != 0 ] && [ "$2" = 0 ]; then failed=$((failed + 1)); fi
+    echo "== $name: $(($(date +%s) - began)) s"
+}
+
+check format cargo fmt --all --check
+check clippy cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+check deny cargo deny --log-level error check bans licenses sources
+check guest make --no-print-directory guest
+check build make --no-print-directory build
+count 'unit tests' cargo test --workspace --exclude imprint-tests --locked --no-fail-fast
+count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
