@@ -93,7 +93,8 @@ impl Config {
             "default_memory" => {
                 let mib = value.parse().map_err(|_| invalid("Not a number of MiB"))?;
                 if !(MIN_MEMORY_MIB..=keys::MAX_MEMORY_MIB).contains(&mib) {
-                    return Err(invalid("Must be at least 256"));
+                    let most = keys::MAX_MEMORY_MIB;
+                    return Err(invalid(&format!("Must be from {MIN_MEMORY_MIB} to {most}")));
                 }
                 self.hypervisor.memory_mib = mib;
             }

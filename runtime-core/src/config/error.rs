@@ -31,7 +31,7 @@ pub enum ConfigError {
         searched: Vec<PathBuf>,
     },
     /// A file, or the directory of drop-ins, cannot be read.
-    #[error("Configuration {path} cannot be read: {source}", path = path.display())]
+    #[error("Configuration {path} cannot be read", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
