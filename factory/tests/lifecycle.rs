@@ -120,6 +120,7 @@ async fn a_failed_init_undoes_everything() {
         Fault::BootRefused,
         Fault::BootDies,
         Fault::BootedGuest(GuestFault::Silent),
+        Fault::BootedGuest(GuestFault::ReseedRefused),
         Fault::SaveRefused,
         Fault::CannotRestore,
     ];

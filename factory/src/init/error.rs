@@ -13,7 +13,9 @@ use crate::{identity::IdentityError, store::StoreError, unfit::Unfit};
 #[non_exhaustive]
 pub enum InitError {
     /// One exists.
-    #[error("There is already a VM template in {path}")]
+    #[error(
+        "There is already a VM template in {path}; `init --replace` makes a new one in its place"
+    )]
     AlreadyThere {
         /// The template path.
         path: PathBuf,
@@ -42,6 +44,12 @@ pub enum InitError {
     /// The guest's agent did not answer.
     #[error("No template was made: the guest's agent did not answer")]
     Agent(#[source] agent_client::Error),
+    /// The guest's agent does not do what makes a clone unique.
+    #[error("No template was made: its clones could not be made unique: {reason}")]
+    NotUnique {
+        /// In which step, and why.
+        reason: String,
+    },
     /// The monitor ended before its guest's agent answered.
     #[error(
         "No template was made: the monitor ended before the guest's agent answered: {last_words}"

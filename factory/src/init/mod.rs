@@ -18,7 +18,10 @@ pub use error::InitError;
 
 use self::building::Building;
 use crate::{
-    identity::TemplateIdentity, start::guest_channel, store::TemplateStore, template::Template,
+    identity::TemplateIdentity,
+    start::{guest_channel, refresh},
+    store::TemplateStore,
+    template::Template,
 };
 
 /// Parameter of the kernel command line that carries [`crate::Manifest::nonce`].
@@ -168,11 +171,19 @@ fn source_spec(building: &Building, spec: &VmSpec) -> VmSpec {
 /// served when the first was let go of. The second one is closed at once with nothing asked on it
 /// that could be under way when the VM is paused.
 async fn see_agent(vm: &dyn Vm, deadline: Duration) -> Result<(), InitError> {
-    for _ in 0..2 {
-        let agent = Agent::connect(&guest_channel(vm), deadline)
-            .await
-            .map_err(InitError::Agent)?;
-        agent.check().await.map_err(InitError::Agent)?;
-    }
-    Ok(())
+    let channel = guest_channel(vm);
+    let agent = Agent::connect(&channel, deadline)
+        .await
+        .map_err(InitError::Agent)?;
+    // What every clone is asked first: whether this guest can do it shows now, and the pages that
+    // it takes are in the saved memory.
+    let refreshed = refresh(&agent).await;
+    refreshed.map_err(|failure| InitError::NotUnique {
+        reason: failure.to_string(),
+    })?;
+    drop(agent);
+    let agent = Agent::connect(&channel, deadline)
+        .await
+        .map_err(InitError::Agent)?;
+    agent.check().await.map_err(InitError::Agent)
 }

@@ -21,6 +21,7 @@ use agent_client::{AGENT_PORT, Agent, Channel};
 use hypervisors::{AgentChannel, Hypervisor, Vm, VmSpec};
 use slog::{Logger, info, warn};
 
+pub(crate) use self::unique::refresh;
 pub use self::{
     boot::StartError,
     plan::{BootReason, StartPlan, choose, plan},

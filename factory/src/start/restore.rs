@@ -20,7 +20,7 @@ use crate::template::Template;
 
 /// Why a clone was given up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error("{step}: {cause}")]
     Step { step: &'static str, cause: String },
     #[error("the monitor ended while {step}: {last_words}")]

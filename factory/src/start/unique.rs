@@ -62,22 +62,28 @@ impl Connected {
     /// Gives the guest randomness and the time of its own, and has both acknowledged.
     pub(super) async fn make_unique(self) -> Result<Unique, Failure> {
         let Self { vm, agent } = self;
-        let reseed = ReseedRandomDevRequest {
-            data: seed()?,
-            ..Default::default()
-        };
-        let reseeded = async {
-            let answer = agent.reseed_random_dev(reseed).await;
-            answer.map_err(Failure::agent("reseeding the guest's random numbers"))
-        };
-        let clock_set = async {
-            let answer = agent.set_guest_date_time(now()).await;
-            answer.map_err(Failure::agent("setting the guest's clock"))
-        };
-        // Neither needs the other.
-        tokio::try_join!(reseeded, clock_set)?;
+        refresh(&agent).await?;
         Ok(Unique { vm, agent })
     }
+}
+
+/// Asks a guest to take fresh randomness and the host's time.
+pub(crate) async fn refresh(agent: &Agent) -> Result<(), Failure> {
+    let reseed = ReseedRandomDevRequest {
+        data: seed()?,
+        ..Default::default()
+    };
+    let reseeded = async {
+        let answer = agent.reseed_random_dev(reseed).await;
+        answer.map_err(Failure::agent("reseeding the guest's random numbers"))
+    };
+    let clock_set = async {
+        let answer = agent.set_guest_date_time(now()).await;
+        answer.map_err(Failure::agent("setting the guest's clock"))
+    };
+    // Neither needs the other.
+    tokio::try_join!(reseeded, clock_set)?;
+    Ok(())
 }
 
 impl Unique {
