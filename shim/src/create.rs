@@ -48,7 +48,7 @@ pub async fn pod(
     let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
     let cache = RootfsCache::open(
         &config.runtime.rootfs_cache_dir,
-        u64::from(config.runtime.rootfs_cache_mib) << 20,
+        config.runtime.rootfs_cache_mib << 20,
     )?;
     timeline.ended("config", start);
 
@@ -154,7 +154,6 @@ async fn populate(
     let publishing = publisher::publish(destination, queue, log.clone());
     let pod = Pod {
         sandbox,
-        config,
         cache,
         options,
         main,

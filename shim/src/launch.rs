@@ -72,15 +72,17 @@ impl Launch for FromConfig {
         let plan = factory::choose(config.factory.enable_template, &store, &monitor, &spec).await;
         timeline.ended("plan", start);
 
+        let budgets = Budgets { agent: config.agent.connect_timeout, ..Budgets::default() };
         let start = Instant::now();
         let Started { vm, agent, record, .. } =
-            factory::start(plan, &monitor, &spec, Budgets::default(), log).await?;
+            factory::start(plan, &monitor, &spec, budgets, log).await?;
         timeline.ended("vm", start);
         let mut at = start;
         for phase in &record.phases {
             timeline.took(format!("vm.{}", phase.name), at, phase.took);
             at += phase.took;
         }
+        let agent = agent.with_deadlines(config.agent.deadlines);
         Ok(Vm { vm, agent, record })
     }
 }

@@ -38,7 +38,6 @@ pub struct NewTask {
 pub struct Pod {
     /// Its containers and processes.
     pub sandbox: Sandbox,
-    pub(crate) config: Config,
     pub(crate) cache: RootfsCache,
     pub(crate) options: SpecOptions,
     /// The container with which it ends.

@@ -24,6 +24,8 @@ mod event;
 mod owner;
 pub mod policy;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,129 @@
+//! The sandbox on a fake VM with a fake guest: life-cycles, streams, faults.
+
+mod faults;
+mod guest;
+mod lifecycle;
+mod streams;
+mod vm;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use slog::{Discard, Logger, o};
+use tempfile::TempDir;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::*;
+use crate::{
+    io::{Sink, Stdio},
+    oci::{Bundle, ContainerKind, SpecOptions},
+    process::NewExec,
+    rootfs::Rootfs,
+};
+use guest::Guest;
+use vm::FakeVm;
+
+/// A sandbox with its surroundings.
+struct Fixture {
+    sandbox: Sandbox,
+    vm: Arc<FakeVm>,
+    guest: Guest,
+    events: mpsc::UnboundedReceiver<Event>,
+    dir: TempDir,
+}
+
+const MAIN: &str = "main";
+
+impl Fixture {
+    async fn new() -> Self {
+        let (vm, guest) = (FakeVm::new(), Guest::default());
+        let (sender, events) = mpsc::unbounded_channel();
+        let sandbox = Sandbox::open(NewSandbox {
+            id: MAIN.into(),
+            main: MAIN.into(),
+            hostname: "host".into(),
+            dns: vec![],
+            storages: vec![],
+            vm: vm.clone(),
+            agent: guest.connect().await,
+            events: sender,
+            log: Logger::root(Discard, o!()),
+        });
+        let sandbox = sandbox.await.unwrap();
+        Self { sandbox, vm, guest, events, dir: tempfile::tempdir().unwrap() }
+    }
+
+    async fn with_running(container: &str) -> Self {
+        let fixture = Self::new().await;
+        fixture.sandbox.create(new_container(container, Stdio::default())).await.unwrap();
+        fixture.sandbox.start(init(container)).await.unwrap();
+        fixture
+    }
+
+    fn output_file(&self) -> (Stdio, std::path::PathBuf) {
+        let path = self.dir.path().join("out");
+        let stdio = Stdio { stdout: Some(Sink::File(path.clone())), ..Stdio::default() };
+        (stdio, path)
+    }
+
+    fn fifo(&self, name: &str) -> std::path::PathBuf {
+        let path = self.dir.path().join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    }
+
+    /// The events so far, each in a word or two.
+    fn events(&mut self) -> Vec<String> {
+        let mut words = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            words.push(match event {
+                Event::Created { container, .. } => format!("create {container}"),
+                Event::ExecAdded(id) => format!("exec-added {}", id.exec.unwrap()),
+                Event::Started(id) => format!("start {}", id.in_guest().exec),
+                Event::Exited(id, exit) => format!("exit {} {}", id.in_guest().exec, exit.status),
+                Event::Deleted { container, exit } => format!("delete {container} {}", exit.status),
+                Event::Paused(container) => format!("paused {container}"),
+                Event::Resumed(container) => format!("resumed {container}"),
+                Event::OutOfMemory(container) => format!("oom {container}"),
+            });
+        }
+        words
+    }
+}
+
+fn init(container: &str) -> TaskId {
+    TaskId::new(container, "")
+}
+
+fn new_container(id: &str, stdio: Stdio) -> NewContainer {
+    NewContainer {
+        id: id.into(),
+        kind: ContainerKind::SingleContainer,
+        bundle: Bundle { path: "/bundle".into(), spec: oci_spec::runtime::Spec::default() },
+        rootfs: Rootfs::Block {
+            path: "/dev/null".into(),
+            fs_type: "ext4".into(),
+            read_only: true,
+            options: vec![],
+            loop_backed: false,
+        },
+        mounts: vec![],
+        stdio,
+        options: SpecOptions { guest_seccomp: false, sandbox_shm: false },
+    }
+}
+
+fn new_exec(container: &str, exec: &str) -> NewExec {
+    NewExec {
+        id: TaskId::new(container, exec),
+        process: agent_client::oci::Process::new(),
+        stdio: Stdio::default(),
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(5), what).await.expect("did not happen in time")
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}

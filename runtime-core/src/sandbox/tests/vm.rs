@@ -1,0 +1,102 @@
+//! A VM that is nothing but its promises.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use hypervisors::{
+    AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess,
+};
+use tokio::sync::watch;
+
+pub(super) const PID: u32 = 4242;
+
+pub(super) struct FakeVm {
+    channel: AgentChannel,
+    pub(super) disks: Mutex<Vec<String>>,
+    ended: watch::Sender<bool>,
+}
+
+impl FakeVm {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            channel: AgentChannel::VirtioSerial("/none".into()),
+            disks: Mutex::default(),
+            ended: watch::Sender::new(false),
+        })
+    }
+
+    /// The monitor is gone, as after `kill -9`.
+    pub(super) fn die(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    pub(super) fn plugged(&self) -> Vec<String> {
+        self.disks.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Vm for FakeVm {
+    fn process(&self) -> VmmProcess {
+        VmmProcess { pid: PID, start_time: 1 }
+    }
+
+    fn agent_channel(&self) -> &AgentChannel {
+        &self.channel
+    }
+
+    fn log_socket(&self) -> Option<&Path> {
+        None
+    }
+
+    async fn origin(&self) -> Result<String> {
+        Ok("made up".to_owned())
+    }
+
+    async fn pause(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn save(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
+        self.disks.lock().unwrap().push(disk.id.clone());
+        Ok("02/00".parse().unwrap())
+    }
+
+    async fn remove_disk(&self, id: &str) -> Result<()> {
+        self.disks.lock().unwrap().retain(|disk| disk != id);
+        Ok(())
+    }
+
+    async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
+        Ok("03/00".parse().unwrap())
+    }
+
+    async fn remove_net(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn wait(&self) -> VmExit {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        VmExit { code: Some(137), last_words: "killed".to_owned() }
+    }
+
+    async fn kill(&self) -> Result<()> {
+        self.die();
+        Ok(())
+    }
+}
