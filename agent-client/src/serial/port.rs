@@ -14,6 +14,9 @@ use nix::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
+/// The driver hands out what arrived in buffers of one page, one for each read.
+const PIECE: usize = 4096;
+
 /// A character device such as `/dev/vport1p1`, pending while no host is connected.
 ///
 /// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
@@ -109,11 +112,14 @@ impl AsyncRead for Port {
             return Poll::Ready(Ok(()));
         }
         let room = buf.initialize_unfilled();
-        let read = ready!(poll_attempt(&self.reads, cx, || unistd::read(
-            self.device.as_fd(),
-            room
-        )))?;
+        let attempt = || unistd::read(self.device.as_fd(), room);
+        let mut read = ready!(poll_attempt(&self.reads, cx, attempt))?;
         buf.advance(read);
+        // A full piece is rarely the last one; what goes wrong here goes wrong again next time.
+        while read >= PIECE && buf.remaining() >= PIECE {
+            read = unistd::read(self.device.as_fd(), buf.initialize_unfilled()).unwrap_or(0);
+            buf.advance(read);
+        }
         Poll::Ready(Ok(()))
     }
 }
