@@ -3,9 +3,10 @@
 use std::{
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use slog::debug;
 use tokio::net::UnixStream;
 
 use super::{
@@ -42,12 +43,16 @@ impl Monitor {
             binary: binary.to_owned(),
             source,
         };
+        let start = Instant::now();
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let ours = UnixStream::from_std(ours).map_err(failed)?;
         let process = Process::spawn(binary, arguments, OwnedFd::from(theirs), sockets, log)?;
         match Client::connect(ours, START_DEADLINE).await {
-            Ok((qmp, version)) => Ok((Self { process, qmp }, version)),
+            Ok((qmp, version)) => {
+                debug!(log, "monitor answers"; "after" => ?start.elapsed());
+                Ok((Self { process, qmp }, version))
+            }
             Err(failure) => {
                 let error = explain(failure, "its start", &process).await;
                 process.kill().await?;

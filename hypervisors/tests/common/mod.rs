@@ -42,18 +42,22 @@ pub fn config() -> QemuConfig {
 
 /// QEMU and a guest, or `None` and a word about it when the machine has none.
 pub async fn bench() -> Option<Bench> {
+    bench_with(config()).await
+}
+
+pub async fn bench_with(config: QemuConfig) -> Option<Bench> {
     let guest = std::env::var_os("IMPRINT_TEST_GUEST").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/guest"),
         PathBuf::from,
     );
     let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initrd.img"));
-    for needed in [&config().binary, &kernel, &initrd] {
+    for needed in [&config.binary, &kernel, &initrd] {
         if !needed.exists() {
             eprintln!("SKIPPED: {} is missing", needed.display());
             return None;
         }
     }
-    let qemu = Qemu::probe(config(), &log()).await.unwrap();
+    let qemu = Qemu::probe(config, &log()).await.unwrap();
     Some(Bench {
         qemu,
         kernel,
