@@ -33,6 +33,9 @@ mod tests {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert_eq!(path, Path::new("/run/containerd/s").join(expected));
-        assert_ne!(path, socket_path("/run/containerd/containerd.sock", "default", "b"));
+        assert_ne!(
+            path,
+            socket_path("/run/containerd/containerd.sock", "default", "b")
+        );
     }
 }

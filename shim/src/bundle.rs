@@ -22,8 +22,11 @@ const MAX_PATH: u64 = 4096;
 /// The file could not be written.
 pub fn note_sandbox(bundle: &Path, directory: &Path) -> Result<(), StateError> {
     let path = bundle.join(FILE);
-    fs::write(&path, directory.as_os_str().as_bytes())
-        .map_err(|source| StateError::Io { action: "Writing", path, source })
+    fs::write(&path, directory.as_os_str().as_bytes()).map_err(|source| StateError::Io {
+        action: "Writing",
+        path,
+        source,
+    })
 }
 
 /// The directory noted; `None` when none was.

@@ -55,9 +55,11 @@ pub async fn pod(
     let directory = SandboxDir::path_for(&config.runtime.run_root, &new.id)?;
     bundle::note_sandbox(&new.bundle.path, &directory)?;
     let mut dir = SandboxDir::create(&config.runtime.run_root, &new.id, &new.bundle.path)?;
-    let record = ContainerRecord { bundle: new.bundle.path.clone(), disks: Vec::new() };
-    let recorded =
-        dir.record(|state| drop(state.containers.insert(new.id.clone(), record)));
+    let record = ContainerRecord {
+        bundle: new.bundle.path.clone(),
+        disks: Vec::new(),
+    };
+    let recorded = dir.record(|state| drop(state.containers.insert(new.id.clone(), record)));
     let made = match recorded {
         Err(error) => Err(error.into()),
         Ok(()) => machine(&new, &config, &cache, &dir, launch, &mut timeline, log).await,
@@ -69,7 +71,10 @@ pub async fn pod(
             return Err(error);
         }
     };
-    populate(new, config, cache, dir, vm, rootfs, timeline, namespace, log).await
+    populate(
+        new, config, cache, dir, vm, rootfs, timeline, namespace, log,
+    )
+    .await
 }
 
 /// The VM and the root file system, made beside each other.
@@ -93,7 +98,11 @@ async fn machine(
     timeline.took("rootfs", start, took);
     match (launched, rootfs) {
         (Ok(vm), Ok(rootfs)) => {
-            if let Rootfs::Erofs { packed: Some(packed), .. } = &rootfs {
+            if let Rootfs::Erofs {
+                packed: Some(packed),
+                ..
+            } = &rootfs
+            {
                 timeline.took("rootfs.pack", start, *packed);
             }
             Ok((vm, rootfs))
@@ -150,7 +159,10 @@ async fn populate(
     if let Some(socket) = vm.vm.log_socket() {
         guest_log::follow(socket.to_owned(), log);
     }
-    let destination = Destination { namespace: namespace.to_owned(), pid: process.pid };
+    let destination = Destination {
+        namespace: namespace.to_owned(),
+        pid: process.pid,
+    };
     let publishing = publisher::publish(destination, queue, log.clone());
     let pod = Pod {
         sandbox,

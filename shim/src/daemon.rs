@@ -3,10 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::{
-        fd::AsFd,
-        unix::net::UnixListener,
-    },
+    os::{fd::AsFd, unix::net::UnixListener},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -122,7 +119,11 @@ fn both_versions(service: &Arc<TaskService>) -> std::collections::HashMap<String
 /// A stop of containerd's unit signals its whole cgroup. Pods are to survive that; who wants the
 /// daemon gone shuts it down.
 fn outlive_signals(log: &Logger) -> io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
         let mut signals = signal(kind)?;
         let log = log.clone();
         tokio::spawn(async move {

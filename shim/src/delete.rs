@@ -50,9 +50,14 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     } else {
         Ok(PathBuf::from(&flags.bundle))
     };
-    let bundle = bundle.map_err(|source| DeleteError::Bundle { path: ".".into(), source })?;
-    let pid = clean(&bundle, flags)
-        .map_err(|source| DeleteError::Bundle { path: bundle.clone(), source })?;
+    let bundle = bundle.map_err(|source| DeleteError::Bundle {
+        path: ".".into(),
+        source,
+    })?;
+    let pid = clean(&bundle, flags).map_err(|source| DeleteError::Bundle {
+        path: bundle.clone(),
+        source,
+    })?;
     let response = DeleteResponse {
         pid,
         exit_status: STATUS_KILLED,
@@ -81,7 +86,11 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
         eprintln!("containerd-shim-imprint-v2: left behind: {problem}");
     }
     remove_socket(bundle, flags);
-    Ok(report.monitors.first().map(|(monitor, _)| monitor.pid).unwrap_or_default())
+    Ok(report
+        .monitors
+        .first()
+        .map(|(monitor, _)| monitor.pid)
+        .unwrap_or_default())
 }
 
 /// Whether the bundle is of a further container of a pod.
@@ -93,13 +102,19 @@ fn is_member(bundle: &Path) -> bool {
 }
 
 fn shim_answers(bundle: &Path) -> bool {
-    let Ok(address) = fs::read_to_string(bundle.join("address")) else { return false };
+    let Ok(address) = fs::read_to_string(bundle.join("address")) else {
+        return false;
+    };
     let socket = address.trim().trim_start_matches("unix://");
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
 fn remove_socket(bundle: &Path, flags: &Flags) {
     if !is_member(bundle) && !flags.id.is_empty() {
-        let _ = fs::remove_file(address::socket_path(&flags.address, &flags.namespace, &flags.id));
+        let _ = fs::remove_file(address::socket_path(
+            &flags.address,
+            &flags.namespace,
+            &flags.id,
+        ));
     }
 }

@@ -113,7 +113,10 @@ mod tests {
     fn codes_are_those_containerd_acts_on() {
         let not_found = Error::from(sandbox::Error::NotFound(TaskId::new("a", "")));
         assert_eq!(not_found.code(), Code::NOT_FOUND);
-        assert_eq!(Error::Unimplemented("Checkpoint").code(), Code::UNIMPLEMENTED);
+        assert_eq!(
+            Error::Unimplemented("Checkpoint").code(),
+            Code::UNIMPLEMENTED
+        );
         assert_eq!(Error::SecondSandbox.code(), Code::ALREADY_EXISTS);
     }
 

@@ -24,7 +24,12 @@ use runtime_core::{
 /// Topic and content of an event. `pid` stands for every process of the sandbox.
 pub fn message(event: Event, pid: u32) -> (&'static str, Box<dyn MessageDyn>) {
     match event {
-        Event::Created { container, bundle, mounts, stdio } => (
+        Event::Created {
+            container,
+            bundle,
+            mounts,
+            stdio,
+        } => (
             topics::TASK_CREATE_EVENT_TOPIC,
             Box::new(TaskCreate {
                 container_id: container,
@@ -46,7 +51,11 @@ pub fn message(event: Event, pid: u32) -> (&'static str, Box<dyn MessageDyn>) {
         Event::Started(id) => match id.exec {
             None => (
                 topics::TASK_START_EVENT_TOPIC,
-                Box::new(TaskStart { container_id: id.container, pid, ..Default::default() }),
+                Box::new(TaskStart {
+                    container_id: id.container,
+                    pid,
+                    ..Default::default()
+                }),
             ),
             Some(exec_id) => (
                 topics::TASK_EXEC_STARTED_EVENT_TOPIC,
@@ -81,15 +90,24 @@ pub fn message(event: Event, pid: u32) -> (&'static str, Box<dyn MessageDyn>) {
         ),
         Event::Paused(container_id) => (
             topics::TASK_PAUSED_EVENT_TOPIC,
-            Box::new(TaskPaused { container_id, ..Default::default() }),
+            Box::new(TaskPaused {
+                container_id,
+                ..Default::default()
+            }),
         ),
         Event::Resumed(container_id) => (
             topics::TASK_RESUMED_EVENT_TOPIC,
-            Box::new(TaskResumed { container_id, ..Default::default() }),
+            Box::new(TaskResumed {
+                container_id,
+                ..Default::default()
+            }),
         ),
         Event::OutOfMemory(container_id) => (
             topics::TASK_OOM_EVENT_TOPIC,
-            Box::new(TaskOOM { container_id, ..Default::default() }),
+            Box::new(TaskOOM {
+                container_id,
+                ..Default::default()
+            }),
         ),
     }
 }
@@ -132,7 +150,11 @@ pub fn stream_name(sink: Option<&Sink>) -> String {
 
 fn wire_io(stdio: &Stdio) -> TaskIO {
     TaskIO {
-        stdin: stdio.stdin.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+        stdin: stdio
+            .stdin
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         stdout: stream_name(stdio.stdout.as_ref()),
         stderr: stream_name(stdio.stderr.as_ref()),
         terminal: stdio.terminal,

@@ -66,7 +66,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Flags, FlagError> {
     let mut rest = arguments.iter();
     let mut question = None;
     while let Some(argument) = rest.next() {
-        let text = argument.to_str().ok_or_else(|| FlagError::NotText(argument.clone()))?;
+        let text = argument
+            .to_str()
+            .ok_or_else(|| FlagError::NotText(argument.clone()))?;
         let Some(flag) = text.strip_prefix('-') else {
             flags.action = match text {
                 "start" => Action::Start,
@@ -95,7 +97,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Flags, FlagError> {
                     _ => return Err(FlagError::Unknown(text.to_owned())),
                 };
                 let value = value.or_else(|| rest.next().and_then(|next| next.to_str()));
-                value.ok_or_else(|| FlagError::NoValue(name.to_owned()))?.clone_into(target);
+                value
+                    .ok_or_else(|| FlagError::NoValue(name.to_owned()))?
+                    .clone_into(target);
             }
         }
     }
@@ -116,7 +120,12 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Flags, FlagError> {
-        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        parse(
+            &line
+                .split_whitespace()
+                .map(OsString::from)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -126,7 +135,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(flags.action, Action::Start);
-        assert_eq!((flags.id.as_str(), flags.namespace.as_str()), ("a1", "k8s.io"));
+        assert_eq!(
+            (flags.id.as_str(), flags.namespace.as_str()),
+            ("a1", "k8s.io")
+        );
         assert!(flags.debug);
     }
 
@@ -145,6 +157,9 @@ mod tests {
         assert_eq!(read("-wat").unwrap_err(), FlagError::Unknown("-wat".into()));
         assert_eq!(read("-id").unwrap_err(), FlagError::NoValue("id".into()));
         assert_eq!(read("stop").unwrap_err(), FlagError::Action("stop".into()));
-        assert_eq!(read("-debug=maybe").unwrap_err(), FlagError::NoBoolean("debug".into()));
+        assert_eq!(
+            read("-debug=maybe").unwrap_err(),
+            FlagError::NoBoolean("debug".into())
+        );
     }
 }

@@ -64,7 +64,10 @@ async fn read(socket: PathBuf, log: &Logger) -> io::Result<()> {
 
 fn pass_on(line: &[u8], log: &Logger) {
     let (level, text) = match serde_json::from_slice::<Entry>(line) {
-        Ok(Entry { level, msg: Some(msg) }) => (level.unwrap_or_default(), msg),
+        Ok(Entry {
+            level,
+            msg: Some(msg),
+        }) => (level.unwrap_or_default(), msg),
         _ => (String::new(), String::from_utf8_lossy(line).into_owned()),
     };
     match level.to_ascii_lowercase().as_str() {
@@ -84,7 +87,11 @@ struct Rate {
 
 impl Rate {
     fn new() -> Self {
-        Self { since: Instant::now(), admitted: 0, dropped: 0 }
+        Self {
+            since: Instant::now(),
+            admitted: 0,
+            dropped: 0,
+        }
     }
 
     /// `Some` lets a line pass and says how many were dropped in the window before it.
@@ -92,7 +99,11 @@ impl Rate {
         let mut dropped = 0;
         if now.duration_since(self.since) >= WINDOW {
             dropped = self.dropped;
-            *self = Self { since: now, admitted: 0, dropped: 0 };
+            *self = Self {
+                since: now,
+                admitted: 0,
+                dropped: 0,
+            };
         }
         if self.admitted >= LINES {
             self.dropped += 1;

@@ -31,7 +31,11 @@ pub fn print_version() -> io::Result<()> {
 pub fn print_info() -> io::Result<()> {
     let info = RuntimeInfo {
         name: RUNTIME.to_owned(),
-        version: Some(RuntimeVersion { version: VERSION.to_owned(), ..Default::default() }).into(),
+        version: Some(RuntimeVersion {
+            version: VERSION.to_owned(),
+            ..Default::default()
+        })
+        .into(),
         annotations: HashMap::new(),
         ..Default::default()
     };

@@ -72,10 +72,14 @@ impl Launch for FromConfig {
         let plan = factory::choose(config.factory.enable_template, &store, &monitor, &spec).await;
         timeline.ended("plan", start);
 
-        let budgets = Budgets { agent: config.agent.connect_timeout, ..Budgets::default() };
+        let budgets = Budgets {
+            agent: config.agent.connect_timeout,
+            ..Budgets::default()
+        };
         let start = Instant::now();
-        let Started { vm, agent, record, .. } =
-            factory::start(plan, &monitor, &spec, budgets, log).await?;
+        let Started {
+            vm, agent, record, ..
+        } = factory::start(plan, &monitor, &spec, budgets, log).await?;
         timeline.ended("vm", start);
         let mut at = start;
         for phase in &record.phases {

@@ -17,8 +17,15 @@ const MAX_LINE: usize = 4096;
 /// The daemon's logger. Records of libraries that use the `log` crate go there too.
 pub fn logger(debug: bool) -> Logger {
     let level = if debug { Level::Debug } else { Level::Info };
-    let logger = Logger::root(Logfmt { level }.fuse(), o!("runtime" => crate::info::RUNTIME));
-    let library = if debug { log::LevelFilter::Debug } else { log::LevelFilter::Error };
+    let logger = Logger::root(
+        Logfmt { level }.fuse(),
+        o!("runtime" => crate::info::RUNTIME),
+    );
+    let library = if debug {
+        log::LevelFilter::Debug
+    } else {
+        log::LevelFilter::Error
+    };
     if log::set_boxed_logger(Box::new(Library(logger.clone()))).is_ok() {
         log::set_max_level(library);
     }
@@ -45,7 +52,11 @@ impl Drain for Logfmt {
 }
 
 fn line(now: SystemTime, record: &Record<'_>, values: &OwnedKVList) -> String {
-    let mut line = Line(format!("time=\"{}\" level={} msg=", rfc3339(now), level(record.level())));
+    let mut line = Line(format!(
+        "time=\"{}\" level={} msg=",
+        rfc3339(now),
+        level(record.level())
+    ));
     line.quote(&record.msg().to_string());
     let _ = values.serialize(record, &mut line);
     let _ = record.kv().serialize(record, &mut line);

@@ -58,7 +58,11 @@ mod tests {
     use super::*;
 
     fn any(type_url: &str, value: &[u8]) -> Any {
-        Any { type_url: type_url.into(), value: value.to_vec(), ..Default::default() }
+        Any {
+            type_url: type_url.into(),
+            value: value.to_vec(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -71,8 +75,14 @@ mod tests {
     #[test]
     fn no_options_and_those_of_others_name_none() {
         assert_eq!(config_path(None).unwrap(), None);
-        assert_eq!(config_path(Some(&any("containerd.runc.v1.Options", b"\x12\x02/a"))).unwrap(), None);
-        assert_eq!(config_path(Some(&any("runtimeoptions.v1.Options", b""))).unwrap(), None);
+        assert_eq!(
+            config_path(Some(&any("containerd.runc.v1.Options", b"\x12\x02/a"))).unwrap(),
+            None
+        );
+        assert_eq!(
+            config_path(Some(&any("runtimeoptions.v1.Options", b""))).unwrap(),
+            None
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The pod a shim serves: its sandbox, and what it keeps on disk.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use runtime_core::{
     config::Config,
@@ -106,7 +109,10 @@ impl Pod {
             return Err(Error::NoSandbox(self.main.clone()));
         };
         bundle::note_sandbox(&container.path, dir.path())?;
-        let record = ContainerRecord { bundle: container.path.clone(), disks: Vec::new() };
+        let record = ContainerRecord {
+            bundle: container.path.clone(),
+            disks: Vec::new(),
+        };
         dir.record(|state| drop(state.containers.insert(id.to_owned(), record)))?;
         Ok(())
     }
@@ -131,7 +137,10 @@ impl Pod {
 /// Options of every container of a sandbox: what the node's configuration says, and what the
 /// sandbox was opened with.
 pub fn spec_options(config: &Config) -> SpecOptions {
-    SpecOptions { guest_seccomp: !config.runtime.disable_guest_seccomp, sandbox_shm: true }
+    SpecOptions {
+        guest_seccomp: !config.runtime.disable_guest_seccomp,
+        sandbox_shm: true,
+    }
 }
 
 /// The pod as several tasks hold it.
@@ -144,14 +153,21 @@ impl NewTask {
     /// What about them cannot be used.
     pub fn read(
         id: String,
-        path: PathBuf,
+        path: &Path,
         mounts: Vec<Mount>,
         stdio: Stdio,
         config: Option<PathBuf>,
     ) -> Result<Self, Error> {
         oci::validate_id(&id).map_err(oci::OciError::from)?;
-        let bundle = oci::load_bundle(&path)?;
+        let bundle = oci::load_bundle(path)?;
         let kind = ContainerKind::of(&bundle.spec)?;
-        Ok(Self { id, kind, bundle, mounts, stdio, config })
+        Ok(Self {
+            id,
+            kind,
+            bundle,
+            mounts,
+            stdio,
+            config,
+        })
     }
 }

@@ -82,15 +82,23 @@ struct Connection {
 impl Connection {
     fn to(address: Option<String>) -> Self {
         let socket = address.map(|a| PathBuf::from(a.strip_prefix("unix://").unwrap_or(&a)));
-        Self { socket, client: None }
+        Self {
+            socket,
+            client: None,
+        }
     }
 
     /// Sends one event, over as many connections as it takes.
     async fn send(&mut self, envelope: Envelope, log: &Logger) {
         let topic = envelope.topic.clone();
         debug!(log, "event"; "topic" => &topic);
-        let Some(socket) = self.socket.clone() else { return };
-        let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
+        let Some(socket) = self.socket.clone() else {
+            return;
+        };
+        let request = ForwardRequest {
+            envelope: Some(envelope).into(),
+            ..Default::default()
+        };
         loop {
             if self.client.is_none() {
                 self.client = connect(&socket).await;
@@ -101,7 +109,9 @@ impl Connection {
             };
             match client.forward(context::with_duration(TAKE), &request).await {
                 Ok(_) => return,
-                Err(ttrpc::Error::RpcStatus(status)) if status.code() != ttrpc::Code::DEADLINE_EXCEEDED => {
+                Err(ttrpc::Error::RpcStatus(status))
+                    if status.code() != ttrpc::Code::DEADLINE_EXCEEDED =>
+                {
                     warn!(log, "containerd refused an event";
                         "topic" => &topic, "reason" => status.message());
                     return;
@@ -125,12 +135,20 @@ async fn connect(socket: &std::path::Path) -> Option<EventsClient> {
 /// Waits until something named like containerd's socket appears beside where it was.
 async fn came_back(socket: &std::path::Path) {
     let appeared = async {
-        let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else { return };
-        let Ok(inotify) = Inotify::init() else { return std::future::pending().await };
-        let watched = inotify.watches().add(directory, WatchMask::CREATE | WatchMask::MOVED_TO);
+        let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else {
+            return;
+        };
+        let Ok(inotify) = Inotify::init() else {
+            return std::future::pending().await;
+        };
+        let watched = inotify
+            .watches()
+            .add(directory, WatchMask::CREATE | WatchMask::MOVED_TO);
         if watched.is_err() || connect(socket).await.is_some() {
             // It came back before the watch was set; or cannot be watched for.
-            return if watched.is_err() { std::future::pending().await };
+            return if watched.is_err() {
+                std::future::pending().await
+            };
         }
         let Ok(mut stream) = inotify.into_event_stream([0; 1024]) else {
             return std::future::pending().await;

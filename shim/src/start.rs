@@ -71,9 +71,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     if !matches!(kind, ContainerKind::PodContainer { .. })
         && let Some(listener) = listen(&socket)?
     {
-        let started = spawn(flags, listener).and_then(|mut child| {
-            record_pid(&child).inspect_err(|_| end(&mut child))
-        });
+        let started = spawn(flags, listener)
+            .and_then(|mut child| record_pid(&child).inspect_err(|_| end(&mut child)));
         started.inspect_err(|_| drop(fs::remove_file(&socket)))?;
     }
     write("address", &url)?;
@@ -88,7 +87,10 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
 /// Listens on a socket only the owner can open. `None` when a shim listens there already.
 fn listen(socket: &Path) -> Result<Option<UnixListener>, StartError> {
     if let Some(directory) = socket.parent() {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(directory);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(directory);
         made.map_err(io_error("Making", directory))?;
     }
     let listener = match UnixListener::bind(socket) {
@@ -146,10 +148,16 @@ fn record_pid(child: &Child) -> Result<(), StartError> {
 
 /// Makes the kernel prefer the daemon to containerd when memory runs out. Not all hosts allow it.
 fn raise_oom_score(pid: u32) {
-    let parent = fs::read_to_string(format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id()));
+    let parent = fs::read_to_string(format!(
+        "/proc/{}/oom_score_adj",
+        std::os::unix::process::parent_id()
+    ));
     let parent = parent.ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some(score) = parent {
-        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), (score + 1).min(1000).to_string());
+        let _ = fs::write(
+            format!("/proc/{pid}/oom_score_adj"),
+            (score + 1).min(1000).to_string(),
+        );
     }
 }
 
@@ -164,7 +172,11 @@ fn write(name: &str, content: &str) -> Result<(), StartError> {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();
-    move |source| StartError::Io { action, path, source }
+    move |source| StartError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +188,8 @@ mod tests {
         assert_eq!(answer("unix:///s", None), "unix:///s");
         assert_eq!(answer("unix:///s", Some("2")), "unix:///s");
         assert_eq!(answer("unix:///s", Some("what")), "unix:///s");
-        let json: serde_json::Value = serde_json::from_str(&answer("unix:///s", Some("3"))).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&answer("unix:///s", Some("3"))).unwrap();
         assert_eq!(json["version"], 3);
         assert_eq!(json["address"], "unix:///s");
         assert_eq!(json["protocol"], "ttrpc");

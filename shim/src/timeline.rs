@@ -67,7 +67,10 @@ pub struct StartReport {
 impl Timeline {
     /// Begins now.
     pub fn begin() -> Self {
-        Self { began: Instant::now(), phases: Vec::new() }
+        Self {
+            began: Instant::now(),
+            phases: Vec::new(),
+        }
     }
 
     /// Records a step that ends now.
@@ -78,7 +81,11 @@ impl Timeline {
     /// Records a step by its length.
     pub fn took(&mut self, name: impl Into<String>, start: Instant, length: Duration) {
         let start_ms = ms(start.saturating_duration_since(self.began));
-        self.phases.push(Phase { name: name.into(), start_ms, ms: ms(length) });
+        self.phases.push(Phase {
+            name: name.into(),
+            start_ms,
+            ms: ms(length),
+        });
     }
 
     /// Milliseconds since the beginning.
@@ -93,8 +100,11 @@ impl Timeline {
 
     /// The steps in one line: `name=ms`, separated by spaces.
     pub fn line(&self) -> String {
-        let phases: Vec<String> =
-            self.phases.iter().map(|phase| format!("{}={:.1}", phase.name, phase.ms)).collect();
+        let phases: Vec<String> = self
+            .phases
+            .iter()
+            .map(|phase| format!("{}={:.1}", phase.name, phase.ms))
+            .collect();
         phases.join(" ")
     }
 }

@@ -39,12 +39,26 @@ pub(crate) async fn create(
         }
         return Err(error);
     }
-    let phases = CreatePhases { disk: plugged, container: started.elapsed() - plugged };
-    Ok((Held { disk: disk.id, rootfs: new.rootfs }, phases))
+    let phases = CreatePhases {
+        disk: plugged,
+        container: started.elapsed() - plugged,
+    };
+    Ok((
+        Held {
+            disk: disk.id,
+            rootfs: new.rootfs,
+        },
+        phases,
+    ))
 }
 
 /// The agent undoes what it made of a container that it could not make.
-async fn make(agent: &Agent, new: &NewContainer, pci_path: &str, log: &Logger) -> Result<(), Error> {
+async fn make(
+    agent: &Agent,
+    new: &NewContainer,
+    pci_path: &str,
+    log: &Logger,
+) -> Result<(), Error> {
     let root = oci::rootfs_storages(&new.id, &RootfsDisk::from(&new.rootfs), pci_path);
     let spec = oci::guest_spec(&new.bundle, &new.id, &new.kind, &root.path, new.options)?;
     if !spec.left_out().is_empty() {
@@ -62,13 +76,20 @@ async fn make(agent: &Agent, new: &NewContainer, pci_path: &str, log: &Logger) -
     agent
         .create_container(request)
         .await
-        .map_err(|source| Error::Agent { action: "Creating the container", source })
+        .map_err(|source| Error::Agent {
+            action: "Creating the container",
+            source,
+        })
 }
 
 /// Container ids are longer than a disk's may be.
 fn disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
-    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .iter()
+        .take(10)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("root-{hex}")
 }
 

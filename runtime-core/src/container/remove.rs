@@ -13,7 +13,13 @@ const REMOVE_SECONDS: u32 = 10;
 
 /// Removes a container from a VM that goes on running. What the guest refuses to let go of ends
 /// with the VM; it is logged and does not fail the removal.
-pub(crate) async fn remove(vm: Arc<dyn Vm>, agent: Agent, id: String, held: Option<Held>, log: Logger) {
+pub(crate) async fn remove(
+    vm: Arc<dyn Vm>,
+    agent: Agent,
+    id: String,
+    held: Option<Held>,
+    log: Logger,
+) {
     remove_from_guest(&agent, &id, &log).await;
     let Some(held) = held else { return };
     if let Err(error) = vm.remove_disk(&held.disk).await {

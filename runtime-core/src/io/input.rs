@@ -52,18 +52,30 @@ impl Input {
             Ok((options.open_receiver(path)?, options.open_sender(path)?))
         };
         let (receiver, writer) = open().map_err(|source| (path.to_owned(), source))?;
-        Ok((Self(Source::Fifo(receiver)), Some(InputHold { _writer: writer })))
+        Ok((
+            Self(Source::Fifo(receiver)),
+            Some(InputHold { _writer: writer }),
+        ))
     }
 
     /// Passes bytes on until the input or the process ends, then closes the process's input.
-    pub(crate) async fn feed(self, agent: Agent, process: GuestProcess, terminal: bool, log: Logger) {
+    pub(crate) async fn feed(
+        self,
+        agent: Agent,
+        process: GuestProcess,
+        terminal: bool,
+        log: Logger,
+    ) {
         let result = match self.0 {
             Source::Closed => Ok(()),
             Source::Fifo(fifo) => copy(&fifo, &agent, &process).await,
         };
         // The end of a terminal's input is a key, not a hang-up.
         let result = match result {
-            Ok(()) if !terminal => agent.close_stdin(closing(&process)).await.map_err(Into::into),
+            Ok(()) if !terminal => agent
+                .close_stdin(closing(&process))
+                .await
+                .map_err(Into::into),
             other => other,
         };
         if let Err(error) = result {
@@ -80,7 +92,11 @@ enum FeedError {
     Agent(#[from] agent_client::Error),
 }
 
-async fn copy(fifo: &pipe::Receiver, agent: &Agent, process: &GuestProcess) -> Result<(), FeedError> {
+async fn copy(
+    fifo: &pipe::Receiver,
+    agent: &Agent,
+    process: &GuestProcess,
+) -> Result<(), FeedError> {
     let mut buffer = Vec::new();
     loop {
         // A read without an event would report "no writer yet" as the end.

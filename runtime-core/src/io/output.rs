@@ -59,7 +59,11 @@ impl Outputs {
     pub fn open(stdio: &Stdio) -> Result<Self, (PathBuf, io::Error)> {
         Ok(Self {
             stdout: Writer::open(stdio.stdout.as_ref())?,
-            stderr: if stdio.terminal { None } else { Some(Writer::open(stdio.stderr.as_ref())?) },
+            stderr: if stdio.terminal {
+                None
+            } else {
+                Some(Writer::open(stdio.stderr.as_ref())?)
+            },
         })
     }
 
@@ -68,14 +72,24 @@ impl Outputs {
         let (moved, receiver) = watch::channel(0);
         let moved = Arc::new(moved);
         let mut loops = JoinSet::new();
-        let streams = [(Stream::Stdout, Some(self.stdout)), (Stream::Stderr, self.stderr)];
+        let streams = [
+            (Stream::Stdout, Some(self.stdout)),
+            (Stream::Stderr, self.stderr),
+        ];
         for (stream, writer) in streams {
             if let Some(writer) = writer {
-                let reader = Reader { agent: agent.clone(), process: process.clone(), stream };
+                let reader = Reader {
+                    agent: agent.clone(),
+                    process: process.clone(),
+                    stream,
+                };
                 loops.spawn(pump(reader, writer, moved.clone(), log.clone()));
             }
         }
-        Draining { loops, moved: receiver }
+        Draining {
+            loops,
+            moved: receiver,
+        }
     }
 }
 
@@ -119,7 +133,11 @@ impl Writer {
 }
 
 fn append(path: &Path) -> io::Result<std::fs::File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
 }
 
 struct Reader {

@@ -52,7 +52,12 @@ impl Stdio {
             Some(Sink::File(_)) => return Err(invalid(stdin, "input must be a fifo")),
         };
         let stderr = if terminal { None } else { sink(stderr)? };
-        Ok(Self { terminal, stdin, stdout: sink(stdout)?, stderr })
+        Ok(Self {
+            terminal,
+            stdin,
+            stdout: sink(stdout)?,
+            stderr,
+        })
     }
 }
 
@@ -75,7 +80,10 @@ fn sink(name: &str) -> Result<Option<Sink>, InvalidStdio> {
 }
 
 fn invalid(name: &str, reason: &'static str) -> InvalidStdio {
-    InvalidStdio { name: name.to_owned(), reason }
+    InvalidStdio {
+        name: name.to_owned(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -93,12 +101,20 @@ mod tests {
 
     #[test]
     fn a_terminal_has_no_standard_error() {
-        assert_eq!(Stdio::parse(true, "", "/f/out", "/f/err").unwrap().stderr, None);
+        assert_eq!(
+            Stdio::parse(true, "", "/f/out", "/f/err").unwrap().stderr,
+            None
+        );
     }
 
     #[test]
     fn what_cannot_be_served_is_refused() {
-        for name in ["binary:///bin/logger?a=b", "http://x/y", "relative", "file://relative"] {
+        for name in [
+            "binary:///bin/logger?a=b",
+            "http://x/y",
+            "relative",
+            "file://relative",
+        ] {
             let error = Stdio::parse(false, "", name, "").unwrap_err();
             assert_eq!(error.name, name);
         }

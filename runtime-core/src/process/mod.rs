@@ -29,7 +29,10 @@ impl TaskId {
     #[must_use]
     pub fn new(container: impl Into<String>, exec: impl Into<String>) -> Self {
         let exec = exec.into();
-        Self { container: container.into(), exec: (!exec.is_empty()).then_some(exec) }
+        Self {
+            container: container.into(),
+            exec: (!exec.is_empty()).then_some(exec),
+        }
     }
 
     /// As the guest names it: the init's exec id is the container's id.
@@ -79,6 +82,9 @@ impl Exit {
     /// An exit now.
     #[must_use]
     pub fn now(status: u32) -> Self {
-        Self { status, at: SystemTime::now() }
+        Self {
+            status,
+            at: SystemTime::now(),
+        }
     }
 }

@@ -50,8 +50,12 @@ impl Watch {
     /// The agent or its VM is gone, or does not know the process.
     pub(crate) async fn run(mut self) -> Result<Exit, agent_client::Error> {
         let mut draining = self.outputs.drain(&self.agent, &self.process, &self.log);
-        let input =
-            self.input.feed(self.agent.clone(), self.process.clone(), self.terminal, self.log.clone());
+        let input = self.input.feed(
+            self.agent.clone(),
+            self.process.clone(),
+            self.terminal,
+            self.log.clone(),
+        );
         let _input = Stopping(tokio::spawn(input).abort_handle());
 
         let moved = draining.moved();

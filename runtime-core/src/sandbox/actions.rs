@@ -2,27 +2,19 @@
 
 use agent_client::{
     Agent,
-    agent::{
-        ExecProcessRequest, PauseContainerRequest, ResumeContainerRequest, SignalProcessRequest,
-        StartContainerRequest, StatsContainerRequest, StatsContainerResponse,
-        TtyWinResizeRequest, UpdateContainerRequest,
-    },
-    oci::{self, LinuxResources},
+    agent::{ExecProcessRequest, StartContainerRequest},
+    oci,
 };
 use slog::debug;
 
 use super::{
     Error, Event,
-    owner::{Life, Owner, commit, open_streams},
+    controls::resize_in_guest,
+    owner::{Owner, commit, open_streams},
     policy::{Phase, Verb},
     request::{Action, Reply},
 };
-use crate::{
-    container,
-    process::{Exit, NewExec, Process, STATUS_KILLED, STATUS_LOST, TaskId, Watch},
-};
-
-const SIGKILL: u32 = 9;
+use crate::process::{Exit, NewExec, Process, STATUS_LOST, TaskId, Watch};
 
 impl Owner {
     /// Does what was asked; the policy has allowed it.
@@ -36,7 +28,11 @@ impl Owner {
             Action::Resume(reply) => self.resume(id, reply),
             Action::Update(resources, reply) => self.update(id, *resources, reply),
             Action::Stats(reply) => self.stats(id, reply),
-            Action::Resize { columns, rows, reply } => self.resize(id, columns, rows, reply),
+            Action::Resize {
+                columns,
+                rows,
+                reply,
+            } => self.resize(id, columns, rows, reply),
             Action::CloseStdin(reply) => {
                 if let Some(process) = self.process(&id) {
                     process.input_closed = true;
@@ -88,9 +84,15 @@ impl Owner {
         let phase = init.ok_or_else(|| Error::NotFound(id.clone()))?;
         if id.exec.is_some() && phase != Phase::Running {
             let task = TaskId::new(id.container.clone(), "");
-            return Err(Error::WrongPhase { task, verb: Verb::AddExec, phase });
+            return Err(Error::WrongPhase {
+                task,
+                verb: Verb::AddExec,
+                phase,
+            });
         }
-        let process = self.process(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+        let process = self
+            .process(id)
+            .ok_or_else(|| Error::NotFound(id.clone()))?;
         if process.streams.is_none() {
             open_streams(process)?;
         }
@@ -126,8 +128,12 @@ impl Owner {
     /// Sets a watch over a process that has just been started.
     fn watch(&mut self, id: &TaskId) {
         let (agent, log) = (self.agent.clone(), self.log.clone());
-        let Some(process) = self.process(id) else { return };
-        let Some((input, outputs)) = process.streams.take() else { return };
+        let Some(process) = self.process(id) else {
+            return;
+        };
+        let Some((input, outputs)) = process.streams.take() else {
+            return;
+        };
         let console = process.console.take();
         let watch = Watch {
             agent,
@@ -157,172 +163,18 @@ impl Owner {
         });
     }
 
-    fn signal(&mut self, id: TaskId, signal: u32, reply: Reply<()>) {
-        let Some(process) = self.process(&id) else { return };
-        if signal == SIGKILL {
-            process.killed.send_replace(true);
-        }
-        // A frozen process cannot die.
-        let thaw = signal == SIGKILL && id.exec.is_none() && process.phase == Phase::Paused;
-        if thaw {
-            process.phase = Phase::Resuming;
-        }
-        let agent = self.agent.clone();
-        self.run_aside(async move {
-            let request = SignalProcessRequest {
-                container_id: id.container.clone(),
-                // Empty is the init, and with SIGKILL everything in its cgroup.
-                exec_id: id.exec.clone().unwrap_or_default(),
-                signal,
-                ..Default::default()
-            };
-            let mut result = agent.signal_process(request).await;
-            if thaw && result.is_ok() {
-                result = agent.resume_container(resume_request(&id)).await;
-            }
-            let result = result.map_err(|source| Error::Agent { action: "Signalling", source });
-            commit(move |owner| {
-                if thaw {
-                    let phase = if result.is_ok() { Phase::Running } else { Phase::Paused };
-                    owner.leave(&id, Phase::Resuming, phase);
-                }
-                let _ = reply.send(result);
-            })
-        });
-    }
-
-    fn pause(&mut self, id: TaskId, reply: Reply<()>) {
-        self.mark(&id, Phase::Pausing);
-        let agent = self.agent.clone();
-        self.run_aside(async move {
-            let request =
-                PauseContainerRequest { container_id: id.container.clone(), ..Default::default() };
-            let result = agent
-                .pause_container(request)
-                .await
-                .map_err(|source| Error::Agent { action: "Pausing", source });
-            commit(move |owner| {
-                if result.is_ok() {
-                    owner.publish(Event::Paused(id.container.clone()));
-                }
-                let phase = if result.is_ok() { Phase::Paused } else { Phase::Running };
-                owner.leave(&id, Phase::Pausing, phase);
-                let _ = reply.send(result);
-            })
-        });
-    }
-
-    fn resume(&mut self, id: TaskId, reply: Reply<()>) {
-        self.mark(&id, Phase::Resuming);
-        let agent = self.agent.clone();
-        self.run_aside(async move {
-            let result = agent
-                .resume_container(resume_request(&id))
-                .await
-                .map_err(|source| Error::Agent { action: "Resuming", source });
-            commit(move |owner| {
-                if result.is_ok() {
-                    owner.publish(Event::Resumed(id.container.clone()));
-                }
-                let phase = if result.is_ok() { Phase::Running } else { Phase::Paused };
-                owner.leave(&id, Phase::Resuming, phase);
-                let _ = reply.send(result);
-            })
-        });
-    }
-
-    fn update(&mut self, id: TaskId, resources: LinuxResources, reply: Reply<()>) {
-        let agent = self.agent.clone();
-        let update = async move {
-            let request = UpdateContainerRequest {
-                container_id: id.container,
-                resources: Some(resources).into(),
-                ..Default::default()
-            };
-            agent
-                .update_container(request)
-                .await
-                .map_err(|source| Error::Agent { action: "Updating", source })
-        };
-        self.answer_aside(update, reply);
-    }
-
-    fn stats(&mut self, id: TaskId, reply: Reply<StatsContainerResponse>) {
-        let agent = self.agent.clone();
-        let read = async move {
-            let request =
-                StatsContainerRequest { container_id: id.container, ..Default::default() };
-            agent
-                .stats_container(request)
-                .await
-                .map_err(|source| Error::Agent { action: "Reading the counters", source })
-        };
-        self.answer_aside(read, reply);
-    }
-
-    fn resize(&mut self, id: TaskId, columns: u32, rows: u32, reply: Reply<()>) {
-        let Some(process) = self.process(&id) else { return };
-        if process.phase == Phase::Created {
-            process.console = Some((columns, rows));
-            let _ = reply.send(Ok(()));
-        } else {
-            self.answer_aside(resize_in_guest(self.agent.clone(), id, columns, rows), reply);
-        }
-    }
-
-    fn delete_exec(&mut self, id: &TaskId, reply: Reply<Exit>) {
-        let container = self.containers.get_mut(&id.container);
-        let exec = id.exec.as_deref().unwrap_or_default();
-        let gone = container.and_then(|container| container.execs.remove(exec));
-        let _ = reply.send(match gone {
-            Some(process) => Ok(process.exited().unwrap_or_else(|| Exit::now(STATUS_KILLED))),
-            None => Err(Error::NotFound(id.clone())),
-        });
-    }
-
-    fn delete_container(&mut self, id: TaskId, reply: Reply<Exit>) {
-        self.mark(&id, Phase::Deleting);
-        let last = id.container == self.main;
-        if last {
-            self.stop("its main container was deleted");
-        }
-        let held = self.containers.get_mut(&id.container).and_then(|c| c.held.take());
-        let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
-        let alive = self.life == Life::Running;
-        let mut ended = self.ended.subscribe();
-        self.run_aside(async move {
-            if alive {
-                container::remove(vm, agent, id.container.clone(), held, log).await;
-            } else {
-                // The disk's content must outlive the VM. The owner, which tells, runs on.
-                let _ = ended.wait_for(|ended| *ended).await;
-                drop(held);
-            }
-            commit(move |owner| owner.deleted(&id, reply))
-        });
-    }
-
-    fn deleted(&mut self, id: &TaskId, reply: Reply<Exit>) {
-        let exit = self.process(id).and_then(|process| process.exited());
-        let exit = exit.unwrap_or_else(|| Exit::now(STATUS_KILLED));
-        self.end_execs(&id.container, Exit::now(STATUS_KILLED));
-        if let Some(process) = self.process(id) {
-            process.exit.send_replace(Some(exit));
-        }
-        self.publish(Event::Deleted { container: id.container.clone(), exit });
-        self.forget(&id.container);
-        let _ = reply.send(Ok(exit));
-    }
-
-    fn mark(&mut self, id: &TaskId, phase: Phase) {
+    pub(super) fn mark(&mut self, id: &TaskId, phase: Phase) {
         if let Some(process) = self.process(id) {
             process.phase = phase;
         }
     }
 
     /// Settles a process, unless it has left `from` by itself (it has ended).
-    fn leave(&mut self, id: &TaskId, from: Phase, to: Phase) {
-        if self.process(id).is_some_and(|process| process.phase == from) {
+    pub(super) fn leave(&mut self, id: &TaskId, from: Phase, to: Phase) {
+        if self
+            .process(id)
+            .is_some_and(|process| process.phase == from)
+        {
             self.settle(id, to);
         }
     }
@@ -335,8 +187,10 @@ async fn start_in_guest(
 ) -> Result<(), Error> {
     let process = id.in_guest();
     let result = if id.exec.is_none() {
-        let request =
-            StartContainerRequest { container_id: process.container, ..Default::default() };
+        let request = StartContainerRequest {
+            container_id: process.container,
+            ..Default::default()
+        };
         agent.start_container(request).await
     } else {
         let request = ExecProcessRequest {
@@ -347,24 +201,8 @@ async fn start_in_guest(
         };
         agent.exec_process(request).await
     };
-    result.map_err(|source| Error::Agent { action: "Starting the process", source })
-}
-
-fn resume_request(id: &TaskId) -> ResumeContainerRequest {
-    ResumeContainerRequest { container_id: id.container.clone(), ..Default::default() }
-}
-
-async fn resize_in_guest(agent: Agent, id: TaskId, columns: u32, rows: u32) -> Result<(), Error> {
-    let process = id.in_guest();
-    let request = TtyWinResizeRequest {
-        container_id: process.container,
-        exec_id: process.exec,
-        row: rows,
-        column: columns,
-        ..Default::default()
-    };
-    agent
-        .tty_win_resize(request)
-        .await
-        .map_err(|source| Error::Agent { action: "Resizing the terminal", source })
+    result.map_err(|source| Error::Agent {
+        action: "Starting the process",
+        source,
+    })
 }

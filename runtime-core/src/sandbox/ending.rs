@@ -38,7 +38,9 @@ impl Owner {
 
     /// Records and publishes an exit, once per process.
     pub(super) fn exited(&mut self, id: &TaskId, exit: Exit) {
-        let Some(process) = self.process(id) else { return };
+        let Some(process) = self.process(id) else {
+            return;
+        };
         if process.exited().is_some() {
             return;
         }
@@ -62,12 +64,16 @@ impl Owner {
 
     /// Ends a container's execs that have not ended.
     pub(super) fn end_execs(&mut self, container: &str, exit: Exit) {
-        let execs = self.containers.get(container).map(|c| c.execs.keys().cloned().collect());
+        let execs = self
+            .containers
+            .get(container)
+            .map(|c| c.execs.keys().cloned().collect());
         let execs: Vec<String> = execs.unwrap_or_default();
         for exec in execs {
             let id = TaskId::new(container, exec);
-            let never_started =
-                self.process(&id).is_some_and(|process| process.phase == Phase::Created);
+            let never_started = self
+                .process(&id)
+                .is_some_and(|process| process.phase == Phase::Created);
             if !never_started {
                 self.exited(&id, exit);
             }
@@ -134,7 +140,10 @@ impl Owner {
             commit(move |owner| {
                 if let Err(error) = killed {
                     warn!(owner.log, "VM may be left behind"; "error" => %error);
-                    owner.vm_ended(&VmExit { code: None, last_words: error.to_string() });
+                    owner.vm_ended(&VmExit {
+                        code: None,
+                        last_words: error.to_string(),
+                    });
                 }
             })
         });
@@ -166,7 +175,10 @@ impl Owner {
             let id = TaskId::new(container, "");
             // Those in a call learn it from the call.
             let in_call = self.process(&id).is_some_and(|process| {
-                matches!(process.phase, Phase::Creating | Phase::Starting | Phase::Deleting)
+                matches!(
+                    process.phase,
+                    Phase::Creating | Phase::Starting | Phase::Deleting
+                )
             });
             if !in_call {
                 self.lose(&id);

@@ -18,6 +18,8 @@
 //! [`STATUS_LOST`](crate::process::STATUS_LOST). Exits are published before the VM is taken down.
 
 mod actions;
+mod controls;
+mod deleting;
 mod ending;
 mod error;
 mod event;
@@ -103,12 +105,19 @@ impl Sandbox {
         new.agent
             .create_sandbox(request)
             .await
-            .map_err(|source| Error::Agent { action: "Creating the sandbox", source })?;
+            .map_err(|source| Error::Agent {
+                action: "Creating the sandbox",
+                source,
+            })?;
         let pid = new.vm.process().pid;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (owner, ended) = Owner::new(new, queue);
         tokio::spawn(owner.run());
-        Ok(Self { requests, ended, pid })
+        Ok(Self {
+            requests,
+            ended,
+            pid,
+        })
     }
 
     /// Process id of the monitor: what stands for every process of the sandbox on this node.
@@ -122,7 +131,8 @@ impl Sandbox {
     /// # Errors
     /// As the guest and the monitor have it. Nothing of the container is left.
     pub async fn create(&self, new: NewContainer) -> Result<CreatePhases, Error> {
-        self.ask(|reply| Request::Create(Box::new(new), reply)).await
+        self.ask(|reply| Request::Create(Box::new(new), reply))
+            .await
     }
 
     /// Tells where a process is in its life.
@@ -130,7 +140,8 @@ impl Sandbox {
     /// # Errors
     /// There is no such process.
     pub async fn state(&self, id: TaskId) -> Result<TaskState, Error> {
-        self.ask(|reply| Request::Task(id, Action::State(reply))).await
+        self.ask(|reply| Request::Task(id, Action::State(reply)))
+            .await
     }
 
     /// Waits for the end of a process, without holding the sandbox. Any number may wait.
@@ -138,7 +149,9 @@ impl Sandbox {
     /// # Errors
     /// There is no such process.
     pub async fn wait(&self, id: TaskId) -> Result<Exit, Error> {
-        let mut exit = self.ask(|reply| Request::Task(id, Action::Wait(reply))).await?;
+        let mut exit = self
+            .ask(|reply| Request::Task(id, Action::Wait(reply)))
+            .await?;
         match exit.wait_for(Option::is_some).await {
             Ok(exit) => Ok(exit.unwrap_or_else(|| Exit::now(crate::process::STATUS_LOST))),
             Err(_) => Err(gone()),
@@ -151,7 +164,8 @@ impl Sandbox {
     /// Its phase does not allow it, or the guest could not: then an exec has ended with
     /// [`STATUS_LOST`](crate::process::STATUS_LOST).
     pub async fn start(&self, id: TaskId) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(id, Action::Start(reply))).await
+        self.ask(|reply| Request::Task(id, Action::Start(reply)))
+            .await
     }
 
     /// Records a process to be started in a container later.
@@ -160,7 +174,8 @@ impl Sandbox {
     /// The container's phase does not allow it, or the name is taken.
     pub async fn add_exec(&self, new: NewExec) -> Result<(), Error> {
         let container = TaskId::new(new.id.container.clone(), "");
-        self.ask(|reply| Request::Task(container, Action::AddExec(Box::new(new), reply))).await
+        self.ask(|reply| Request::Task(container, Action::AddExec(Box::new(new), reply)))
+            .await
     }
 
     /// Sends a signal. SIGKILL to an init reaches every process of its container; it is delivered
@@ -169,7 +184,8 @@ impl Sandbox {
     /// # Errors
     /// There is no process, or the guest refused.
     pub async fn signal(&self, id: TaskId, signal: u32) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(id, Action::Signal(signal, reply))).await
+        self.ask(|reply| Request::Task(id, Action::Signal(signal, reply)))
+            .await
     }
 
     /// Freezes a container.
@@ -177,7 +193,8 @@ impl Sandbox {
     /// # Errors
     /// Its phase does not allow it, or the guest could not.
     pub async fn pause(&self, container: String) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Pause(reply))).await
+        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Pause(reply)))
+            .await
     }
 
     /// Thaws a container.
@@ -185,7 +202,8 @@ impl Sandbox {
     /// # Errors
     /// Its phase does not allow it, or the guest could not.
     pub async fn resume(&self, container: String) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Resume(reply))).await
+        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Resume(reply)))
+            .await
     }
 
     /// Changes a container's resources.
@@ -194,7 +212,8 @@ impl Sandbox {
     /// Its phase does not allow it, or the guest could not.
     pub async fn update(&self, container: String, resources: LinuxResources) -> Result<(), Error> {
         let id = TaskId::new(container, "");
-        self.ask(|reply| Request::Task(id, Action::Update(Box::new(resources), reply))).await
+        self.ask(|reply| Request::Task(id, Action::Update(Box::new(resources), reply)))
+            .await
     }
 
     /// Reads a container's counters.
@@ -202,7 +221,8 @@ impl Sandbox {
     /// # Errors
     /// Its phase does not allow it, or the guest could not.
     pub async fn stats(&self, container: String) -> Result<StatsContainerResponse, Error> {
-        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Stats(reply))).await
+        self.ask(|reply| Request::Task(TaskId::new(container, ""), Action::Stats(reply)))
+            .await
     }
 
     /// Changes the size of a process's terminal; before the start it is kept for then.
@@ -210,7 +230,17 @@ impl Sandbox {
     /// # Errors
     /// There is no such process, or the guest could not.
     pub async fn resize(&self, id: TaskId, columns: u32, rows: u32) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(id, Action::Resize { columns, rows, reply })).await
+        self.ask(|reply| {
+            Request::Task(
+                id,
+                Action::Resize {
+                    columns,
+                    rows,
+                    reply,
+                },
+            )
+        })
+        .await
     }
 
     /// Lets a process's input end when the last client that writes to it is gone.
@@ -218,7 +248,8 @@ impl Sandbox {
     /// # Errors
     /// There is no such process.
     pub async fn close_stdin(&self, id: TaskId) -> Result<(), Error> {
-        self.ask(|reply| Request::Task(id, Action::CloseStdin(reply))).await
+        self.ask(|reply| Request::Task(id, Action::CloseStdin(reply)))
+            .await
     }
 
     /// Deletes a process. With the main container the VM ends, and is gone when this returns.
@@ -226,7 +257,8 @@ impl Sandbox {
     /// # Errors
     /// It has not ended, or does not exist.
     pub async fn delete(&self, id: TaskId) -> Result<Exit, Error> {
-        self.ask(|reply| Request::Task(id, Action::Delete(reply))).await
+        self.ask(|reply| Request::Task(id, Action::Delete(reply)))
+            .await
     }
 
     /// How many containers there are; 0 when the owner is gone.
@@ -253,7 +285,10 @@ impl Sandbox {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| gone())?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 }

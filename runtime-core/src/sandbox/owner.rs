@@ -141,7 +141,11 @@ impl Owner {
 
     /// Applies the policy to a request for one process.
     pub(super) fn route(&mut self, id: TaskId, action: Action) {
-        let role = if id.exec.is_none() { Role::Init } else { Role::Exec };
+        let role = if id.exec.is_none() {
+            Role::Init
+        } else {
+            Role::Exec
+        };
         let Some(process) = self.process(&id) else {
             return action.refuse(Error::NotFound(id));
         };
@@ -153,7 +157,11 @@ impl Owner {
             Verdict::Go => self.perform(id, action),
             Verdict::Later => process.deferred.push_back(action),
             Verdict::Already => action.already(),
-            Verdict::Refuse => action.refuse(Error::WrongPhase { task: id, verb, phase }),
+            Verdict::Refuse => action.refuse(Error::WrongPhase {
+                task: id,
+                verb,
+                phase,
+            }),
             Verdict::Absent => action.refuse(Error::NoProcess { task: id, phase }),
         }
     }
@@ -180,7 +188,9 @@ impl Owner {
 
     /// Gives a process a settled phase and takes up what waited for one.
     pub(super) fn settle(&mut self, id: &TaskId, phase: Phase) {
-        let Some(process) = self.process(id) else { return };
+        let Some(process) = self.process(id) else {
+            return;
+        };
         process.phase = phase;
         for action in std::mem::take(&mut process.deferred) {
             self.route(id.clone(), action);
@@ -246,7 +256,9 @@ impl Owner {
 
     /// Drops a container; what still waits for it learns that it is not there.
     pub(super) fn forget(&mut self, container: &str) {
-        let Some(gone) = self.containers.remove(container) else { return };
+        let Some(gone) = self.containers.remove(container) else {
+            return;
+        };
         let id = TaskId::new(container, "");
         for action in gone.init.deferred {
             action.refuse(Error::NotFound(id.clone()));

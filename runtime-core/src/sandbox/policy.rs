@@ -100,7 +100,9 @@ pub enum Verdict {
 /// Decides about one request.
 #[must_use]
 pub fn decide(role: Role, phase: Phase, verb: Verb) -> Verdict {
-    use Phase::{Created, Creating, Deleting, Paused, Pausing, Resuming, Running, Starting, Stopped};
+    use Phase::{
+        Created, Creating, Deleting, Paused, Pausing, Resuming, Running, Starting, Stopped,
+    };
     use Verb::{
         AddExec, CloseStdin, Delete, Pause, Resize, Resume, Signal, Start, Stats, Terminate, Update,
     };

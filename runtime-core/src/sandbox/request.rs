@@ -42,7 +42,11 @@ pub(crate) enum Action {
     Resume(Reply<()>),
     Update(Box<LinuxResources>, Reply<()>),
     Stats(Reply<StatsContainerResponse>),
-    Resize { columns: u32, rows: u32, reply: Reply<()> },
+    Resize {
+        columns: u32,
+        rows: u32,
+        reply: Reply<()>,
+    },
     CloseStdin(Reply<()>),
     Delete(Reply<Exit>),
 }
@@ -102,7 +106,8 @@ impl Action {
 
     /// Answers that it is so already. Only what answers nothing can be so.
     pub(crate) fn already(self) {
-        if let Self::Signal(_, reply) | Self::Resize { reply, .. } | Self::CloseStdin(reply) = self {
+        if let Self::Signal(_, reply) | Self::Resize { reply, .. } | Self::CloseStdin(reply) = self
+        {
             let _ = reply.send(Ok(()));
         }
     }

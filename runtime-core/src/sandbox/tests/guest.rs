@@ -12,8 +12,8 @@ use agent_client::{
     Agent,
     agent::{
         CloseStdinRequest, CreateContainerRequest, CreateSandboxRequest, ExecProcessRequest,
-        OOMEvent, GetOOMEventRequest, PauseContainerRequest, ReadStreamRequest,
-        ReadStreamResponse, RemoveContainerRequest, ResumeContainerRequest, SignalProcessRequest,
+        GetOOMEventRequest, OOMEvent, PauseContainerRequest, ReadStreamRequest, ReadStreamResponse,
+        RemoveContainerRequest, ResumeContainerRequest, SignalProcessRequest,
         StartContainerRequest, WaitProcessRequest, WaitProcessResponse, WriteStreamRequest,
         WriteStreamResponse,
     },
@@ -66,7 +66,9 @@ impl Guest {
         let (mut far, guest) = duplex(1 << 20);
         let listener = Listener::new(stream::iter([Ok(guest)]));
         let service = create_agent_service(Arc::new(self.clone()));
-        let mut server = Server::new().add_listener(listener).register_service(service);
+        let mut server = Server::new()
+            .add_listener(listener)
+            .register_service(service);
         server.start().await.unwrap();
         let inner = self.0.clone();
         tokio::spawn(async move {
@@ -99,7 +101,13 @@ impl Guest {
     }
 
     pub(super) fn calls(&self, name: &str) -> usize {
-        self.0.calls.lock().unwrap().iter().filter(|call| call.starts_with(name)).count()
+        self.0
+            .calls
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|call| call.starts_with(name))
+            .count()
     }
 
     fn arrive(&self, call: &'static str, id: &str) -> ttrpc::Result<()> {
@@ -120,12 +128,19 @@ impl Guest {
             stdin: Mutex::default(),
             stdin_closed: watch::Sender::new(false),
         };
-        self.0.processes.lock().unwrap().insert(exec, Arc::new(process));
+        self.0
+            .processes
+            .lock()
+            .unwrap()
+            .insert(exec, Arc::new(process));
     }
 
     fn known(&self, exec: &str) -> ttrpc::Result<Arc<FakeProcess>> {
         let processes = self.0.processes.lock().unwrap();
-        processes.get(exec).cloned().ok_or_else(|| status(Code::NOT_FOUND, "no such process"))
+        processes
+            .get(exec)
+            .cloned()
+            .ok_or_else(|| status(Code::NOT_FOUND, "no such process"))
     }
 }
 
@@ -165,32 +180,56 @@ fn status(code: Code, message: &str) -> ttrpc::Error {
 
 #[async_trait]
 impl AgentService for Guest {
-    async fn create_sandbox(&self, _: &TtrpcContext, _: CreateSandboxRequest) -> ttrpc::Result<Empty> {
+    async fn create_sandbox(
+        &self,
+        _: &TtrpcContext,
+        _: CreateSandboxRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("create_sandbox", "")?;
         Ok(Empty::new())
     }
 
-    async fn create_container(&self, _: &TtrpcContext, request: CreateContainerRequest) -> ttrpc::Result<Empty> {
+    async fn create_container(
+        &self,
+        _: &TtrpcContext,
+        request: CreateContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("create_container", &request.container_id)?;
         self.add(request.container_id);
         Ok(Empty::new())
     }
 
-    async fn start_container(&self, _: &TtrpcContext, request: StartContainerRequest) -> ttrpc::Result<Empty> {
+    async fn start_container(
+        &self,
+        _: &TtrpcContext,
+        request: StartContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("start_container", &request.container_id)?;
         let _ = self.0.held.subscribe().wait_for(|held| !*held).await;
         self.known(&request.container_id)?;
         Ok(Empty::new())
     }
 
-    async fn exec_process(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
+    async fn exec_process(
+        &self,
+        _: &TtrpcContext,
+        request: ExecProcessRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("exec_process", &request.exec_id)?;
         self.add(request.exec_id);
         Ok(Empty::new())
     }
 
-    async fn signal_process(&self, _: &TtrpcContext, request: SignalProcessRequest) -> ttrpc::Result<Empty> {
-        let exec = if request.exec_id.is_empty() { request.container_id } else { request.exec_id };
+    async fn signal_process(
+        &self,
+        _: &TtrpcContext,
+        request: SignalProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        let exec = if request.exec_id.is_empty() {
+            request.container_id
+        } else {
+            request.exec_id
+        };
         self.arrive("signal_process", &exec)?;
         let process = self.known(&exec)?;
         if matches!(request.signal, 9 | 15) {
@@ -199,58 +238,105 @@ impl AgentService for Guest {
         Ok(Empty::new())
     }
 
-    async fn wait_process(&self, _: &TtrpcContext, request: WaitProcessRequest) -> ttrpc::Result<WaitProcessResponse> {
+    async fn wait_process(
+        &self,
+        _: &TtrpcContext,
+        request: WaitProcessRequest,
+    ) -> ttrpc::Result<WaitProcessResponse> {
         self.arrive("wait_process", &request.exec_id)?;
         let process = self.known(&request.exec_id)?;
         let mut exit = process.exit.subscribe();
         let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
         // As the stock agent does: whoever comes later finds nothing.
         self.0.processes.lock().unwrap().remove(&request.exec_id);
-        Ok(WaitProcessResponse { status, ..Default::default() })
+        Ok(WaitProcessResponse {
+            status,
+            ..Default::default()
+        })
     }
 
-    async fn remove_container(&self, _: &TtrpcContext, request: RemoveContainerRequest) -> ttrpc::Result<Empty> {
+    async fn remove_container(
+        &self,
+        _: &TtrpcContext,
+        request: RemoveContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("remove_container", &request.container_id)?;
         Ok(Empty::new())
     }
 
-    async fn read_stdout(&self, _: &TtrpcContext, request: ReadStreamRequest) -> ttrpc::Result<ReadStreamResponse> {
+    async fn read_stdout(
+        &self,
+        _: &TtrpcContext,
+        request: ReadStreamRequest,
+    ) -> ttrpc::Result<ReadStreamResponse> {
         let process = self.known(&request.exec_id)?;
         let data = process.output.lock().await.recv().await.unwrap_or_default();
         if !data.is_empty() {
             process.unread.fetch_sub(1, Ordering::SeqCst);
         }
-        Ok(ReadStreamResponse { data, ..Default::default() })
+        Ok(ReadStreamResponse {
+            data,
+            ..Default::default()
+        })
     }
 
-    async fn read_stderr(&self, _: &TtrpcContext, _: ReadStreamRequest) -> ttrpc::Result<ReadStreamResponse> {
+    async fn read_stderr(
+        &self,
+        _: &TtrpcContext,
+        _: ReadStreamRequest,
+    ) -> ttrpc::Result<ReadStreamResponse> {
         Ok(ReadStreamResponse::new())
     }
 
-    async fn write_stdin(&self, _: &TtrpcContext, request: WriteStreamRequest) -> ttrpc::Result<WriteStreamResponse> {
+    async fn write_stdin(
+        &self,
+        _: &TtrpcContext,
+        request: WriteStreamRequest,
+    ) -> ttrpc::Result<WriteStreamResponse> {
         let process = self.known(&request.exec_id)?;
         process.stdin.lock().unwrap().extend(&request.data);
         let len = u32::try_from(request.data.len()).unwrap();
-        Ok(WriteStreamResponse { len, ..Default::default() })
+        Ok(WriteStreamResponse {
+            len,
+            ..Default::default()
+        })
     }
 
-    async fn close_stdin(&self, _: &TtrpcContext, request: CloseStdinRequest) -> ttrpc::Result<Empty> {
+    async fn close_stdin(
+        &self,
+        _: &TtrpcContext,
+        request: CloseStdinRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("close_stdin", &request.exec_id)?;
-        self.known(&request.exec_id)?.stdin_closed.send_replace(true);
+        self.known(&request.exec_id)?
+            .stdin_closed
+            .send_replace(true);
         Ok(Empty::new())
     }
 
-    async fn pause_container(&self, _: &TtrpcContext, request: PauseContainerRequest) -> ttrpc::Result<Empty> {
+    async fn pause_container(
+        &self,
+        _: &TtrpcContext,
+        request: PauseContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("pause_container", &request.container_id)?;
         Ok(Empty::new())
     }
 
-    async fn resume_container(&self, _: &TtrpcContext, request: ResumeContainerRequest) -> ttrpc::Result<Empty> {
+    async fn resume_container(
+        &self,
+        _: &TtrpcContext,
+        request: ResumeContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         self.arrive("resume_container", &request.container_id)?;
         Ok(Empty::new())
     }
 
-    async fn get_oom_event(&self, _: &TtrpcContext, _: GetOOMEventRequest) -> ttrpc::Result<OOMEvent> {
+    async fn get_oom_event(
+        &self,
+        _: &TtrpcContext,
+        _: GetOOMEventRequest,
+    ) -> ttrpc::Result<OOMEvent> {
         std::future::pending().await
     }
 }

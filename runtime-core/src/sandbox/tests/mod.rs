@@ -49,19 +49,32 @@ impl Fixture {
             log: Logger::root(Discard, o!()),
         });
         let sandbox = sandbox.await.unwrap();
-        Self { sandbox, vm, guest, events, dir: tempfile::tempdir().unwrap() }
+        Self {
+            sandbox,
+            vm,
+            guest,
+            events,
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     async fn with_running(container: &str) -> Self {
         let fixture = Self::new().await;
-        fixture.sandbox.create(new_container(container, Stdio::default())).await.unwrap();
+        fixture
+            .sandbox
+            .create(new_container(container, Stdio::default()))
+            .await
+            .unwrap();
         fixture.sandbox.start(init(container)).await.unwrap();
         fixture
     }
 
     fn output_file(&self) -> (Stdio, std::path::PathBuf) {
         let path = self.dir.path().join("out");
-        let stdio = Stdio { stdout: Some(Sink::File(path.clone())), ..Stdio::default() };
+        let stdio = Stdio {
+            stdout: Some(Sink::File(path.clone())),
+            ..Stdio::default()
+        };
         (stdio, path)
     }
 
@@ -98,7 +111,10 @@ fn new_container(id: &str, stdio: Stdio) -> NewContainer {
     NewContainer {
         id: id.into(),
         kind: ContainerKind::SingleContainer,
-        bundle: Bundle { path: "/bundle".into(), spec: oci_spec::runtime::Spec::default() },
+        bundle: Bundle {
+            path: "/bundle".into(),
+            spec: oci_spec::runtime::Spec::default(),
+        },
         rootfs: Rootfs::Block {
             path: "/dev/null".into(),
             fs_type: "ext4".into(),
@@ -108,7 +124,10 @@ fn new_container(id: &str, stdio: Stdio) -> NewContainer {
         },
         mounts: vec![],
         stdio,
-        options: SpecOptions { guest_seccomp: false, sandbox_shm: false },
+        options: SpecOptions {
+            guest_seccomp: false,
+            sandbox_shm: false,
+        },
     }
 }
 
@@ -121,7 +140,9 @@ fn new_exec(container: &str, exec: &str) -> NewExec {
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(5), what).await.expect("did not happen in time")
+    timeout(Duration::from_secs(5), what)
+        .await
+        .expect("did not happen in time")
 }
 
 fn read(path: &Path) -> Vec<u8> {

@@ -42,12 +42,18 @@ async fn an_exit_waits_for_the_streams() {
 async fn a_fifo_needs_no_reader_to_be_opened() {
     let f = Fixture::new().await;
     let path = f.fifo("out");
-    let stdio = Stdio { stdout: Some(Sink::Fifo(path.clone())), ..Stdio::default() };
+    let stdio = Stdio {
+        stdout: Some(Sink::Fifo(path.clone())),
+        ..Stdio::default()
+    };
     running_with(&f, stdio).await;
     f.guest.process(MAIN).write(b"before anybody reads");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
-        std::fs::File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        std::fs::File::open(path)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         text
     });
     while !f.guest.process(MAIN).is_read() {
@@ -55,7 +61,9 @@ async fn a_fifo_needs_no_reader_to_be_opened() {
     }
     f.guest.process(MAIN).exit(0);
     soon(f.sandbox.wait(init(MAIN))).await.unwrap();
-    let text = soon(tokio::task::spawn_blocking(|| reader.join().unwrap())).await.unwrap();
+    let text = soon(tokio::task::spawn_blocking(|| reader.join().unwrap()))
+        .await
+        .unwrap();
     assert_eq!(text, "before anybody reads");
 }
 
@@ -63,7 +71,10 @@ async fn a_fifo_needs_no_reader_to_be_opened() {
 #[tokio::test(start_paused = true)]
 async fn a_killed_process_ends_although_nobody_reads_it() {
     let f = Fixture::new().await;
-    let stdio = Stdio { stdout: Some(Sink::Fifo(f.fifo("out"))), ..Stdio::default() };
+    let stdio = Stdio {
+        stdout: Some(Sink::Fifo(f.fifo("out"))),
+        ..Stdio::default()
+    };
     running_with(&f, stdio).await;
     f.guest.process(MAIN).write(&vec![0; 1_000_000]);
     f.sandbox.signal(init(MAIN), 9).await.unwrap();
@@ -75,11 +86,23 @@ async fn a_killed_process_ends_although_nobody_reads_it() {
 async fn input_ends_with_the_last_writer_after_close_io() {
     let f = Fixture::new().await;
     let path = f.fifo("in");
-    running_with(&f, Stdio { stdin: Some(path.clone()), ..Stdio::default() }).await;
+    running_with(
+        &f,
+        Stdio {
+            stdin: Some(path.clone()),
+            ..Stdio::default()
+        },
+    )
+    .await;
     let process = f.guest.process(MAIN);
 
     // A client comes and goes: the input stays open.
-    std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(b"one ").unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"one ")
+        .unwrap();
     while process.stdin.lock().unwrap().len() < 4 {
         tokio::task::yield_now().await;
     }
@@ -104,8 +127,15 @@ async fn without_input_a_process_reads_the_end() {
 #[tokio::test]
 async fn a_stream_that_cannot_be_opened_fails_the_creation() {
     let f = Fixture::new().await;
-    let stdio = Stdio { stdout: Some(Sink::Fifo("/nonexistent/fifo".into())), ..Stdio::default() };
-    let error = f.sandbox.create(new_container(MAIN, stdio)).await.unwrap_err();
+    let stdio = Stdio {
+        stdout: Some(Sink::Fifo("/nonexistent/fifo".into())),
+        ..Stdio::default()
+    };
+    let error = f
+        .sandbox
+        .create(new_container(MAIN, stdio))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Stream { .. }), "{error}");
     assert!(f.vm.plugged().is_empty());
 }

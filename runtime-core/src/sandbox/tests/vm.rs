@@ -6,9 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hypervisors::{
-    AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess,
-};
+use hypervisors::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 use tokio::sync::watch;
 
 pub(super) const PID: u32 = 4242;
@@ -45,7 +43,10 @@ impl FakeVm {
 #[async_trait]
 impl Vm for FakeVm {
     fn process(&self) -> VmmProcess {
-        VmmProcess { pid: PID, start_time: 1 }
+        VmmProcess {
+            pid: PID,
+            start_time: 1,
+        }
     }
 
     fn agent_channel(&self) -> &AgentChannel {
@@ -92,7 +93,10 @@ impl Vm for FakeVm {
 
     async fn wait(&self) -> VmExit {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
-        VmExit { code: Some(137), last_words: "killed".to_owned() }
+        VmExit {
+            code: Some(137),
+            last_words: "killed".to_owned(),
+        }
     }
 
     async fn kill(&self) -> Result<()> {

@@ -1,0 +1,203 @@
+//! Requests that steer a process that is there: signals, freezing, limits, counters, terminal size.
+
+use agent_client::{
+    Agent,
+    agent::{
+        PauseContainerRequest, ResumeContainerRequest, SignalProcessRequest, StatsContainerRequest,
+        StatsContainerResponse, TtyWinResizeRequest, UpdateContainerRequest,
+    },
+    oci::LinuxResources,
+};
+
+use super::{
+    Error, Event,
+    owner::{Owner, commit},
+    policy::Phase,
+    request::Reply,
+};
+use crate::process::TaskId;
+
+const SIGKILL: u32 = 9;
+
+impl Owner {
+    pub(super) fn signal(&mut self, id: TaskId, signal: u32, reply: Reply<()>) {
+        let Some(process) = self.process(&id) else {
+            return;
+        };
+        if signal == SIGKILL {
+            process.killed.send_replace(true);
+        }
+        // A frozen process cannot die.
+        let thaw = signal == SIGKILL && id.exec.is_none() && process.phase == Phase::Paused;
+        if thaw {
+            process.phase = Phase::Resuming;
+        }
+        let agent = self.agent.clone();
+        self.run_aside(async move {
+            let request = SignalProcessRequest {
+                container_id: id.container.clone(),
+                // Empty is the init, and with SIGKILL everything in its cgroup.
+                exec_id: id.exec.clone().unwrap_or_default(),
+                signal,
+                ..Default::default()
+            };
+            let mut result = agent.signal_process(request).await;
+            if thaw && result.is_ok() {
+                result = agent.resume_container(resume_request(&id)).await;
+            }
+            let result = result.map_err(|source| Error::Agent {
+                action: "Signalling",
+                source,
+            });
+            commit(move |owner| {
+                if thaw {
+                    let phase = if result.is_ok() {
+                        Phase::Running
+                    } else {
+                        Phase::Paused
+                    };
+                    owner.leave(&id, Phase::Resuming, phase);
+                }
+                let _ = reply.send(result);
+            })
+        });
+    }
+
+    pub(super) fn pause(&mut self, id: TaskId, reply: Reply<()>) {
+        self.mark(&id, Phase::Pausing);
+        let agent = self.agent.clone();
+        self.run_aside(async move {
+            let request = PauseContainerRequest {
+                container_id: id.container.clone(),
+                ..Default::default()
+            };
+            let result = agent
+                .pause_container(request)
+                .await
+                .map_err(|source| Error::Agent {
+                    action: "Pausing",
+                    source,
+                });
+            commit(move |owner| {
+                if result.is_ok() {
+                    owner.publish(Event::Paused(id.container.clone()));
+                }
+                let phase = if result.is_ok() {
+                    Phase::Paused
+                } else {
+                    Phase::Running
+                };
+                owner.leave(&id, Phase::Pausing, phase);
+                let _ = reply.send(result);
+            })
+        });
+    }
+
+    pub(super) fn resume(&mut self, id: TaskId, reply: Reply<()>) {
+        self.mark(&id, Phase::Resuming);
+        let agent = self.agent.clone();
+        self.run_aside(async move {
+            let result = agent
+                .resume_container(resume_request(&id))
+                .await
+                .map_err(|source| Error::Agent {
+                    action: "Resuming",
+                    source,
+                });
+            commit(move |owner| {
+                if result.is_ok() {
+                    owner.publish(Event::Resumed(id.container.clone()));
+                }
+                let phase = if result.is_ok() {
+                    Phase::Running
+                } else {
+                    Phase::Paused
+                };
+                owner.leave(&id, Phase::Resuming, phase);
+                let _ = reply.send(result);
+            })
+        });
+    }
+
+    pub(super) fn update(&mut self, id: TaskId, resources: LinuxResources, reply: Reply<()>) {
+        let agent = self.agent.clone();
+        let update = async move {
+            let request = UpdateContainerRequest {
+                container_id: id.container,
+                resources: Some(resources).into(),
+                ..Default::default()
+            };
+            agent
+                .update_container(request)
+                .await
+                .map_err(|source| Error::Agent {
+                    action: "Updating",
+                    source,
+                })
+        };
+        self.answer_aside(update, reply);
+    }
+
+    pub(super) fn stats(&mut self, id: TaskId, reply: Reply<StatsContainerResponse>) {
+        let agent = self.agent.clone();
+        let read = async move {
+            let request = StatsContainerRequest {
+                container_id: id.container,
+                ..Default::default()
+            };
+            agent
+                .stats_container(request)
+                .await
+                .map_err(|source| Error::Agent {
+                    action: "Reading the counters",
+                    source,
+                })
+        };
+        self.answer_aside(read, reply);
+    }
+
+    pub(super) fn resize(&mut self, id: TaskId, columns: u32, rows: u32, reply: Reply<()>) {
+        let Some(process) = self.process(&id) else {
+            return;
+        };
+        if process.phase == Phase::Created {
+            process.console = Some((columns, rows));
+            let _ = reply.send(Ok(()));
+        } else {
+            self.answer_aside(
+                resize_in_guest(self.agent.clone(), id, columns, rows),
+                reply,
+            );
+        }
+    }
+}
+
+pub(super) async fn resize_in_guest(
+    agent: Agent,
+    id: TaskId,
+    columns: u32,
+    rows: u32,
+) -> Result<(), Error> {
+    let process = id.in_guest();
+    let request = TtyWinResizeRequest {
+        container_id: process.container,
+        exec_id: process.exec,
+        row: rows,
+        column: columns,
+        ..Default::default()
+    };
+    agent
+        .tty_win_resize(request)
+        .await
+        .map_err(|source| Error::Agent {
+            action: "Resizing the terminal",
+            source,
+        })
+}
+
+fn resume_request(id: &TaskId) -> ResumeContainerRequest {
+    ResumeContainerRequest {
+        container_id: id.container.clone(),
+        ..Default::default()
+    }
+}

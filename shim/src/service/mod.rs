@@ -1,0 +1,256 @@
+//! What is behind the Task API: the one pod of this shim, and the requests that need more than a
+//! call on it.
+
+mod api;
+
+use std::{path::Path, sync::Arc};
+
+use containerd_shim_protos::{
+    api::{
+        CreateTaskRequest, ExecProcessRequest, StateResponse, StatsResponse, Status,
+        UpdateTaskRequest,
+    },
+    ttrpc,
+};
+use runtime_core::{
+    io::Stdio,
+    oci::{self, ContainerKind},
+    process::{NewExec, TaskId},
+    rootfs::Mount,
+    sandbox::{self, Phase},
+};
+use slog::{Logger, info, warn};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    create,
+    error::{self, Error},
+    events,
+    launch::Launch,
+    options,
+    pod::{NewTask, SharedPod},
+    stats,
+};
+
+/// What the shim has of its pod.
+#[derive(Clone)]
+enum Slot {
+    /// Nothing yet, or no more.
+    Empty,
+    /// One is being made.
+    Making,
+    /// It runs, or its remains wait to be deleted.
+    Up(SharedPod),
+}
+
+/// Serves one pod.
+pub struct TaskService {
+    namespace: String,
+    launch: Arc<dyn Launch>,
+    slot: watch::Sender<Slot>,
+    /// Told when the daemon is to end.
+    exit: Arc<Notify>,
+    log: Logger,
+}
+
+impl TaskService {
+    /// A service without a pod.
+    pub fn new(namespace: String, launch: Arc<dyn Launch>, exit: Arc<Notify>, log: Logger) -> Self {
+        Self {
+            namespace,
+            launch,
+            slot: watch::Sender::new(Slot::Empty),
+            exit,
+            log,
+        }
+    }
+
+    /// The pod, if one runs.
+    fn pod(&self, task: &str) -> Result<SharedPod, Error> {
+        match &*self.slot.borrow() {
+            Slot::Up(pod) => Ok(pod.clone()),
+            Slot::Empty | Slot::Making => Err(Error::NoTask(task.to_owned())),
+        }
+    }
+
+    async fn create_task(&self, request: CreateTaskRequest) -> Result<u32, Error> {
+        if !request.checkpoint.is_empty() {
+            return Err(Error::Unimplemented("Creating a task from a checkpoint"));
+        }
+        let stdio = Stdio::parse(
+            request.terminal,
+            &request.stdin,
+            &request.stdout,
+            &request.stderr,
+        )
+        .map_err(sandbox::Error::from)?;
+        let new = NewTask::read(
+            request.id,
+            Path::new(&request.bundle),
+            request.rootfs.into_iter().map(read_mount).collect(),
+            stdio,
+            options::config_path(request.options.as_ref())?,
+        )?;
+        match new.kind.clone() {
+            ContainerKind::PodContainer { sandbox_id } => {
+                let pod = self
+                    .pod(&new.id)
+                    .map_err(|_| Error::NoSandbox(sandbox_id))?;
+                pod.add(new).await?;
+                Ok(pod.sandbox.pid())
+            }
+            ContainerKind::SingleContainer | ContainerKind::PodSandbox => {
+                self.create_pod(new).await
+            }
+        }
+    }
+
+    async fn create_pod(&self, new: NewTask) -> Result<u32, Error> {
+        let free = self.slot.send_if_modified(|slot| {
+            let free = matches!(slot, Slot::Empty);
+            if free {
+                *slot = Slot::Making;
+            }
+            free
+        });
+        if !free {
+            return Err(Error::SecondSandbox);
+        }
+        // A client that gives up does not end the making half-way: the slot follows what was made.
+        let (launch, namespace) = (self.launch.clone(), self.namespace.clone());
+        let (slot, log) = (self.slot.clone(), self.log.clone());
+        let making = tokio::spawn(async move {
+            let made = create::pod(new, &*launch, &namespace, &log)
+                .await
+                .map(Arc::new);
+            slot.send_replace(match &made {
+                Ok(pod) => Slot::Up(pod.clone()),
+                Err(_) => Slot::Empty,
+            });
+            made.map(|pod| pod.sandbox.pid())
+        });
+        making.await.unwrap_or(Err(Error::Lost("Making the pod")))
+    }
+
+    async fn state_of(&self, id: TaskId) -> Result<StateResponse, Error> {
+        let pod = self.pod(&id.container)?;
+        let state = pod.sandbox.state(id.clone()).await?;
+        Ok(StateResponse {
+            id: id.container,
+            exec_id: id.exec.unwrap_or_default(),
+            bundle: state.bundle.to_string_lossy().into_owned(),
+            pid: pod.sandbox.pid(),
+            status: status(state.phase).into(),
+            stdin: state
+                .stdio
+                .stdin
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            stdout: events::stream_name(state.stdio.stdout.as_ref()),
+            stderr: events::stream_name(state.stdio.stderr.as_ref()),
+            terminal: state.stdio.terminal,
+            exit_status: state.exit.map(|exit| exit.status).unwrap_or_default(),
+            exited_at: state.exit.map(|exit| events::timestamp(exit.at)).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn add_exec(&self, request: ExecProcessRequest) -> Result<(), Error> {
+        let pod = self.pod(&request.id)?;
+        oci::validate_id(&request.exec_id).map_err(oci::OciError::from)?;
+        let spec = request.spec.unwrap_or_default();
+        let new = NewExec {
+            process: oci::exec_process(&spec.type_url, &spec.value)?,
+            stdio: Stdio::parse(
+                request.terminal,
+                &request.stdin,
+                &request.stdout,
+                &request.stderr,
+            )
+            .map_err(sandbox::Error::from)?,
+            id: TaskId::new(request.id, request.exec_id),
+        };
+        Ok(pod.sandbox.add_exec(new).await?)
+    }
+
+    async fn counters(&self, id: String) -> Result<StatsResponse, Error> {
+        let pod = self.pod(&id)?;
+        let counters = pod.sandbox.stats(id).await?;
+        let metrics = stats::metrics(counters, stats::host_is_v2());
+        let any = events::any(&*metrics).map_err(|_| Error::Lost("Encoding the counters"))?;
+        Ok(StatsResponse {
+            stats: Some(any).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn update_task(&self, request: UpdateTaskRequest) -> Result<(), Error> {
+        let pod = self.pod(&request.id)?;
+        let any = request.resources.unwrap_or_default();
+        let resources = oci::update_resources(&any.type_url, &any.value)?;
+        Ok(pod.sandbox.update(request.id, resources).await?)
+    }
+
+    /// Ends the daemon, unless containers are left.
+    async fn shut_down(&self, now: bool) {
+        let pod = {
+            let mut slot = self.slot.subscribe();
+            match slot
+                .wait_for(|slot| !matches!(slot, Slot::Making))
+                .await
+                .as_deref()
+            {
+                Ok(Slot::Up(pod)) => Some(pod.clone()),
+                _ => None,
+            }
+        };
+        if let Some(pod) = pod {
+            let left = pod.sandbox.count().await;
+            if left > 0 && !now {
+                info!(self.log, "containers are left, the shim stays"; "containers" => left);
+                return;
+            }
+            pod.end().await;
+        }
+        self.exit.notify_one();
+    }
+
+    /// Lets go of the pod and waits until its last events were taken, for as long as the caller
+    /// likes.
+    pub async fn release(&self) {
+        if let Slot::Up(pod) = self.slot.send_replace(Slot::Empty) {
+            let publishing = pod.events.lock().await.take();
+            drop(pod);
+            if let Some(publishing) = publishing {
+                let _ = publishing.await;
+            }
+        }
+    }
+
+    fn answer<T>(&self, request: &'static str, result: Result<T, Error>) -> ttrpc::Result<T> {
+        result.map_err(|error| {
+            warn!(self.log, "request failed";
+                "request" => request, "error" => error::chain(&error));
+            error.into()
+        })
+    }
+}
+
+fn status(phase: Phase) -> Status {
+    match phase {
+        Phase::Creating | Phase::Created | Phase::Starting => Status::CREATED,
+        Phase::Running => Status::RUNNING,
+        Phase::Pausing => Status::PAUSING,
+        Phase::Paused | Phase::Resuming => Status::PAUSED,
+        Phase::Stopped | Phase::Deleting => Status::STOPPED,
+    }
+}
+
+fn read_mount(mount: containerd_shim_protos::types::mount::Mount) -> Mount {
+    Mount {
+        fs_type: mount.type_,
+        source: mount.source,
+        target: mount.target,
+        options: mount.options,
+    }
+}
