@@ -4,13 +4,14 @@
 //! kernel. Nothing is left out by zeroing fields; a field is in [`Identity::fields`] or it is not
 //! part of the identity, and both the key and the differences are made from that one list.
 
-use std::{fmt, io, path::Path};
+use std::{io, path::Path};
 
 use hypervisors::{GuestRoot, VmSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    difference::{Difference, Field},
     manifest::FORMAT_VERSION,
     source_file::{DigestedFile, StampedFile, hex},
     unfit::Unfit,
@@ -140,67 +141,6 @@ impl TemplateIdentity {
     }
 }
 
-/// One named part of an identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
-    /// Its name, for an operator.
-    pub name: &'static str,
-    /// What is compared.
-    value: String,
-    /// The same in words: a text in quotes, a file with its path.
-    shown: String,
-}
-
-impl Field {
-    fn text(name: &'static str, value: &str) -> Self {
-        Self {
-            name,
-            value: value.to_owned(),
-            shown: format!("{value:?}"),
-        }
-    }
-
-    fn number(name: &'static str, value: u32) -> Self {
-        Self {
-            name,
-            value: value.to_string(),
-            shown: value.to_string(),
-        }
-    }
-
-    fn file(name: &'static str, file: &DigestedFile) -> Self {
-        // Twelve digits tell two files apart and still fit a log line.
-        let shown = format!("{} (sha256 {:.12})", file.path.display(), file.sha256);
-        Self {
-            name,
-            value: file.sha256.clone(),
-            shown,
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-/// A field in which a template is not what a pod wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The template's.
-    pub template: Field,
-    /// The pod's.
-    pub wanted: Field,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, has, wanted) = (self.template.name, &self.template, &self.wanted);
-        write!(f, "{name}: template has {has}, wanted {wanted}")
-    }
-}
-
 impl KnownIdentity {
     /// Every part of the identity, in a fixed order.
     pub(crate) fn fields(&self) -> Vec<Field> {
@@ -237,7 +177,7 @@ impl KnownIdentity {
         part(&format!("imprint template {FORMAT_VERSION}"));
         for field in self.fields() {
             part(field.name);
-            part(&field.value);
+            part(field.value());
         }
         hex(&hash.finalize())
     }
@@ -246,7 +186,7 @@ impl KnownIdentity {
     pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
         let pairs = self.fields().into_iter().zip(wanted.fields());
         pairs
-            .filter(|(template, wanted)| template.value != wanted.value)
+            .filter(|(template, wanted)| !template.is_same(wanted))
             .map(|(template, wanted)| Difference { template, wanted })
             .collect()
     }

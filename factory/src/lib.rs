@@ -14,6 +14,7 @@
 //!        failures                      one line per failed restore in a row
 //! ```
 
+mod difference;
 mod identity;
 pub mod init;
 mod manifest;
@@ -26,7 +27,8 @@ mod stray;
 mod template;
 mod unfit;
 
-pub use identity::{Difference, Field, IdentityError, Shape, TemplateIdentity};
+pub use difference::{Difference, Field};
+pub use identity::{IdentityError, Shape, TemplateIdentity};
 pub use init::{InitError, InitOptions, Step, init};
 pub use manifest::{FORMAT_VERSION, Manifest};
 pub use mount::in_foreign_mount_namespace;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{identity::Difference, manifest::FORMAT_VERSION};
+use crate::{difference::Difference, manifest::FORMAT_VERSION};
 
 /// Why there is no template for a VM.
 #[derive(Debug, thiserror::Error)]

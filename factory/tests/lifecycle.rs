@@ -93,10 +93,8 @@ async fn a_second_init_is_refused_and_changes_nothing() {
     let before = bench.template_dir();
     let error = bench.init(None, false).await.unwrap_err();
     let path = bench.store.path().display();
-    assert_eq!(
-        error.to_string(),
-        format!("There is already a VM template in {path}")
-    );
+    let text = format!("There is already a VM template in {path};");
+    assert!(error.to_string().starts_with(&text), "{error}");
     assert_eq!(mounts_at(bench.store.path()), 1);
     assert_eq!(bench.template_dir(), before);
 

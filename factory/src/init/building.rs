@@ -3,62 +3,25 @@
 use std::{
     fs::{File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use hypervisors::Vm;
 
-use super::InitError;
+use super::{InitError, place};
 use crate::{
     identity::KnownIdentity,
     manifest::{Manifest, MemoryFile, StateFile},
-    mount::{self, Mounted},
-    private,
+    mount, private,
     source_file::{FileStamp, memory_digest, sha256},
     store::{BUILDING, TemplateStore, blocking, remove_unfinished},
     template::{MANIFEST, MEMORY, Template},
 };
 
-/// Room on the tmpfs beside the memory, in MiB: the monitor's state (some 350 KiB), sockets, the
-/// manifest and the record of failures.
-const HEADROOM_MIB: u64 = 16;
-
 /// Directory of the source VM's sockets, within the unfinished template.
 const RUN_DIR: &str = "vm";
-
-/// Makes the directories above the template path.
-pub(super) fn make_parents(store: &TemplateStore) -> Result<(), InitError> {
-    let Some(parent) = store.path().parent() else {
-        return Ok(());
-    };
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(parent);
-    made.map_err(InitError::io("Making", parent))
-}
-
-/// The templates that are there and may be replaced.
-pub(super) fn existing(store: &TemplateStore, replace: bool) -> Result<Vec<PathBuf>, InitError> {
-    let found = store.list().unwrap_or_default();
-    if !found.is_empty() && !replace {
-        return Err(InitError::AlreadyThere {
-            path: store.path().to_owned(),
-        });
-    }
-    let dirs = std::fs::read_dir(store.path())
-        .into_iter()
-        .flatten()
-        .flatten();
-    let dirs = dirs
-        .map(|entry| entry.path())
-        .filter(|dir| dir.join(MANIFEST).exists());
-    Ok(if found.is_empty() {
-        Vec::new()
-    } else {
-        dirs.collect()
-    })
-}
 
 /// What was made so far.
 pub(super) struct Building {
@@ -83,7 +46,7 @@ impl Building {
         old: &[PathBuf],
     ) -> Result<Self, InitError> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
-        let mounted = prepare_mount(store, memory_mib, old).await?;
+        let mounted = place::prepare(store, memory_mib, old).await?;
         let building = Self {
             dir: store.path().join(format!("{BUILDING}{nonce:.16}")),
             store: store.clone(),
@@ -199,58 +162,6 @@ impl Building {
                 left,
             }
         }
-    }
-}
-
-/// Makes sure that the tmpfs is there and has room; says whether it was mounted now.
-async fn prepare_mount(
-    store: &TemplateStore,
-    memory_mib: u32,
-    old: &[PathBuf],
-) -> Result<bool, InitError> {
-    let path = store.path();
-    let held: u64 = old
-        .iter()
-        .filter_map(|dir| dir.join(MEMORY).metadata().ok()?.len().into())
-        .sum();
-    let mib = held.div_ceil(1024 * 1024) + u64::from(memory_mib) + HEADROOM_MIB;
-    match mount::mounted(path).map_err(InitError::io("Looking at", path))? {
-        Mounted::Foreign => Err(store
-            .unusable("another file system is mounted there")
-            .into()),
-        Mounted::Ours => {
-            store.clear_unfinished().await?;
-            mount::resize_tmpfs(path, mib).map_err(InitError::io("Resizing", path))?;
-            Ok(false)
-        }
-        Mounted::Nothing => {
-            make_mount_point(store)?;
-            mount::mount_tmpfs(path, mib).map_err(|source| {
-                // Empty, as it was made or found above.
-                let _ = std::fs::remove_dir(path);
-                InitError::io("Mounting a tmpfs on", path)(source)
-            })?;
-            Ok(true)
-        }
-    }
-}
-
-fn make_mount_point(store: &TemplateStore) -> Result<(), InitError> {
-    let path = store.path();
-    match private::make_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        other => return other.map_err(InitError::io("Making", path)),
-    }
-    let kind = path
-        .symlink_metadata()
-        .map_err(InitError::io("Looking at", path))?;
-    if !kind.is_dir() {
-        return Err(store.unusable("it is not a directory").into());
-    }
-    let mut entries = std::fs::read_dir(path).map_err(InitError::io("Reading", path))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(store.unusable("the directory is not empty").into()),
     }
 }
 

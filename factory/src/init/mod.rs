@@ -3,6 +3,7 @@
 
 mod building;
 mod error;
+mod place;
 
 use std::{
     fmt,
@@ -86,9 +87,9 @@ pub async fn init(
         });
     }
     let identity = TemplateIdentity::of(hypervisor.identity(), spec)?;
-    building::make_parents(store)?;
+    place::make_parents(store)?;
     let _lock = store.lock().await?;
-    let old = building::existing(store, options.replace)?;
+    let old = place::existing(store, options.replace)?;
     progress(Step::Preparing);
     let mut building = Building::new(store, spec.memory.mib, &old).await?;
 

@@ -1,0 +1,75 @@
+//! The parts of an identity, and how two of them differ, in words.
+
+use std::fmt;
+
+use crate::source_file::DigestedFile;
+
+/// One named part of an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, for an operator.
+    pub name: &'static str,
+    /// What is compared.
+    value: String,
+    /// The same in words: a text in quotes, a file with its path.
+    shown: String,
+}
+
+impl Field {
+    pub(crate) fn text(name: &'static str, value: &str) -> Self {
+        Self {
+            name,
+            value: value.to_owned(),
+            shown: format!("{value:?}"),
+        }
+    }
+
+    pub(crate) fn number(name: &'static str, value: u32) -> Self {
+        Self {
+            name,
+            value: value.to_string(),
+            shown: value.to_string(),
+        }
+    }
+
+    pub(crate) fn file(name: &'static str, file: &DigestedFile) -> Self {
+        // Twelve digits tell two files apart and still fit a log line.
+        let shown = format!("{} (sha256 {:.12})", file.path.display(), file.sha256);
+        Self {
+            name,
+            value: file.sha256.clone(),
+            shown,
+        }
+    }
+
+    /// What is compared and digested.
+    pub(crate) fn value(&self) -> &str {
+        &self.value
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.name, &self.value) == (other.name, &other.value)
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// A field in which a template is not what a pod wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The template's.
+    pub template: Field,
+    /// The pod's.
+    pub wanted: Field,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, has, wanted) = (self.template.name, &self.template, &self.wanted);
+        write!(f, "{name}: template has {has}, wanted {wanted}")
+    }
+}

@@ -1,0 +1,99 @@
+//! The place templates are made in: the directory, its tmpfs, and what is there already.
+
+use std::{io, os::unix::fs::DirBuilderExt, path::PathBuf};
+
+use super::InitError;
+use crate::{
+    mount::{self, Mounted},
+    private,
+    store::TemplateStore,
+    template::{MANIFEST, MEMORY},
+};
+
+/// Room on the tmpfs beside the memory, in MiB: the monitor's state (some 350 KiB), sockets, the
+/// manifest and the record of failures.
+const HEADROOM_MIB: u64 = 16;
+
+/// Makes the directories above the template path.
+pub(super) fn make_parents(store: &TemplateStore) -> Result<(), InitError> {
+    let Some(parent) = store.path().parent() else {
+        return Ok(());
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(parent);
+    made.map_err(InitError::io("Making", parent))
+}
+
+/// The templates that are there and may be replaced.
+pub(super) fn existing(store: &TemplateStore, replace: bool) -> Result<Vec<PathBuf>, InitError> {
+    let found = store.list().unwrap_or_default();
+    if !found.is_empty() && !replace {
+        return Err(InitError::AlreadyThere {
+            path: store.path().to_owned(),
+        });
+    }
+    let dirs = std::fs::read_dir(store.path())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let dirs = dirs
+        .map(|entry| entry.path())
+        .filter(|dir| dir.join(MANIFEST).exists());
+    Ok(if found.is_empty() {
+        Vec::new()
+    } else {
+        dirs.collect()
+    })
+}
+
+/// Makes sure that the tmpfs is there and has room; says whether it was mounted now.
+pub(super) async fn prepare(
+    store: &TemplateStore,
+    memory_mib: u32,
+    old: &[PathBuf],
+) -> Result<bool, InitError> {
+    let path = store.path();
+    let held: u64 = old
+        .iter()
+        .filter_map(|dir| dir.join(MEMORY).metadata().ok()?.len().into())
+        .sum();
+    let mib = held.div_ceil(1024 * 1024) + u64::from(memory_mib) + HEADROOM_MIB;
+    match mount::mounted(path).map_err(InitError::io("Looking at", path))? {
+        Mounted::Foreign => Err(store
+            .unusable("another file system is mounted there")
+            .into()),
+        Mounted::Ours => {
+            store.clear_unfinished().await?;
+            mount::resize_tmpfs(path, mib).map_err(InitError::io("Resizing", path))?;
+            Ok(false)
+        }
+        Mounted::Nothing => {
+            make_mount_point(store)?;
+            mount::mount_tmpfs(path, mib).map_err(|source| {
+                // Empty, as it was made or found above.
+                let _ = std::fs::remove_dir(path);
+                InitError::io("Mounting a tmpfs on", path)(source)
+            })?;
+            Ok(true)
+        }
+    }
+}
+
+fn make_mount_point(store: &TemplateStore) -> Result<(), InitError> {
+    let path = store.path();
+    match private::make_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other.map_err(InitError::io("Making", path)),
+    }
+    let kind = path
+        .symlink_metadata()
+        .map_err(InitError::io("Looking at", path))?;
+    if !kind.is_dir() {
+        return Err(store.unusable("it is not a directory").into());
+    }
+    let mut entries = std::fs::read_dir(path).map_err(InitError::io("Reading", path))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(store.unusable("the directory is not empty").into()),
+    }
+}
