@@ -102,7 +102,14 @@ impl Bench {
     }
 
     async fn plan(&self, spec: &VmSpec) -> StartPlan {
-        factory::choose(true, &self.store, &self.qemu, spec).await
+        let began = Instant::now();
+        let plan = factory::choose(true, &self.store, &self.qemu, spec).await;
+        eprintln!(
+            "{} planned in {:.1} ms",
+            spec.id,
+            began.elapsed().as_secs_f64() * 1e3
+        );
+        plan
     }
 
     async fn start(&self, plan: StartPlan, spec: &VmSpec) -> Started {
