@@ -6,7 +6,7 @@ mod common;
 
 use std::{fs, time::Instant};
 
-use common::{Bench, answer, bench, restore};
+use common::{Bench, answer, bench, restore, tap::tap};
 use hypervisors::{DiskSpec, Error, Hypervisor, NetSpec, Vm};
 
 fn disk(bench: &Bench, id: &str, read_only: bool) -> DiskSpec {
@@ -150,4 +150,27 @@ async fn a_descriptor_that_is_no_tap_is_refused_and_forgotten() {
             .to_string(),
         "08/00"
     );
+}
+
+#[tokio::test]
+async fn a_network_interface_is_plugged_and_unplugged_in_a_restored_vm() {
+    let Some(bench) = bench().await else { return };
+    let saved = bench.template().await;
+    let vm = restore(&bench, "a", &saved).await;
+    vm.resume().await.unwrap();
+    answer(&*vm).await;
+    for _ in 0..2 {
+        let tap = match tap() {
+            Ok(tap) => tap.into(),
+            Err(error) => return eprintln!("SKIPPED: no tap: {error}"),
+        };
+        let net = NetSpec {
+            id: "eth0".into(),
+            mac: "02:00:00:00:00:01".into(),
+            tap,
+        };
+        assert_eq!(vm.add_net(net).await.unwrap().to_string(), "08/00");
+        vm.remove_net("eth0").await.unwrap();
+    }
+    assert_refused(vm.remove_net("eth0").await, "no such device");
 }

@@ -8,8 +8,11 @@
     clippy::unwrap_used
 )]
 
+pub mod tap;
+
 use std::{
     fs,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -151,31 +154,48 @@ impl Bench {
     }
 }
 
-/// Sends a session mark to the guest's agent and waits until it comes back: the guest is up and
-/// its virtio-serial port works in both directions.
+/// Waits until the guest's agent is there.
 pub async fn answer(vm: &dyn Vm) {
-    let AgentChannel::VirtioSerial(path) = vm.agent_channel() else {
-        panic!("not virtio-serial")
+    let reached = async {
+        match vm.agent_channel() {
+            AgentChannel::VirtioSerial(path) => echo(path).await,
+            AgentChannel::Vsock { cid } => while !listens(*cid).await {},
+            AgentChannel::HybridVsock(_) => panic!("QEMU has no hybrid vsock"),
+        }
     };
+    timeout(ANSWER_DEADLINE, reached)
+        .await
+        .expect("the guest does not answer");
+}
+
+/// Sends a session mark to the agent's port and takes it back: the guest is up and its
+/// virtio-serial port works in both directions.
+async fn echo(path: &Path) {
     let mut mark = [0x7e; 17];
     for (index, byte) in mark[1..].iter_mut().enumerate() {
         *byte = b'a' + index as u8;
     }
-    let talk = async {
-        let mut agent = UnixStream::connect(path).await.unwrap();
-        agent.write_all(&mark).await.unwrap();
-        let mut seen = Vec::new();
-        while !seen.windows(mark.len()).any(|window| window == mark) {
-            assert_ne!(
-                agent.read_buf(&mut seen).await.unwrap(),
-                0,
-                "the port was closed"
-            );
-        }
+    let mut agent = UnixStream::connect(path).await.unwrap();
+    agent.write_all(&mark).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.windows(mark.len()).any(|window| window == mark) {
+        assert_ne!(
+            agent.read_buf(&mut seen).await.unwrap(),
+            0,
+            "the port was closed"
+        );
+    }
+}
+
+/// Whether somebody in the guest listens on the agent's vsock port. The kernel waits up to 2 s.
+async fn listens(cid: u32) -> bool {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
+    let attempt = move || {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let fd = socket(AddressFamily::Vsock, SockType::Stream, flags, None).unwrap();
+        connect(fd.as_raw_fd(), &VsockAddr::new(cid, 1024)).is_ok()
     };
-    timeout(ANSWER_DEADLINE, talk)
-        .await
-        .expect("the guest does not answer");
+    tokio::task::spawn_blocking(attempt).await.unwrap()
 }
 
 pub async fn restore(bench: &Bench, id: &str, saved: &Path) -> Arc<dyn Vm> {
