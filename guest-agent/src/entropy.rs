@@ -1,7 +1,12 @@
 //! Fresh randomness for the guest kernel's generator.
 #![allow(unsafe_code)]
 
-use std::{fs::File, io::Write, os::fd::AsRawFd};
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::fd::AsRawFd,
+    path::Path,
+};
 
 use crate::error::{Doing, Error, Result};
 
@@ -34,6 +39,20 @@ pub fn reseed(seed: &[u8]) -> Result<()> {
     // SAFETY: the descriptor is open for the length of the call, which takes no argument.
     unsafe { ioctl::reseed(device.as_raw_fd()) }.doing(|| "reseed the generator".into())?;
     Ok(())
+}
+
+/// Writes a new machine id to `path`. The boot id needs nothing: the kernel draws it when it is
+/// first read, and the agent does not read it.
+///
+/// # Errors
+///
+/// When the kernel gives no random number or the file cannot be written.
+pub fn renew_machine_id(path: &Path) -> Result<()> {
+    let uuid = "/proc/sys/kernel/random/uuid";
+    let drawn = fs::read_to_string(uuid).doing(|| format!("read {uuid}"))?;
+    let mut id: String = drawn.chars().filter(char::is_ascii_hexdigit).collect();
+    id.push('\n');
+    fs::write(path, id).on("write", path)
 }
 
 #[cfg(test)]

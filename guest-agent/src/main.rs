@@ -1,34 +1,57 @@
 //! The guest agent: PID 1 of an Imprint guest, or an ordinary process for tests.
 #![deny(unsafe_code)]
 
+mod agent;
 mod args;
 mod boot;
+mod cgroup;
 mod clock;
+mod container;
+mod copy_file;
 mod entropy;
 mod error;
+mod hotplug;
 mod log;
+mod network;
+mod oci;
+mod pci;
 mod ports;
+mod raw;
+mod reaper;
 mod server;
 mod service;
+mod storage;
+mod sysctl;
+mod uevent;
+mod zygote;
 
-use std::{env, fs, path::Path, process::ExitCode, sync::Arc};
+use std::{env, fs, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use slog::Logger;
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+use ttrpc::asynchronous::transport::Listener;
 
 use crate::{
+    agent::{Agent, Settings},
     args::Invocation,
     error::{Doing, Result},
     service::Service,
 };
+
+/// How long a device may take to appear, unless `agent.hotplug_timeout` says otherwise. Emulated
+/// machines take more than the usual 3 seconds when many start at once.
+const HOTPLUG_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let outcome = if std::process::id() == 1 {
         run_as_init()
     } else {
         match args::parse(env::args_os().skip(1)) {
-            Ok(Invocation::Plain { listen, root }) => run_plain(&listen, &root),
-            Ok(Invocation::Zygote { state: _ }) => Ok(()),
+            Ok(Invocation::Plain { listen, root }) => run_plain(&listen, root),
+            Ok(Invocation::Zygote { state }) => zygote::worker::run(&state),
             Err(mistake) => {
                 eprintln!("{mistake}\nUsage: {}", args::USAGE);
                 return ExitCode::from(2);
@@ -48,34 +71,57 @@ fn main() -> ExitCode {
 fn run_as_init() -> Result<()> {
     let complaints = boot::prepare()?;
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let level = boot::agent_parameters(&command_line)
-        .find_map(|(key, value)| (key == "log").then_some(value))
-        .unwrap_or("info");
-    let log = log::logger(level);
+    let parameter = |name: &str| {
+        boot::agent_parameters(&command_line).find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let log = log::logger(parameter("log").unwrap_or("info"));
     for complaint in complaints {
         slog::warn!(log, "{complaint}");
     }
+    let settings = Settings {
+        root: args::DEFAULT_ROOT.into(),
+        init: true,
+        hotplug_timeout: parameter("hotplug_timeout")
+            .and_then(|seconds| seconds.parse().ok())
+            .map_or(HOTPLUG_TIMEOUT, Duration::from_secs),
+    };
     runtime()?.block_on(async {
-        let listener = server::guest_listener()?;
-        serve_until_stopped(listener, log).await
+        let agent = start(settings, log).await?;
+        network::bring_up_loopback().await?;
+        let service = Arc::new(Service::new(agent));
+        let _server = server::serve(server::guest_listener()?, service).await?;
+        std::future::pending().await
     })
 }
 
-fn run_plain(listen: &str, _root: &Path) -> Result<()> {
-    let log = log::logger("debug");
-    runtime()?.block_on(async { serve_until_stopped(server::listener(listen)?, log).await })
+fn run_plain(listen: &str, root: PathBuf) -> Result<()> {
+    let settings = Settings {
+        root,
+        init: false,
+        hotplug_timeout: HOTPLUG_TIMEOUT,
+    };
+    runtime()?.block_on(serve_plain(settings, server::listener(listen)?))
+}
+
+/// Serves until it is asked to end, and then leaves no container behind.
+async fn serve_plain(settings: Settings, listener: Listener) -> Result<()> {
+    let mut terminate =
+        signal(SignalKind::terminate()).doing(|| "listen for the signal to end".into())?;
+    let agent = start(settings, log::logger("debug")).await?;
+    let _server = server::serve(listener, Arc::new(Service::new(Arc::clone(&agent)))).await?;
+    terminate.recv().await;
+    agent.remove_all_containers().await;
+    agent.storages.remove_all().await;
+    Ok(())
+}
+
+/// An agent that is ready to make containers.
+async fn start(settings: Settings, log: Logger) -> Result<Arc<Agent>> {
+    let agent = Arc::new(Agent::new(settings, log)?);
+    agent.zygote.warm_up().await?;
+    Ok(agent)
 }
 
 fn runtime() -> Result<Runtime> {
     Runtime::new().doing(|| "start the agent's threads".into())
-}
-
-async fn serve_until_stopped(
-    listener: ttrpc::asynchronous::transport::Listener,
-    log: Logger,
-) -> Result<()> {
-    let service = Arc::new(Service::new(log.clone()));
-    let _server = server::serve(listener, service).await?;
-    slog::info!(log, "serving");
-    std::future::pending().await
 }

@@ -3,14 +3,25 @@
 mod modules;
 mod mounts;
 
-use std::{fs, path::Path};
+use std::{fs, future, path::Path, time::Duration};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::{
+    sys::{
+        reboot::{RebootMode, reboot},
+        resource::{Resource, setrlimit},
+    },
+    unistd::sync,
+};
+use slog::Logger;
+use tokio::time::timeout;
 
 use crate::error::{Doing, Result};
 
 /// Open files a container's process may have when its specification names no limit.
 const OPEN_FILES: u64 = 1 << 20;
+
+/// How long the answer to the last call may take to leave. No transport says when it has.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// Makes a running system of a bare kernel.
 ///
@@ -30,6 +41,14 @@ pub fn prepare() -> Result<Vec<String>> {
         }
     }
     Ok(complaints)
+}
+
+/// Powers the machine off once the last answer has left.
+pub async fn power_off_soon(log: Logger) {
+    sync();
+    let _elapsed = timeout(LAST_ANSWER, future::pending::<()>()).await;
+    let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
+    slog::crit!(log, "not powered off"; "cause" => %errno);
 }
 
 /// Hands every controller of the kernel to the groups below the root group.

@@ -1,0 +1,288 @@
+//! A container: its processes, its group, what was mounted for it.
+
+mod process;
+mod stream;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agent_client::oci;
+use serde_json::Value;
+use tokio::time::timeout;
+
+pub use self::process::{Output, Process};
+use crate::{
+    cgroup::Group,
+    error::{Doing, Error, Result},
+    oci as wire,
+    reaper::Reaper,
+    zygote::{Request, Zygote},
+};
+
+/// Ended processes whose exit code and last output are kept for callers that come late.
+const ENDED_KEPT: usize = 32;
+/// How long killed processes may take to end.
+const KILL: Duration = Duration::from_secs(10);
+
+/// A container that was created.
+#[derive(Debug)]
+pub struct Container {
+    pub id: String,
+    pub group: Group,
+    /// What was mounted for it, in order.
+    pub mount_points: Vec<PathBuf>,
+    /// Its directory, with its configuration and most often its root file system.
+    pub bundle: PathBuf,
+    /// As it was asked for; what is executed later inherits from it.
+    wanted: oci::Process,
+    first: Arc<Process>,
+    others: Mutex<Others>,
+    started: AtomicBool,
+    paused: AtomicBool,
+    next_file: AtomicU64,
+}
+
+/// The processes beside the first one, by their names; the ended ones in the order of their end.
+#[derive(Debug, Default)]
+struct Others {
+    by_name: HashMap<String, Arc<Process>>,
+    ended: VecDeque<String>,
+}
+
+/// What is needed to create a container.
+pub struct Plan {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub wanted: oci::Process,
+    pub configuration: Value,
+    pub group: Group,
+    pub mount_points: Vec<PathBuf>,
+}
+
+impl Container {
+    /// Creates it, up to the point where its program would be executed.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime refuses; then no process and no group is left, but the bundle is and what
+    /// was mounted.
+    pub async fn create(zygote: &Zygote, plan: Plan) -> Result<Self> {
+        let Plan { id, bundle, wanted, configuration, group, mount_points } = plan;
+        fs::create_dir_all(&bundle).on("create", &bundle)?;
+        write_json(&bundle.join("config.json"), &configuration)?;
+        let request = |console| Request::Create {
+            id: id.clone(),
+            bundle: bundle.clone(),
+            console,
+        };
+        match Process::make(zygote, &wanted, bundle.join("console.sock"), request).await {
+            Ok(first) => Ok(Self {
+                id,
+                group,
+                mount_points,
+                bundle,
+                wanted,
+                first: Arc::new(first),
+                others: Mutex::default(),
+                started: AtomicBool::new(false),
+                paused: AtomicBool::new(false),
+                next_file: AtomicU64::new(0),
+            }),
+            Err(error) => {
+                zygote.request(Request::Delete { id }).await.ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Has it execute its program.
+    ///
+    /// # Errors
+    ///
+    /// When it was started before, or its process has ended.
+    pub async fn start(&self, zygote: &Zygote) -> Result<()> {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return Err(Error::State(format!("Container {} was started before", self.id)));
+        }
+        zygote.request(Request::Start { id: self.id.clone() }).await
+    }
+
+    /// Runs a process beside the first one, under the name `exec_id`.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken, the container is not running, or the runtime refuses.
+    pub async fn execute(
+        &self,
+        zygote: &Zygote,
+        exec_id: &str,
+        wanted: oci::Process,
+    ) -> Result<()> {
+        self.must_run()?;
+        if self.find(exec_id).is_ok_and(|process| process.exit_code().is_none()) {
+            return Err(Error::Exists {
+                kind: "process",
+                id: exec_id.to_owned(),
+            });
+        }
+        let wanted = wire::exec_process(wanted, &self.wanted);
+        // File names are ours: the caller's may be any text.
+        let number = self.next_file.fetch_add(1, Ordering::Relaxed);
+        let file = self.bundle.join(format!("process-{number}.json"));
+        let console = self.bundle.join(format!("console-{number}.sock"));
+        write_json(&file, &wire::process(&wanted)?)?;
+        let request = |console| Request::Exec {
+            id: self.id.clone(),
+            process: file.clone(),
+            console,
+        };
+        let made = Process::make(zygote, &wanted, console, request).await;
+        let _already_gone = fs::remove_file(&file);
+        self.others().by_name.insert(exec_id.to_owned(), Arc::new(made?));
+        Ok(())
+    }
+
+    fn must_run(&self) -> Result<()> {
+        let why = if !self.started.load(Ordering::Acquire) {
+            "has not been started"
+        } else if self.first.exit_code().is_some() {
+            "has ended"
+        } else if self.paused.load(Ordering::Acquire) {
+            "is paused"
+        } else {
+            return Ok(());
+        };
+        Err(Error::State(format!("Container {} {why}", self.id)))
+    }
+
+    /// The process called `exec_id`; the first one has the container's own name, or none.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn find(&self, exec_id: &str) -> Result<Arc<Process>> {
+        if exec_id.is_empty() || exec_id == self.id {
+            return Ok(Arc::clone(&self.first));
+        }
+        self.others().by_name.get(exec_id).cloned().ok_or_else(|| Error::NotFound {
+            kind: "process",
+            id: exec_id.to_owned(),
+        })
+    }
+
+    /// Waits for the end of a process, and keeps its record a while for callers that come later.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub async fn wait(&self, exec_id: &str) -> Result<i32> {
+        let process = self.find(exec_id)?;
+        let code = process.wait().await;
+        if !Arc::ptr_eq(&process, &self.first) {
+            let mut others = self.others();
+            if !others.ended.iter().any(|name| name == exec_id) {
+                others.ended.push_back(exec_id.to_owned());
+            }
+            while others.ended.len() > ENDED_KEPT {
+                others.forget_oldest();
+            }
+        }
+        Ok(code)
+    }
+
+    /// Sends a signal to one process, or SIGKILL to all of them if `exec_id` is empty.
+    ///
+    /// A first process is the init of its pid namespace, which the kernel spares from signals it
+    /// does not handle; SIGTERM then becomes SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or the signal is none. One that has ended is left alone.
+    pub fn signal(&self, reaper: &Reaper, exec_id: &str, signal: u32) -> Result<()> {
+        let process = self.find(exec_id)?;
+        let mut signal = i32::try_from(signal)
+            .ok()
+            .filter(|number| *number <= libc::SIGRTMAX())
+            .ok_or_else(|| Error::Invalid(format!("there is no signal {signal}")))?;
+        if exec_id.is_empty() && signal == libc::SIGKILL && self.group.kill().is_ok() {
+            return Ok(());
+        }
+        let first = Arc::ptr_eq(&process, &self.first);
+        if first && signal == libc::SIGTERM && spared_from(process.pid(), signal) {
+            signal = libc::SIGKILL;
+        }
+        reaper.signal(process.pid(), signal)
+    }
+
+    /// Stops all its processes from running, or lets them run again.
+    ///
+    /// # Errors
+    ///
+    /// When the group does not follow.
+    pub async fn pause(&self, paused: bool) -> Result<()> {
+        self.group.freeze(paused).await?;
+        self.paused.store(paused, Ordering::Release);
+        Ok(())
+    }
+
+    /// Kills what is left, and removes its group.
+    ///
+    /// # Errors
+    ///
+    /// When its first process does not end, or the runtime does not let go of it.
+    pub async fn delete(
+        &self,
+        zygote: &Zygote,
+        reaper: &Reaper,
+        patience: Option<Duration>,
+    ) -> Result<()> {
+        if self.first.exit_code().is_none() {
+            self.signal(reaper, "", libc::SIGKILL.unsigned_abs())?;
+        }
+        let patience = patience.unwrap_or(KILL);
+        timeout(patience, self.first.wait()).await.map_err(|_late| Error::Timeout {
+            event: format!("the end of the killed container {}", self.id),
+            after: patience,
+        })?;
+        zygote.request(Request::Delete { id: self.id.clone() }).await
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Others {
+    /// A name may have been taken again by a process that runs.
+    fn forget_oldest(&mut self) {
+        if let Some(name) = self.ended.pop_front()
+            && self.by_name.get(&name).is_some_and(|process| process.exit_code().is_some())
+        {
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+/// Whether the kernel would not deliver `signal` to `pid`, an init without a handler for it.
+fn spared_from(pid: i32, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let init = field("NSpid:").is_some_and(|list| list.split_whitespace().next_back() == Some("1"));
+    let caught = field("SigCgt:")
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0);
+    init && !caught
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    fs::write(path, value.to_string()).on("write", path)
+}
+

@@ -1,0 +1,209 @@
+//! Files that the host copies into the guest, for want of a shared file system.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::{AsFd, OwnedFd}, unix::fs::FileExt},
+    path::{Component, Path},
+};
+
+use agent_client::agent::CopyFileRequest;
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat},
+    sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, mkdirat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat},
+};
+
+use crate::error::{Doing, Error, Result};
+
+/// Largest file that is taken: what is copied lies in the guest's RAM.
+const MAX_SIZE: i64 = 1 << 30;
+/// Added to a file's name until it is complete.
+const PART: &str = ".part";
+
+/// Writes a piece of a file, a directory or a symbolic link below `base`.
+///
+/// A file appears under its name when its last byte has come. No symbolic link is followed on the
+/// way: containers can write there too.
+///
+/// # Errors
+///
+/// When the path lies elsewhere, the piece lies outside of the file, or the system refuses.
+pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
+    let path = Path::new(&request.path);
+    let relative = path
+        .strip_prefix(base)
+        .map_err(|_| Error::Invalid(format!("{:?} is not in {}", request.path, base.display())))?;
+    let parts = plain_parts(relative)
+        .ok_or_else(|| Error::Invalid(format!("{:?} is no plain path", request.path)))?;
+    let Some((name, parents)) = parts.split_last() else {
+        return Err(Error::Invalid(format!("{:?} names nothing", request.path)));
+    };
+    fs::create_dir_all(base).on("create", base)?;
+    let mut directory: OwnedFd = File::open(base).on("open", base)?.into();
+    for parent in parents {
+        directory = enter(&directory, parent, request.dir_mode).on("create", path)?;
+    }
+    let mode = request.file_mode & 0o7777;
+    match SFlag::from_bits_truncate(request.file_mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => {
+            let made = enter(&directory, name, request.file_mode).on("create", path)?;
+            give(made.as_fd(), request).on("set the owner of", path)
+        }
+        SFlag::S_IFLNK => link(&directory, name, request).on("link", path),
+        kind if kind.is_empty() || kind == SFlag::S_IFREG => {
+            file(&directory, name, mode, request).on("write", path)
+        }
+        _ => Err(Error::Invalid(format!("{:?} is of no kind that is copied", request.path))),
+    }
+}
+
+fn plain_parts(path: &Path) -> Option<Vec<&str>> {
+    path.components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str().filter(|name| !name.contains('\0')),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Opens a directory in another, making it if need be.
+fn enter(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    let mode = match mode & 0o7777 {
+        0 => Mode::from_bits_truncate(0o755),
+        mode => Mode::from_bits_truncate(mode),
+    };
+    match mkdirat(directory, name, mode) {
+        // The process's mask took bits away.
+        Ok(()) => fchmodat(directory, name, mode, FchmodatFlags::FollowSymlink)?,
+        Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(open(directory, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY, Mode::empty())?)
+}
+
+fn open(directory: &OwnedFd, name: &str, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).mode(mode).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    );
+    openat2(directory, name, how)
+}
+
+fn link(directory: &OwnedFd, name: &str, request: &CopyFileRequest) -> io::Result<()> {
+    let target = std::str::from_utf8(&request.data).map_err(io::Error::other)?;
+    let part = format!("{name}{PART}");
+    let _not_there = unlinkat(directory, part.as_str(), UnlinkatFlags::NoRemoveDir);
+    symlinkat(target, directory, part.as_str())?;
+    let (user, group) = owner(request);
+    fchownat(directory, part.as_str(), user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok(renameat(directory, part.as_str(), directory, name)?)
+}
+
+fn file(
+    directory: &OwnedFd,
+    name: &str,
+    mode: u32,
+    request: &CopyFileRequest,
+) -> io::Result<()> {
+    let length = i64::try_from(request.data.len()).unwrap_or(i64::MAX);
+    let end = request.offset.saturating_add(length);
+    if request.offset < 0 || end > request.file_size || request.file_size > MAX_SIZE {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let part = format!("{name}{PART}");
+    let begin = if request.offset == 0 { OFlag::O_CREAT | OFlag::O_TRUNC } else { OFlag::empty() };
+    let private = if request.offset == 0 { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
+    let file: File = open(directory, &part, begin | OFlag::O_WRONLY, private)?.into();
+    file.write_all_at(&request.data, request.offset.unsigned_abs())?;
+    if end == request.file_size {
+        give(file.as_fd(), request)?;
+        fchmod(&file, Mode::from_bits_truncate(mode))?;
+        renameat(directory, part.as_str(), directory, name)?;
+    }
+    Ok(())
+}
+
+fn give(file: std::os::fd::BorrowedFd<'_>, request: &CopyFileRequest) -> io::Result<()> {
+    let (user, group) = owner(request);
+    Ok(fchown(file, user, group)?)
+}
+
+/// A negative number leaves the owner as it is.
+fn owner(request: &CopyFileRequest) -> (Option<Uid>, Option<Gid>) {
+    let user = u32::try_from(request.uid).ok().map(Uid::from_raw);
+    let group = u32::try_from(request.gid).ok().map(Gid::from_raw);
+    (user, group)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn request(path: &Path, mode: u32, data: &[u8]) -> CopyFileRequest {
+        CopyFileRequest {
+            path: path.to_str().unwrap().into(),
+            file_size: i64::try_from(data.len()).unwrap(),
+            file_mode: mode,
+            dir_mode: 0o750,
+            uid: -1,
+            gid: -1,
+            data: data.to_vec(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_complete() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/b");
+        let mut first = request(&path, 0o100_640, b"hel");
+        first.file_size = 5;
+        copy(base.path(), &first).unwrap();
+        assert!(!path.exists());
+        let mut second = request(&path, 0o100_640, b"lo");
+        (second.file_size, second.offset) = (5, 3);
+        copy(base.path(), &second).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"hello");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        let parent = fs::metadata(base.path().join("a")).unwrap();
+        assert_eq!(parent.permissions().mode() & 0o7777, 0o750);
+    }
+
+    #[test]
+    fn links_and_directories_are_made() {
+        let base = tempfile::tempdir().unwrap();
+        copy(base.path(), &request(&base.path().join("d"), 0o040_711, b"")).unwrap();
+        for target in ["one", "two"] {
+            copy(base.path(), &request(&base.path().join("l"), 0o120_777, target.as_bytes()))
+                .unwrap();
+        }
+        assert_eq!(fs::read_link(base.path().join("l")).unwrap(), Path::new("two"));
+        let directory = fs::metadata(base.path().join("d")).unwrap();
+        assert_eq!(directory.permissions().mode() & 0o7777, 0o711);
+    }
+
+    #[test]
+    fn nothing_is_written_elsewhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let base = tempfile::tempdir().unwrap();
+        symlink(outside.path(), base.path().join("way-out")).unwrap();
+        for path in [
+            outside.path().join("x"),
+            base.path().join("../x"),
+            base.path().join("way-out/x"),
+            base.path().to_owned(),
+        ] {
+            assert!(copy(base.path(), &request(&path, 0o100_600, b"x")).is_err(), "{path:?}");
+        }
+        let mut beyond = request(&base.path().join("x"), 0o100_600, b"x");
+        beyond.file_size = 0;
+        assert!(copy(base.path(), &beyond).is_err());
+        assert!(copy(base.path(), &request(&base.path().join("dev"), 0o060_600, b"")).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,238 @@
+//! Network interfaces.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use agent_client::types::{IPAddress, Interface};
+use futures::TryStreamExt;
+use rtnetlink::{
+    Handle, LinkUnspec,
+    packet_route::{
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
+        link::{LinkAttribute, LinkFlags, LinkMessage},
+    },
+};
+
+use super::{Refused, address, connect, family};
+use crate::{
+    error::{Error, Result},
+    pci::{self, PciPath},
+    uevent::Uevents,
+};
+
+/// `IFF_NOARP`, the one flag that the API passes on.
+const NO_ARP: u32 = 0x80;
+
+/// Makes the loopback interface work.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub async fn bring_up_loopback() -> Result<()> {
+    let handle = connect()?;
+    let index = index_of(&handle, "lo").await?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.refused(|| "bring up the loopback".into())
+}
+
+/// Gives an interface its name, addresses, size and hardware address, and brings it up.
+///
+/// It is looked for by PCI path if there is one, else by hardware address, else by name; waits
+/// until it is there.
+///
+/// # Errors
+///
+/// When it does not appear within `patience`, or the kernel refuses a change; earlier ones stay.
+pub async fn update_interface(
+    uevents: &Uevents,
+    patience: Duration,
+    wanted: &Interface,
+) -> Result<()> {
+    let found = find(uevents, patience, wanted).await?;
+    let handle = connect()?;
+    let index = index_of(&handle, &found).await?;
+    let name = if wanted.name.is_empty() { &found } else { &wanted.name };
+    if *name != found {
+        rename(&handle, index, &found, name).await?;
+    }
+    let mut change = LinkUnspec::new_with_index(index);
+    if !wanted.hwAddr.is_empty() {
+        change = change.address(address::parse_mac(&wanted.hwAddr)?);
+    }
+    if wanted.mtu > 0 {
+        let mtu = u32::try_from(wanted.mtu)
+            .map_err(|_| Error::Invalid(format!("{} is no MTU", wanted.mtu)))?;
+        change = change.mtu(mtu);
+    }
+    if wanted.raw_flags & NO_ARP != 0 {
+        change = change.arp(false);
+    }
+    handle.link().set(change.build()).execute().await.refused(|| format!("set up {name}"))?;
+    replace_addresses(&handle, index, &wanted.IPAddresses).await?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.refused(|| format!("bring up {name}"))
+}
+
+/// The present name of the interface that is meant.
+async fn find(uevents: &Uevents, patience: Duration, wanted: &Interface) -> Result<String> {
+    if !wanted.devicePath.is_empty() {
+        let path = PciPath::parse(&wanted.devicePath)?;
+        let what = format!("a network interface at PCI path {}", wanted.devicePath);
+        let find = || pci::network_interface(&path.find(Path::new(pci::DEVICES))?);
+        return uevents.wait_for(&what, patience, find).await;
+    }
+    let what = format!("a network interface {:?} or {:?}", wanted.hwAddr, wanted.name);
+    uevents.wait_for(&what, patience, || by_hardware_or_name(wanted)).await
+}
+
+fn by_hardware_or_name(wanted: &Interface) -> Option<String> {
+    let class = Path::new("/sys/class/net");
+    let names: Vec<String> = std::fs::read_dir(class)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let hardware = |name: &str| std::fs::read_to_string(class.join(name).join("address")).ok();
+    names
+        .iter()
+        .find(|name| {
+            hardware(name).is_some_and(|found| found.trim().eq_ignore_ascii_case(&wanted.hwAddr))
+        })
+        .or_else(|| names.iter().find(|name| **name == wanted.name))
+        .cloned()
+}
+
+/// Renames an interface. If the name is taken, its holder gets the interface's present name.
+async fn rename(handle: &Handle, index: u32, present: &str, name: &str) -> Result<()> {
+    let set_name = async |index: u32, name: &str| {
+        let down = LinkUnspec::new_with_index(index).down().build();
+        handle.link().set(down).execute().await.refused(|| format!("take down {name}"))?;
+        let named =
+            LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+        handle.link().set(named).execute().await.refused(|| format!("call an interface {name}"))
+    };
+    match index_of(handle, name).await {
+        Ok(holder) => {
+            set_name(index, &format!("swap{index}")).await?;
+            set_name(holder, present).await?;
+        }
+        Err(Error::NotFound { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    set_name(index, name).await
+}
+
+async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) -> Result<()> {
+    let present: Vec<AddressMessage> = handle
+        .address()
+        .get()
+        .set_link_index_filter(index)
+        .execute()
+        .try_collect()
+        .await
+        .refused(|| "list addresses".into())?;
+    for old in present.into_iter().filter(|one| one.header.scope != AddressScope::Link) {
+        handle.address().del(old).execute().await.refused(|| "remove an address".into())?;
+    }
+    for one in wanted {
+        let ip = address::parse(&one.address)?;
+        let length = address::prefix_length(ip, &one.mask)?;
+        let mut request = handle.address().add(index, ip, length).replace();
+        if ip.is_ipv6() {
+            // The host has seen to it that the address is unique; the check takes a second.
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request.execute().await.refused(|| format!("add the address {ip}/{length}"))?;
+    }
+    Ok(())
+}
+
+/// The number of the interface called `name`.
+pub async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+        return Err(Error::Invalid(format!("{name:?} is no interface name")));
+    }
+    let not_found = || Error::NotFound {
+        kind: "network interface",
+        id: name.to_owned(),
+    };
+    match handle.link().get().match_name(name).execute().try_next().await {
+        Ok(link) => link.map(|link| link.header.index).ok_or_else(not_found),
+        Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => {
+            Err(not_found())
+        }
+        Err(error) => Err(error).refused(|| format!("look for the interface {name}")),
+    }
+}
+
+/// Numbers and names of all interfaces.
+pub async fn list_names(handle: &Handle) -> Result<Vec<(u32, String)>> {
+    let links: Vec<LinkMessage> =
+        handle.link().get().execute().try_collect().await.refused(|| "list interfaces".into())?;
+    let name = |link: &LinkMessage| {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+    };
+    Ok(links.iter().filter_map(|link| Some((link.header.index, name(link)?))).collect())
+}
+
+/// All interfaces but the loopback, with their addresses.
+///
+/// # Errors
+///
+/// When the kernel refuses to list them.
+pub async fn list_interfaces() -> Result<Vec<Interface>> {
+    let handle = connect()?;
+    let links: Vec<LinkMessage> = handle
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .refused(|| "list interfaces".into())?;
+    let addresses: Vec<AddressMessage> = handle
+        .address()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .refused(|| "list addresses".into())?;
+    Ok(links
+        .iter()
+        .filter(|link| !link.header.flags.contains(LinkFlags::Loopback))
+        .map(|link| describe(link, &addresses))
+        .collect())
+}
+
+fn describe(link: &LinkMessage, addresses: &[AddressMessage]) -> Interface {
+    let mut interface = Interface::new();
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => interface.mtu = (*mtu).into(),
+            LinkAttribute::Address(bytes) => interface.hwAddr = address::format_mac(bytes),
+            _ => {}
+        }
+    }
+    interface.device = interface.name.clone();
+    interface.IPAddresses = addresses
+        .iter()
+        .filter(|one| one.header.index == link.header.index)
+        .filter_map(|one| Some((address_of(one)?, one.header.prefix_len)))
+        .map(|(ip, length)| IPAddress {
+            family: family(ip).into(),
+            address: ip.to_string(),
+            mask: length.to_string(),
+            ..Default::default()
+        })
+        .collect();
+    interface
+}
+
+fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(ip) => Some(*ip),
+        _ => None,
+    })
+}

@@ -1,0 +1,65 @@
+//! The pod's network, set up through netlink. The guest's own namespace is the pod's.
+
+mod address;
+mod link;
+mod route;
+
+use std::net::IpAddr;
+
+use agent_client::types::{ARPNeighbor, IPFamily};
+use rtnetlink::{Handle, packet_route::neighbour::NeighbourState};
+
+pub use self::{
+    link::{bring_up_loopback, list_interfaces, update_interface},
+    route::{add_routes, list_routes},
+};
+use crate::error::{Doing, Error, Result};
+
+/// A connection to the kernel's routing tables; it lasts as long as the handle.
+fn connect() -> Result<Handle> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().doing(|| "open a netlink connection".into())?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Says what the kernel refused.
+trait Refused<T> {
+    fn refused(self, doing: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Refused<T> for std::result::Result<T, rtnetlink::Error> {
+    fn refused(self, doing: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Netlink {
+            doing: doing(),
+            source: Box::new(source),
+        })
+    }
+}
+
+/// Adds or replaces neighbours, which are then not asked for by ARP.
+///
+/// # Errors
+///
+/// When an interface does not exist or the kernel refuses; earlier ones stay.
+pub async fn add_neighbours(neighbours: &[ARPNeighbor]) -> Result<()> {
+    let handle = connect()?;
+    for neighbour in neighbours {
+        let address = address::parse(&neighbour.toIPAddress.get_or_default().address)?;
+        let index = link::index_of(&handle, &neighbour.device).await?;
+        let mut request = handle
+            .neighbours()
+            .add(index, address)
+            .replace()
+            .state(NeighbourState::from(u16::try_from(neighbour.state).unwrap_or_default()));
+        if !neighbour.lladdr.is_empty() {
+            request = request.link_layer_address(&address::parse_mac(&neighbour.lladdr)?);
+        }
+        request.execute().await.refused(|| format!("add the neighbour {address}"))?;
+    }
+    Ok(())
+}
+
+fn family(address: IpAddr) -> IPFamily {
+    if address.is_ipv4() { IPFamily::v4 } else { IPFamily::v6 }
+}

@@ -1,0 +1,83 @@
+//! System calls that no safe wrapper covers: any signal number, any exit status, terminal sizes.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+use tokio::io::{Interest, unix::AsyncFd};
+
+mod ioctl {
+    nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
+}
+
+/// Sends `signal` to one process. `nix` does not know the real-time signals.
+///
+/// # Errors
+///
+/// Those of kill(2).
+pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    if pid <= 0 {
+        return Err(Errno::ESRCH);
+    }
+    // SAFETY: kill takes two numbers and touches no memory of this process.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Collects one child that has ended: its number, and its exit code or 128 plus the signal that
+/// ended it. `nix` fails on a real-time signal, after the child is gone.
+pub fn collect_child() -> Option<(i32, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a local variable that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
+        if pid < 0 && Errno::last() == Errno::EINTR {
+            continue;
+        }
+        if pid <= 0 {
+            return None;
+        }
+        if libc::WIFEXITED(status) {
+            return Some((pid, libc::WEXITSTATUS(status)));
+        }
+        if libc::WIFSIGNALED(status) {
+            return Some((pid, 128 + libc::WTERMSIG(status)));
+        }
+    }
+}
+
+/// Sets the size of the terminal behind `master`; the kernel tells its foreground processes.
+///
+/// # Errors
+///
+/// When `master` is no terminal.
+pub fn set_window_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads one winsize.
+    unsafe { ioctl::set_window_size(master.as_raw_fd(), &raw const size) }?;
+    Ok(())
+}
+
+/// Lets the event loop watch a descriptor that does not block.
+///
+/// # Errors
+///
+/// When it is of no kind that can be watched.
+pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open, and the same, until the `AsyncFd` that now owns it goes.
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(Into::into)
+}
+
+/// Gives SIGPIPE back its default: Rust programs ignore it, and what is ignored stays so in the
+/// program that is executed next.
+pub fn default_sigpipe() {
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}

@@ -1,0 +1,196 @@
+//! Storages: what is mounted for a container or a sandbox, and counted by mount point.
+
+mod drivers;
+mod options;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use agent_client::agent::Storage;
+use nix::mount::{MntFlags, umount2};
+use tokio::sync::Mutex;
+
+pub use self::drivers::DRIVERS;
+use crate::{
+    error::{Doing, Error, Result},
+    pci::{self, PciPath},
+    uevent::Uevents,
+};
+
+/// The storages in use.
+#[derive(Debug)]
+pub struct Storages {
+    uevents: Uevents,
+    /// How long a device may take to appear.
+    patience: Duration,
+    /// Held while something is mounted: two containers may name the same mount point at once.
+    in_use: Mutex<HashMap<PathBuf, Use>>,
+}
+
+#[derive(Debug)]
+struct Use {
+    count: usize,
+    /// Made by us as a plain directory; there is nothing to unmount.
+    directory: bool,
+}
+
+impl Storages {
+    /// No storages yet.
+    pub fn new(uevents: Uevents, patience: Duration) -> Self {
+        Self {
+            uevents,
+            patience,
+            in_use: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Mounts `storages` in their order. One whose mount point is in use already is shared.
+    ///
+    /// Returns the mount points, to be given to [`Storages::remove`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the first storage that cannot be mounted; the ones before it are removed again.
+    pub async fn add(&self, storages: &[Storage]) -> Result<Vec<PathBuf>> {
+        let mut added = Vec::new();
+        for storage in storages {
+            match self.add_one(storage).await {
+                Ok(mount_point) => added.push(mount_point),
+                Err(error) => {
+                    self.remove(&added).await.ok();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    async fn add_one(&self, storage: &Storage) -> Result<PathBuf> {
+        let mount_point = plain_path(&storage.mount_point)?;
+        // Not under the lock: a device may take long to appear.
+        let source = match storage.driver.as_str() {
+            "blk" => self.block_device(&storage.source).await?,
+            _ => PathBuf::from(&storage.source),
+        };
+        let mut in_use = self.in_use.lock().await;
+        if let Some(shared) = in_use.get_mut(&mount_point) {
+            shared.count += 1;
+            return Ok(mount_point);
+        }
+        drivers::mount_storage(storage, &source, &mount_point)?;
+        let first = Use {
+            count: 1,
+            directory: storage.driver == "local",
+        };
+        in_use.insert(mount_point.clone(), first);
+        Ok(mount_point)
+    }
+
+    /// Lets go of mount points, the last first; what nobody uses any more is unmounted.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal; the others are removed all the same.
+    pub async fn remove(&self, mount_points: &[PathBuf]) -> Result<()> {
+        let mut in_use = self.in_use.lock().await;
+        let mut outcome = Ok(());
+        for mount_point in mount_points.iter().rev() {
+            let Some(used) = in_use.get_mut(mount_point) else {
+                continue;
+            };
+            used.count -= 1;
+            if used.count == 0 {
+                let removed = if used.directory {
+                    fs::remove_dir_all(mount_point).on("remove", mount_point)
+                } else {
+                    unmount(mount_point)
+                };
+                in_use.remove(mount_point);
+                outcome = outcome.and(removed);
+            }
+        }
+        outcome
+    }
+
+    /// Changes the options, such as the size, of ephemeral storages in use.
+    ///
+    /// # Errors
+    ///
+    /// When one is not mounted, or the kernel refuses; earlier ones stay changed.
+    pub fn remount(&self, storages: &[Storage]) -> Result<()> {
+        storages.iter().try_for_each(|storage| {
+            drivers::remount(storage, &plain_path(&storage.mount_point)?)
+        })
+    }
+
+    /// Unmounts everything, for a sandbox that begins anew or ends.
+    pub async fn remove_all(&self) {
+        let mut in_use = self.in_use.lock().await;
+        for (mount_point, used) in in_use.drain() {
+            if !used.directory {
+                unmount(&mount_point).ok();
+            }
+        }
+    }
+
+    /// The node of a block device, given as a PCI path or as the node itself. Waits until it is
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// When it does not appear in time.
+    pub async fn block_device(&self, source: &str) -> Result<PathBuf> {
+        if source.starts_with("/dev/") {
+            let node = plain_path(source)?;
+            return self
+                .uevents
+                .wait_for(source, self.patience, || node.exists().then(|| node.clone()))
+                .await;
+        }
+        let path = PciPath::parse(source)?;
+        let find = || pci::block_device(&path.find(Path::new(pci::DEVICES))?);
+        let what = format!("a block device at PCI path {source}");
+        let name = self.uevents.wait_for(&what, self.patience, find).await?;
+        Ok(Path::new("/dev").join(name))
+    }
+}
+
+/// An absolute path without steps upwards.
+fn plain_path(text: &str) -> Result<PathBuf> {
+    let path = Path::new(text);
+    let steps_up = path.components().any(|part| part == Component::ParentDir);
+    if path.is_absolute() && !steps_up && !text.contains('\0') {
+        Ok(path.to_owned())
+    } else {
+        Err(Error::Invalid(format!("{text:?} is no absolute path")))
+    }
+}
+
+/// Unmounts, at once if nobody is in there, else as soon as nobody is.
+fn unmount(mount_point: &Path) -> Result<()> {
+    let busy = umount2(mount_point, MntFlags::UMOUNT_NOFOLLOW);
+    match busy.or_else(|_busy| {
+        umount2(mount_point, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
+    }) {
+        // Not mounted, or gone.
+        Err(nix::Error::EINVAL | nix::Error::ENOENT) | Ok(()) => Ok(()),
+        Err(errno) => Err(io::Error::from(errno)).on("unmount", mount_point),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_must_be_absolute_and_plain() {
+        assert!(plain_path("/run/x").is_ok());
+        for wrong in ["", "x", "/a/../b", "/a\0b"] {
+            assert!(plain_path(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
