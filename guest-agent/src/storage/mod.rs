@@ -152,10 +152,13 @@ impl Storages {
                 .await;
         }
         let path = PciPath::parse(source)?;
-        let find = || pci::block_device(&path.find(Path::new(pci::DEVICES))?);
+        let find = || {
+            let name = pci::block_device(&path.find(Path::new(pci::DEVICES))?)?;
+            // A disk is shown before it can be opened (ENXIO), and announced once it can.
+            Some(Path::new("/dev").join(name)).filter(|node| fs::File::open(node).is_ok())
+        };
         let what = format!("a block device at PCI path {source}");
-        let name = self.uevents.wait_for(&what, self.patience, find).await?;
-        Ok(Path::new("/dev").join(name))
+        self.uevents.wait_for(&what, self.patience, find).await
     }
 }
 
