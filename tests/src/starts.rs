@@ -38,7 +38,7 @@ pub struct Phase {
 impl Start {
     /// Reads the `start.json` of a sandbox that runs.
     pub fn read(run_root: &Path, sandbox: &str) -> Result<Self> {
-        let path = run_root.join(sandbox).join("start.json");
+        let path = run_root.join("s").join(sandbox).join("start.json");
         let text = fs::read_to_string(&path).map_err(Error::io("Reading", &path))?;
         let read = serde_json::from_str(&text);
         read.map_err(|error| Error::Unexpected(format!("{}: {error}", path.display())))

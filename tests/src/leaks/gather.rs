@@ -15,6 +15,10 @@ use crate::{
 /// Directories of the machine where run-time state of containers is kept.
 const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
+/// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
+/// start reads, and the parents of what comes and goes.
+const KEPT: [&str; 3] = ["run/qemu-probe.json", "run/s", "run/vm"];
+
 /// Processes that count.
 pub(super) fn processes(scope: &Scope) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
@@ -60,6 +64,9 @@ pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> 
             for place in STATE {
                 walk(Path::new(place), 0, 4, files)?;
             }
+        }
+        for name in KEPT {
+            files.remove(&*scope.directory.join(name).to_string_lossy());
         }
     }
     Ok(things)

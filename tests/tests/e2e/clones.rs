@@ -7,36 +7,41 @@ use std::{
 
 use imprint_tests::{
     Error, Result, ensure,
+    installation::Settings,
     node::Node,
     proc::Process,
     program::{Finished, Program},
     starts::Start,
 };
 
-use crate::{harness::Case, lifecycle::service};
+use crate::{
+    harness::{Case, ensure_template},
+    lifecycle::service,
+};
 
 /// Clones that run at the same time.
 const CLONES: usize = 10;
 
 pub fn cases() -> Vec<Case> {
-    [
-        Case::new("ten_clones_at_once_share_the_template", ten_at_once),
+    let ten = Case::new("clones::ten_at_once_share_the_template", ten_at_once);
+    let restored = [
         Case::new("clones_do_not_share_random_numbers_or_the_time", unique),
         Case::new("the_restore_is_proven_from_both_sides", proof),
-    ]
-    .map(Case::restored)
-    .to_vec()
+    ];
+    std::iter::once(ten)
+        .chain(restored.map(Case::restored))
+        .collect()
 }
 
 fn ten_at_once(node: &Node) -> Result<()> {
-    let digest = memory_digest(node)?;
-
     let booted = booted_pss(node)?;
-    let settings = imprint_tests::installation::Settings {
+    let settings = Settings {
         enable_template: true,
         ..node.settings()
     };
     node.configure(&settings)?;
+    ensure_template(node)?;
+    let digest = memory_digest(node)?;
 
     let ctr = node.ctr();
     let script = "echo clone-answers; trap 'exit 0' TERM; sleep 1000 & wait";
@@ -48,6 +53,10 @@ fn ten_at_once(node: &Node) -> Result<()> {
     }
     for (_, running) in &mut clones {
         running.read_until("clone-answers\n")?;
+    }
+    for (id, _) in &clones {
+        let start = Start::read(&settings.run_root, id)?;
+        ensure!(start.path == "restored", "{start:?}");
     }
     let vmms = node.vmms();
     ensure!(vmms.len() == CLONES, "{} VMMs run", vmms.len());

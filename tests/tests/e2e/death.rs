@@ -56,11 +56,11 @@ fn killed_shim(node: &Node) -> Result<()> {
     ensure!(ended.code != 0, "A task whose shim was killed ended with 0");
     let listed = node.ctr().call(&["task", "ls"]).succeed()?;
     ensure!(!listed.contains(&id), "{listed}");
-    // The client may or may not have removed its container before it gave up.
+    // The client may or may not have tidied up before it gave up.
     if node.ctr().containers()?.contains(&id) {
         node.ctr().remove(&id)?;
     }
-    Ok(())
+    node.ctr().remove_fifos()
 }
 
 fn killed_client(node: &Node) -> Result<()> {
