@@ -14,8 +14,8 @@ use runtime_core::{
     container::{CreatePhases, NewContainer},
     oci,
     rootfs::{self, Rootfs, RootfsCache},
-    sandbox::{NewSandbox, Sandbox},
-    state::{ContainerRecord, SandboxDir},
+    sandbox::{Event, NewSandbox, Sandbox},
+    state::SandboxDir,
 };
 use slog::{Logger, info, warn};
 use tokio::sync::{Mutex, mpsc};
@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm},
-    pod::{NewTask, Pod, spec_options},
+    pod::{NewTask, Pod, record_of, spec_options},
     publisher::{self, Destination},
     timeline::{StartReport, Timeline},
 };
@@ -43,136 +43,173 @@ pub async fn pod(
     namespace: &str,
     log: &Logger,
 ) -> Result<Pod, Error> {
-    let mut timeline = Timeline::begin();
-    let start = Instant::now();
-    let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
-    let cache = RootfsCache::open(
-        &config.runtime.rootfs_cache_dir,
-        config.runtime.rootfs_cache_mib << 20,
-    )?;
-    timeline.ended("config", start);
-
-    let directory = SandboxDir::path_for(&config.runtime.run_root, &new.id)?;
-    bundle::note_sandbox(&new.bundle.path, &directory)?;
-    let mut dir = SandboxDir::create(&config.runtime.run_root, &new.id, &new.bundle.path)?;
-    let record = ContainerRecord {
-        bundle: new.bundle.path.clone(),
-        disks: Vec::new(),
-    };
-    let recorded = dir.record(|state| drop(state.containers.insert(new.id.clone(), record)));
-    let made = match recorded {
-        Err(error) => Err(error.into()),
-        Ok(()) => machine(&new, &config, &cache, &dir, launch, &mut timeline, log).await,
-    };
-    let (vm, rootfs) = match made {
-        Ok(made) => made,
+    let mut making = Making::begin(&new, log)?;
+    match making.machine(&new, launch).await {
+        Ok((vm, rootfs)) => making.populate(new, vm, rootfs, namespace).await,
         Err(error) => {
-            remove(dir, log);
-            return Err(error);
+            making.undo();
+            Err(error)
         }
-    };
-    populate(
-        new, config, cache, dir, vm, rootfs, timeline, namespace, log,
-    )
-    .await
-}
-
-/// The VM and the root file system, made beside each other.
-async fn machine(
-    new: &NewTask,
-    config: &Config,
-    cache: &RootfsCache,
-    dir: &SandboxDir,
-    launch: &dyn Launch,
-    timeline: &mut Timeline,
-    log: &Logger,
-) -> Result<(Vm, Rootfs), Error> {
-    let run_dir = dir.monitor_dir();
-    let prepare = async {
-        let start = Instant::now();
-        let rootfs = rootfs::prepare(&new.mounts, &new.bundle, cache, log).await;
-        (rootfs, start, start.elapsed())
-    };
-    let launched = launch.launch(config, &new.id, &run_dir, timeline, log);
-    let (launched, (rootfs, start, took)) = tokio::join!(launched, prepare);
-    timeline.took("rootfs", start, took);
-    match (launched, rootfs) {
-        (Ok(vm), Ok(rootfs)) => {
-            if let Rootfs::Erofs {
-                packed: Some(packed),
-                ..
-            } = &rootfs
-            {
-                timeline.took("rootfs.pack", start, *packed);
-            }
-            Ok((vm, rootfs))
-        }
-        (Ok(vm), Err(error)) => {
-            kill(&vm, log).await;
-            Err(error.into())
-        }
-        (Err(error), _) => Err(error.into()),
     }
 }
 
-#[allow(clippy::too_many_arguments)] // Everything that was made, to be put together or undone.
-async fn populate(
-    new: NewTask,
+/// A pod in the making.
+struct Making {
     config: Config,
     cache: RootfsCache,
-    mut dir: SandboxDir,
-    vm: Vm,
-    rootfs: Rootfs,
-    mut timeline: Timeline,
-    namespace: &str,
-    log: &Logger,
-) -> Result<Pod, Error> {
-    let process = vm.vm.process();
-    let (events, queue) = mpsc::unbounded_channel();
-    let main = new.id.clone();
-    let options = spec_options(&config);
-    let start = Instant::now();
-    let opened = async {
-        dir.record(|state| state.monitor = Some(process.into()))?;
+    dir: SandboxDir,
+    timeline: Timeline,
+    log: Logger,
+}
+
+impl Making {
+    /// Reads the configuration and makes the sandbox's directory.
+    fn begin(new: &NewTask, log: &Logger) -> Result<Self, Error> {
+        let mut timeline = Timeline::begin();
+        let start = Instant::now();
+        let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
+        let runtime = &config.runtime;
+        let cache = RootfsCache::open(&runtime.rootfs_cache_dir, runtime.rootfs_cache_mib << 20)?;
+        bundle::note_sandbox(
+            &new.bundle.path,
+            &SandboxDir::path_for(&runtime.run_root, &new.id)?,
+        )?;
+        let dir = SandboxDir::create(&runtime.run_root, &new.id, &new.bundle.path)?;
+        timeline.ended("config", start);
+        Ok(Self {
+            config,
+            cache,
+            dir,
+            timeline,
+            log: log.clone(),
+        })
+    }
+
+    /// The VM and the root file system, made beside each other.
+    async fn machine(&mut self, new: &NewTask, launch: &dyn Launch) -> Result<(Vm, Rootfs), Error> {
+        let monitor = self.config.hypervisor.path.clone();
+        self.dir.record(|state| {
+            state.monitor_binary = Some(monitor);
+            state
+                .containers
+                .insert(new.id.clone(), record_of(&new.bundle));
+        })?;
+        let run_dir = self.dir.monitor_dir();
+        let prepare = async {
+            let start = Instant::now();
+            let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await;
+            (rootfs, start, start.elapsed())
+        };
+        let timeline = &mut self.timeline;
+        let launched = launch.launch(&self.config, &new.id, &run_dir, timeline, &self.log);
+        let (launched, (rootfs, start, took)) = tokio::join!(launched, prepare);
+        self.timeline.took("rootfs", start, took);
+        match (launched, rootfs) {
+            (Ok(vm), Ok(rootfs)) => {
+                if let Rootfs::Erofs {
+                    packed: Some(packed),
+                    ..
+                } = &rootfs
+                {
+                    self.timeline.took("rootfs.pack", start, *packed);
+                }
+                Ok((vm, rootfs))
+            }
+            (Ok(vm), Err(error)) => {
+                kill(&vm, &self.log).await;
+                Err(error.into())
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// Opens the sandbox and makes its first container.
+    async fn populate(
+        mut self,
+        new: NewTask,
+        vm: Vm,
+        rootfs: Rootfs,
+        namespace: &str,
+    ) -> Result<Pod, Error> {
+        let (events, queue) = mpsc::unbounded_channel();
+        let start = Instant::now();
+        let sandbox = match self.open(&new, &vm, events).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                kill(&vm, &self.log).await;
+                self.undo();
+                return Err(error);
+            }
+        };
+        self.timeline.ended("sandbox", start);
+        if let Some(socket) = vm.vm.log_socket() {
+            guest_log::follow(socket.to_owned(), &self.log);
+        }
+        let destination = Destination {
+            namespace: namespace.to_owned(),
+            pid: sandbox.pid(),
+        };
+        let publishing = publisher::publish(destination, queue, self.log.clone());
+        let pod = Pod {
+            sandbox,
+            options: spec_options(&self.config),
+            cache: self.cache,
+            main: new.id.clone(),
+            dir: Mutex::new(Some(self.dir)),
+            events: Mutex::new(Some(publishing)),
+            log: self.log,
+        };
+        match fill(&pod, new, rootfs, &mut self.timeline).await {
+            Ok(()) => {
+                report(&pod, &vm, &self.timeline).await;
+                Ok(pod)
+            }
+            Err(error) => {
+                pod.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+        new: &NewTask,
+        vm: &Vm,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Sandbox, Error> {
+        let process = vm.vm.process();
+        self.dir
+            .record(|state| state.monitor = Some(process.into()))?;
         let sandbox = NewSandbox {
-            id: main.clone(),
-            main: main.clone(),
+            id: new.id.clone(),
+            main: new.id.clone(),
             hostname: new.bundle.spec.hostname().clone().unwrap_or_default(),
             dns: Vec::new(),
             storages: vec![oci::sandbox_shm_storage(SHM_BYTES)],
             vm: vm.vm.clone(),
             agent: vm.agent.clone(),
             events,
-            log: log.clone(),
+            log: self.log.clone(),
         };
-        Ok::<_, Error>(Sandbox::open(sandbox).await?)
-    };
-    let sandbox = match opened.await {
-        Ok(sandbox) => sandbox,
-        Err(error) => {
-            kill(&vm, log).await;
-            remove(dir, log);
-            return Err(error);
-        }
-    };
-    timeline.ended("sandbox", start);
-    if let Some(socket) = vm.vm.log_socket() {
-        guest_log::follow(socket.to_owned(), log);
+        Ok(Sandbox::open(sandbox).await?)
     }
-    let destination = Destination {
-        namespace: namespace.to_owned(),
-        pid: process.pid,
-    };
-    let publishing = publisher::publish(destination, queue, log.clone());
-    let pod = Pod {
-        sandbox,
-        cache,
-        options,
-        main,
-        dir: Mutex::new(Some(dir)),
-        events: Mutex::new(Some(publishing)),
-        log: log.clone(),
-    };
+
+    /// Removes the directory, all that there is but the VM.
+    fn undo(self) {
+        if let Err(error) = self.dir.remove() {
+            warn!(self.log, "sandbox's directory stays"; "error" => %error);
+        }
+    }
+}
+
+/// Makes the first container.
+async fn fill(
+    pod: &Pod,
+    new: NewTask,
+    rootfs: Rootfs,
+    timeline: &mut Timeline,
+) -> Result<(), Error> {
+    pod.note_disk(&new.id, &rootfs).await?;
     let container = NewContainer {
         id: new.id,
         kind: new.kind,
@@ -180,21 +217,13 @@ async fn populate(
         rootfs,
         mounts: new.mounts,
         stdio: new.stdio,
-        options,
+        options: pod.options,
     };
     let start = Instant::now();
-    match pod.sandbox.create(container).await {
-        Ok(CreatePhases { disk, container }) => {
-            timeline.took("disk", start, disk);
-            timeline.took("container", start + disk, container);
-            report(&pod, &vm, &timeline).await;
-            Ok(pod)
-        }
-        Err(error) => {
-            pod.end().await;
-            Err(error.into())
-        }
-    }
+    let CreatePhases { disk, container } = pod.sandbox.create(container).await?;
+    timeline.took("disk", start, disk);
+    timeline.took("container", start + disk, container);
+    Ok(())
 }
 
 async fn report(pod: &Pod, vm: &Vm, timeline: &Timeline) {
@@ -224,11 +253,5 @@ async fn report(pod: &Pod, vm: &Vm, timeline: &Timeline) {
 async fn kill(vm: &Vm, log: &Logger) {
     if let Err(error) = vm.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);
-    }
-}
-
-fn remove(dir: SandboxDir, log: &Logger) {
-    if let Err(error) = dir.remove() {
-        warn!(log, "sandbox's directory stays"; "error" => %error);
     }
 }

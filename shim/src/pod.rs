@@ -7,13 +7,13 @@ use std::{
 
 use runtime_core::{
     config::Config,
-    container::NewContainer,
+    container::{NewContainer, root_disk_id},
     io::Stdio,
     oci::{self, Bundle, ContainerKind, SpecOptions},
     process::{Exit, TaskId},
-    rootfs::{self, Mount, RootfsCache},
+    rootfs::{self, Mount, Rootfs, RootfsCache},
     sandbox::Sandbox,
-    state::{ContainerRecord, SandboxDir},
+    state::{ContainerRecord, DiskRecord, SandboxDir},
 };
 use slog::{Logger, warn};
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -62,6 +62,7 @@ impl Pod {
         self.note(&id, &new.bundle).await?;
         let added = async {
             let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await?;
+            self.note_disk(&new.id, &rootfs).await?;
             let container = NewContainer {
                 id: new.id,
                 kind: new.kind,
@@ -109,11 +110,21 @@ impl Pod {
             return Err(Error::NoSandbox(self.main.clone()));
         };
         bundle::note_sandbox(&container.path, dir.path())?;
-        let record = ContainerRecord {
-            bundle: container.path.clone(),
-            disks: Vec::new(),
-        };
+        let record = record_of(container);
         dir.record(|state| drop(state.containers.insert(id.to_owned(), record)))?;
+        Ok(())
+    }
+
+    /// Names a container's disk before it is plugged.
+    pub(crate) async fn note_disk(&self, id: &str, rootfs: &Rootfs) -> Result<(), Error> {
+        if let Some(dir) = self.dir.lock().await.as_mut() {
+            let disk = disk_of(id, rootfs);
+            dir.record(|state| {
+                if let Some(container) = state.containers.get_mut(id) {
+                    container.disks.push(disk);
+                }
+            })?;
+        }
         Ok(())
     }
 
@@ -131,6 +142,22 @@ impl Pod {
         {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
+    }
+}
+
+/// A container of which nothing was made yet.
+pub fn record_of(bundle: &Bundle) -> ContainerRecord {
+    ContainerRecord {
+        bundle: bundle.path.clone(),
+        disks: Vec::new(),
+    }
+}
+
+fn disk_of(container: &str, rootfs: &Rootfs) -> DiskRecord {
+    DiskRecord {
+        id: root_disk_id(container),
+        path: rootfs.path().to_owned(),
+        pci_path: None,
     }
 }
 

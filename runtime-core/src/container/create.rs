@@ -22,7 +22,7 @@ pub(crate) async fn create(
 ) -> Result<(Held, CreatePhases), Error> {
     let started = Instant::now();
     let disk = DiskSpec {
-        id: disk_id(&new.id),
+        id: root_disk_id(&new.id),
         path: new.rootfs.path().to_owned(),
         read_only: new.rootfs.read_only(),
     };
@@ -82,8 +82,9 @@ async fn make(
         })
 }
 
-/// Container ids are longer than a disk's may be.
-fn disk_id(container: &str) -> String {
+/// Identifier of a container's root disk in its VM; container ids are longer than it may be.
+#[must_use]
+pub fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
     let hex: String = digest
         .iter()
@@ -95,11 +96,11 @@ fn disk_id(container: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::disk_id;
+    use super::root_disk_id;
 
     #[test]
     fn disk_ids_are_short_and_differ() {
-        let (a, b) = (disk_id(&"a".repeat(76)), disk_id(&"b".repeat(76)));
+        let (a, b) = (root_disk_id(&"a".repeat(76)), root_disk_id(&"b".repeat(76)));
         assert_ne!(a, b);
         assert_eq!(a.len(), 25);
     }

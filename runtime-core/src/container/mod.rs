@@ -6,6 +6,7 @@ mod remove;
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use create::create;
+pub use create::root_disk_id;
 pub(crate) use remove::{remove, remove_from_guest};
 
 use crate::{
