@@ -1,7 +1,7 @@
 //! The whole agent: one sandbox, its containers, and what they are made with.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -55,7 +55,7 @@ pub struct Agent {
 /// `None` while a container is being made: its name is taken already.
 #[derive(Default)]
 struct Containers {
-    by_id: HashMap<String, Option<Arc<Container>>>,
+    by_id: BTreeMap<String, Option<Arc<Container>>>,
     /// The process whose pid namespace is the sandbox's: the first container's.
     pid_namespace_of: Option<i32>,
 }

@@ -11,6 +11,7 @@ mod copy_file;
 mod entropy;
 mod error;
 mod hotplug;
+mod identity;
 mod log;
 mod network;
 mod oci;

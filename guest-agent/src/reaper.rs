@@ -4,7 +4,7 @@
 //! of a container's process nor left as zombies.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,9 +31,9 @@ pub struct Reaper(Mutex<Children>);
 
 #[derive(Debug, Default)]
 struct Children {
-    waited_for: HashMap<i32, watch::Sender<Option<i32>>>,
+    waited_for: BTreeMap<i32, watch::Sender<Option<i32>>>,
     /// Exits of unknown children, kept while somebody is about to learn a child's number.
-    unclaimed: HashMap<i32, i32>,
+    unclaimed: BTreeMap<i32, i32>,
     expecting: usize,
 }
 

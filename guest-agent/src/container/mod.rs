@@ -4,7 +4,7 @@ mod process;
 mod stream;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -53,7 +53,7 @@ pub struct Container {
 /// The processes beside the first one, by their names; the ended ones in the order of their end.
 #[derive(Debug, Default)]
 struct Others {
-    by_name: HashMap<String, Arc<Process>>,
+    by_name: BTreeMap<String, Arc<Process>>,
     ended: VecDeque<String>,
 }
 

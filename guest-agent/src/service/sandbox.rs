@@ -10,6 +10,7 @@ use super::{Service, unsupported};
 use crate::{
     boot,
     error::{Doing, Error, Result},
+    identity,
 };
 
 /// The longest host name Linux takes.
@@ -134,9 +135,15 @@ impl Service {
 
     pub(super) async fn get_diagnostic_data(
         &self,
-        _: agent::GetDiagnosticDataRequest,
+        request: agent::GetDiagnosticDataRequest,
     ) -> Result<agent::GetDiagnosticDataResponse> {
-        unsupported("diagnostic data")
+        if request.log_type != identity::LOG_TYPE {
+            return unsupported("diagnostic data");
+        }
+        Ok(agent::GetDiagnosticDataResponse {
+            data: identity::tell()?,
+            ..Default::default()
+        })
     }
 }
 

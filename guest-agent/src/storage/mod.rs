@@ -4,7 +4,7 @@ mod drivers;
 mod options;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs, io,
     path::{Component, Path, PathBuf},
     time::Duration,
@@ -28,7 +28,7 @@ pub struct Storages {
     /// How long a device may take to appear.
     patience: Duration,
     /// Held while something is mounted: two containers may name the same mount point at once.
-    in_use: Mutex<HashMap<PathBuf, Use>>,
+    in_use: Mutex<BTreeMap<PathBuf, Use>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Storages {
         Self {
             uevents,
             patience,
-            in_use: Mutex::new(HashMap::new()),
+            in_use: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Storages {
     /// Unmounts everything, for a sandbox that begins anew or ends.
     pub async fn remove_all(&self) {
         let mut in_use = self.in_use.lock().await;
-        for (mount_point, used) in in_use.drain() {
+        for (mount_point, used) in std::mem::take(&mut *in_use) {
             if !used.directory {
                 unmount(&mount_point).ok();
             }

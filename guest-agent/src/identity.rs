@@ -1,0 +1,137 @@
+//! What this guest is known by and what it draws, told to a host that wants to see that two clones
+//! of one template differ.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    hash::{BuildHasher, RandomState},
+    io::{BufRead, BufReader, Read},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nix::unistd::gethostname;
+use serde_json::{Value, json};
+
+use crate::error::{Doing, Result};
+
+/// The `log_type` of GetDiagnosticData that asks for this.
+pub const LOG_TYPE: &str = "imprint.identity";
+
+/// How many numbers are drawn from the kernel, so that a stream is seen and not one number.
+const DRAWS: usize = 8;
+/// Where a driver shows that the kernel listens to the generation id that the monitor gives.
+const GENERATION_DRIVERS: [&str; 2] = [
+    "/sys/bus/acpi/drivers/vmgenid",
+    "/sys/bus/platform/drivers/vmgenid",
+];
+
+/// Draws and collects. The agent draws from the kernel whenever it needs a number, and keeps no
+/// generator of its own. What it was started with and cannot exchange is told as well: the seeds of
+/// the standard library's hash tables, and where the kernel lies. Tables that live as long as the
+/// agent are ordered maps, so nothing of weight hangs on those seeds.
+///
+/// # Errors
+///
+/// When the kernel gives no random numbers.
+pub fn tell() -> Result<String> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let uuids: Vec<String> = (0..DRAWS)
+        .map(|_| kernel_file("/proc/sys/kernel/random/uuid"))
+        .collect::<Result<_>>()?;
+    let identity = json!({
+        "boot_id": kernel_file("/proc/sys/kernel/random/boot_id")?,
+        "machine_id": fs::read_to_string("/etc/machine-id").unwrap_or_default().trim(),
+        "hostname": gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        "uuids": uuids,
+        "random": random()?,
+        "agent_uuid": uuid()?,
+        "agent_hash_seed": format!("{:016x}", RandomState::new().hash_one(0_u64)),
+        "kernel_layout": kernel_layout(),
+        "clock_seconds": now.as_secs_f64(),
+        "mac_addresses": mac_addresses(),
+        "generation_id_driver": GENERATION_DRIVERS.iter().any(|path| fs::exists(path).unwrap_or(false)),
+    });
+    Ok(identity.to_string())
+}
+
+fn kernel_file(path: &str) -> Result<String> {
+    let text = fs::read_to_string(path).doing(|| format!("read {path}"))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Where the kernel's text lies; empty where the kernel does not say.
+fn kernel_layout() -> String {
+    let symbols = File::open("/proc/kallsyms").map(BufReader::new);
+    let first = symbols.ok().and_then(|symbols| symbols.lines().next());
+    let line = first.and_then(|line| line.ok()).unwrap_or_default();
+    line.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn random() -> Result<String> {
+    let mut bytes = [0; 32];
+    let mut device = File::open("/dev/urandom").doing(|| "open /dev/urandom".into())?;
+    device
+        .read_exact(&mut bytes)
+        .doing(|| "read /dev/urandom".into())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A version 4 UUID made by the agent, from the kernel's numbers.
+fn uuid() -> Result<String> {
+    let drawn = random()?;
+    let variant = char::from(b"89ab"[usize::from(drawn.as_bytes()[16] & 3)]);
+    let part = |from: usize, to: usize| &drawn[from..to];
+    Ok(format!(
+        "{}-{}-4{}-{variant}{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(13, 16),
+        part(17, 20),
+        part(20, 32)
+    ))
+}
+
+/// Addresses of the network interfaces, but the loopback.
+fn mac_addresses() -> Value {
+    let interfaces = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let addresses: BTreeMap<String, String> = interfaces
+        .filter_map(|interface| {
+            let address = fs::read_to_string(interface.path().join("address")).ok()?;
+            let name = interface.file_name().to_string_lossy().into_owned();
+            (name != "lo").then(|| (name, address.trim().to_owned()))
+        })
+        .collect();
+    json!(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_differs_each_time_and_the_names_stay() {
+        let read = || -> Value { serde_json::from_str(&tell().unwrap()).unwrap() };
+        let (one, other) = (read(), read());
+        for drawn in ["uuids", "random", "agent_uuid"] {
+            assert_ne!(one[drawn], other[drawn], "{drawn}");
+        }
+        for name in ["boot_id", "machine_id", "hostname"] {
+            assert_eq!(one[name], other[name], "{name}");
+        }
+        assert!(one["clock_seconds"].as_f64().unwrap() > 1.7e9);
+    }
+
+    #[test]
+    fn the_agents_uuid_has_the_form_of_version_4() {
+        let uuid = uuid().unwrap();
+        let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{uuid}");
+        assert_eq!(uuid.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
+    }
+}
