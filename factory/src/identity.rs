@@ -27,6 +27,8 @@ pub struct Shape {
     pub max_vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// Memory in MiB that can be plugged in all.
+    pub max_memory_mib: u32,
 }
 
 /// What the guest's root is.
@@ -111,6 +113,7 @@ impl TemplateIdentity {
                 vcpus: spec.vcpus,
                 max_vcpus: spec.max_vcpus,
                 memory_mib: spec.memory.mib,
+                max_memory_mib: spec.memory.max_mib,
             },
             host_kernel: host_kernel.trim_end().to_owned(),
         })
@@ -161,6 +164,7 @@ impl KnownIdentity {
             Field::number("vCPUs", self.shape.vcpus),
             Field::number("maximum of vCPUs", self.shape.max_vcpus),
             Field::number("memory in MiB", self.shape.memory_mib),
+            Field::number("memory at most in MiB", self.shape.max_memory_mib),
             Field::text("host kernel", &self.host_kernel),
         ]
     }
@@ -220,6 +224,7 @@ pub(crate) mod tests {
             max_vcpus: 2,
             memory: MemorySpec {
                 mib: 1,
+                max_mib: 1,
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {

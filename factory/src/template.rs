@@ -90,8 +90,8 @@ impl Template {
         };
         VmSpec {
             memory: MemorySpec {
-                mib: spec.memory.mib,
                 backing,
+                ..spec.memory.clone()
             },
             ..spec.clone()
         }

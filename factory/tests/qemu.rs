@@ -71,6 +71,7 @@ impl Bench {
             max_vcpus: 1,
             memory: MemorySpec {
                 mib: MIB,
+                max_mib: MIB,
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{DiskSpec, NetSpec, PciPath, Result, VmSpec};
+use crate::{DiskSpec, Error, NetSpec, PciPath, Result, VmSpec};
 
 /// A virtual machine monitor that was found on this node and probed.
 #[async_trait]
@@ -67,11 +67,35 @@ pub trait Vm: Send + Sync {
     /// Unplugs a network interface; returns when the guest has let go of it.
     async fn remove_net(&self, id: &str) -> Result<()>;
 
+    /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them. They
+    /// are of no use before its agent has brought them online. Fewer than there are is refused.
+    async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
+        Err(cannot_grow(format!("resize to {vcpus} vCPUs")))
+    }
+
+    /// Plugs memory until there are at least `mib` MiB, in steps that the guest can take, and tells
+    /// how much there is when the guest has taken it. Less than there is is refused.
+    async fn resize_memory(&self, mib: u32) -> Result<u32> {
+        Err(cannot_grow(format!("resize to {mib} MiB")))
+    }
+
+    /// The monitor's threads that run guest code, one for each vCPU, by their ids on the host.
+    async fn vcpu_threads(&self) -> Result<Vec<u32>> {
+        Err(cannot_grow(String::from("list of vCPU threads")))
+    }
+
     /// Waits until the monitor's process has ended, however it ended.
     async fn wait(&self) -> VmExit;
 
     /// Ends the monitor, by force if it must be, and returns when it is gone.
     async fn kill(&self) -> Result<()>;
+}
+
+fn cannot_grow(request: String) -> Error {
+    Error::Refused {
+        request,
+        reason: String::from("this monitor does not offer it"),
+    }
 }
 
 /// What a probed monitor can do.
@@ -81,6 +105,10 @@ pub struct Capabilities {
     pub disk_hotplug: bool,
     /// Network interfaces can be plugged into a running VM.
     pub net_hotplug: bool,
+    /// vCPUs can be plugged into a running VM.
+    pub vcpu_hotplug: bool,
+    /// Memory can be plugged into a running VM.
+    pub memory_hotplug: bool,
     /// A VM can be restored on a private mapping of its memory file.
     pub private_file_restore: bool,
 }

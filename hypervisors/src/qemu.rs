@@ -13,6 +13,7 @@ mod ports;
 mod probe;
 mod process;
 mod qmp;
+mod resize;
 mod vm;
 
 use std::{
@@ -25,12 +26,13 @@ use std::{
 use async_trait::async_trait;
 use slog::debug;
 
-pub use config::{AcceleratorChoice, MAX_PCIE_ROOT_PORTS, QemuConfig};
+pub use config::{AcceleratorChoice, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig};
 
 use self::{
     command_line::{Accelerator, ChannelKind, Machine, Sockets, Start},
     hotplug::Plugs,
     launch::Monitor,
+    resize::Size,
     vm::{Origin, QemuVm},
 };
 use crate::{AgentChannel, Capabilities, Error, Hypervisor, Identity, Result, Vm, VmSpec};
@@ -87,11 +89,13 @@ impl Qemu {
         let (monitor, _) = Monitor::start(binary, &arguments, owned, &log).await?;
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
         let plugs = Plugs::new(self.machine.config.pcie_root_ports, vhost_net, log);
+        let size = Size::new(spec, self.machine.config.memory_slots);
         let vm = QemuVm {
             monitor,
             channel,
             sockets,
             plugs,
+            size,
             origin,
         };
         match make_private(&vm) {

@@ -25,6 +25,8 @@ pub struct VmSpec {
 pub struct MemorySpec {
     /// Size in MiB, more than 0.
     pub mib: u32,
+    /// Size in MiB up to which memory may be plugged, at least `mib`.
+    pub max_mib: u32,
     /// Where the pages come from.
     pub backing: MemoryBacking,
 }

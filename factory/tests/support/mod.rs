@@ -82,6 +82,7 @@ impl Bench {
             max_vcpus: 1,
             memory: MemorySpec {
                 mib: 4,
+                max_mib: 4,
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {
@@ -111,6 +112,8 @@ impl Bench {
             capabilities: Capabilities {
                 disk_hotplug: false,
                 net_hotplug: false,
+                vcpu_hotplug: false,
+                memory_hotplug: false,
                 private_file_restore: fault != Some(Fault::CannotRestore),
             },
             fault,

@@ -53,6 +53,12 @@ fn check_memory(memory: &MemorySpec) -> Result<()> {
     if memory.mib == 0 {
         return invalid(String::from("a VM without memory"));
     }
+    if memory.max_mib < memory.mib {
+        return invalid(format!(
+            "{} MiB of at most {} MiB of memory",
+            memory.mib, memory.max_mib
+        ));
+    }
     let MemoryBacking::File { path, .. } = &memory.backing else {
         return Ok(());
     };
@@ -103,6 +109,7 @@ mod tests {
             max_vcpus: 1,
             memory: MemorySpec {
                 mib: 1,
+                max_mib: 1,
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {

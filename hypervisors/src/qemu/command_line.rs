@@ -161,13 +161,23 @@ fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<
         "-smp",
         format!("cpus={now},sockets={most},cores=1,threads=1,maxcpus={most}"),
     );
-    line.option("-m", format!("size={}M", spec.memory.mib));
+    line.option("-m", memory_size(&spec.memory, machine.config.memory_slots));
     line.option("-object", memory_object(&spec.memory)?);
     line.option("-rtc", "base=utc,clock=host");
     if machine.accelerator == Accelerator::Kvm {
         line.option("-global", "kvm-pit.lost_tick_policy=discard");
     }
     Ok(())
+}
+
+/// Slots are only there for a VM that may grow: they change the machine that a saved VM fits.
+fn memory_size(memory: &MemorySpec, slots: u32) -> String {
+    let (now, most) = (memory.mib, memory.max_mib);
+    if most > now && slots > 0 {
+        format!("size={now}M,slots={slots},maxmem={most}M")
+    } else {
+        format!("size={now}M")
+    }
 }
 
 fn memory_object(memory: &MemorySpec) -> Result<String> {

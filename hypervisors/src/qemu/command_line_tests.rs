@@ -11,6 +11,7 @@ fn spec() -> VmSpec {
         max_vcpus: 4,
         memory: MemorySpec {
             mib: 256,
+            max_mib: 256,
             backing: MemoryBacking::Anonymous,
         },
         kernel: KernelSpec {
@@ -93,7 +94,10 @@ fn a_boot_names_kernel_initrd_and_command_line() {
 fn memory_is_anonymous_shared_or_private() {
     let object = |backing| {
         let spec = VmSpec {
-            memory: MemorySpec { mib: 256, backing },
+            memory: MemorySpec {
+                backing,
+                ..spec().memory
+            },
             ..spec()
         };
         let line = line(&spec, &machine(), Start::Kernel);

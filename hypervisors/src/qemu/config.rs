@@ -13,6 +13,8 @@ pub struct QemuConfig {
     pub cpu_features: Option<String>,
     /// Slots for devices that are plugged into a running VM, at most [`MAX_PCIE_ROOT_PORTS`].
     pub pcie_root_ports: u32,
+    /// Slots for memory that is plugged into a running VM, at most [`MAX_MEMORY_SLOTS`].
+    pub memory_slots: u32,
     /// What executes guest instructions.
     pub accelerator: AcceleratorChoice,
     /// Whether QEMU confines itself with its seccomp filter.
@@ -27,6 +29,9 @@ pub struct QemuConfig {
 
 /// The most root ports that fit beside the fixed devices.
 pub const MAX_PCIE_ROOT_PORTS: u32 = 22;
+
+/// The most memory slots that QEMU's machines have (`ACPI_MAX_RAM_SLOTS`).
+pub const MAX_MEMORY_SLOTS: u32 = 256;
 
 /// What executes guest instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +52,7 @@ impl Default for QemuConfig {
             machine_type: String::from("q35"),
             cpu_features: None,
             pcie_root_ports: 8,
+            memory_slots: 10,
             accelerator: AcceleratorChoice::Auto,
             seccomp: true,
             debug_console: None,

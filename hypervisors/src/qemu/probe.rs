@@ -14,7 +14,7 @@ use self::{binary::Facts, cache::Cache, kvm::Verdict};
 use super::{
     Qemu,
     command_line::{Accelerator, ChannelKind, Machine, cpu_model},
-    config::{AcceleratorChoice, MAX_PCIE_ROOT_PORTS, QemuConfig},
+    config::{AcceleratorChoice, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig},
     layout, migration,
     qmp::Version,
 };
@@ -63,6 +63,14 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
 }
 
 fn check_choices(config: &QemuConfig) -> Result<()> {
+    if config.memory_slots > MAX_MEMORY_SLOTS {
+        let asked = config.memory_slots;
+        let reason = format!("{asked} memory slots asked for, {MAX_MEMORY_SLOTS} are possible");
+        return Err(Error::Unusable {
+            binary: config.binary.clone(),
+            reason,
+        });
+    }
     if config.pcie_root_ports > MAX_PCIE_ROOT_PORTS {
         let asked = config.pcie_root_ports;
         let reason = format!("{asked} PCIe root ports asked for, {MAX_PCIE_ROOT_PORTS} fit");
@@ -154,6 +162,8 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
     Capabilities {
         disk_hotplug: ports && has("virtio-blk-pci"),
         net_hotplug: ports && has("virtio-net-pci"),
+        vcpu_hotplug: facts.cpu_hotplug.contains(&machine.config.machine_type),
+        memory_hotplug: machine.config.memory_slots > 0 && has("pc-dimm"),
         private_file_restore: facts
             .migration
             .iter()
@@ -177,9 +187,10 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
         binary: binary.to_owned(),
         version: version.to_string(),
         machine: format!(
-            "{},accel={accelerator},channel={channel},ports={},console={},layout={}",
+            "{},accel={accelerator},channel={channel},ports={},slots={},console={},layout={}",
             config.machine_type,
             config.pcie_root_ports,
+            config.memory_slots,
             if config.debug_console.is_some() {
                 "on"
             } else {
@@ -214,6 +225,7 @@ mod tests {
                 package: String::new(),
             },
             machines: vec!["q35".into()],
+            cpu_hotplug: vec!["q35".into()],
             devices: vec!["virtio-blk-pci".into()],
             migration: vec!["x-ignore-shared".into()],
         }
@@ -247,6 +259,7 @@ mod tests {
         };
         let can = capabilities(&machine, &facts(7, 2));
         assert!(can.disk_hotplug && !can.net_hotplug && can.private_file_restore);
+        assert!(can.vcpu_hotplug && !can.memory_hotplug);
         let config = QemuConfig {
             pcie_root_ports: 0,
             ..QemuConfig::default()

@@ -10,6 +10,7 @@ use super::{
     launch::Monitor,
     migration,
     qmp::command::{Cont, Stop},
+    resize::{self, Size},
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 
@@ -24,6 +25,8 @@ pub struct QemuVm {
     pub sockets: Sockets,
     /// What is plugged in.
     pub plugs: Plugs,
+    /// How large it is.
+    pub size: Size,
     /// How the VM came to be.
     pub origin: Origin,
 }
@@ -94,6 +97,18 @@ impl Vm for QemuVm {
 
     async fn remove_net(&self, id: &str) -> Result<()> {
         self.plugs.remove_net(&self.monitor, id).await
+    }
+
+    async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
+        self.size.resize_vcpus(&self.monitor, vcpus).await
+    }
+
+    async fn resize_memory(&self, mib: u32) -> Result<u32> {
+        self.size.resize_memory(&self.monitor, mib).await
+    }
+
+    async fn vcpu_threads(&self) -> Result<Vec<u32>> {
+        resize::vcpu_threads(&self.monitor).await
     }
 
     async fn wait(&self) -> VmExit {

@@ -8,7 +8,7 @@ use super::super::{
     launch::Monitor,
     qmp::{
         Version,
-        command::{QomListTypes, QueryMachines, QueryMigrateCapabilities},
+        command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
 };
 use crate::Result;
@@ -20,13 +20,15 @@ pub struct Facts {
     pub version: Version,
     /// Its machine types, aliases among them.
     pub machines: Vec<String>,
+    /// Those of its machine types that vCPUs can be plugged into.
+    pub cpu_hotplug: Vec<String>,
     /// Those of its devices this crate can plug.
     pub devices: Vec<String>,
     /// Its migration capabilities.
     pub migration: Vec<String>,
 }
 
-const PLUGGABLE: [&str; 2] = ["virtio-blk-pci", "virtio-net-pci"];
+const PLUGGABLE: [&str; 3] = ["virtio-blk-pci", "virtio-net-pci", "pc-dimm"];
 /// A machine without a processor: the binary is asked, nothing is run.
 const ARGUMENTS: [&str; 10] = [
     "-machine",
@@ -52,11 +54,14 @@ pub async fn ask(binary: &Path, log: &slog::Logger) -> Result<Facts> {
 
 async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
     let machines = monitor.execute(&QueryMachines {}).await?;
-    let machines = machines
-        .into_iter()
-        .flat_map(|m| [Some(m.name), m.alias])
-        .flatten()
-        .collect();
+    let names = |takes: fn(&MachineInfo) -> bool| {
+        let taken = machines.iter().filter(|machine| takes(machine));
+        taken
+            .flat_map(|machine| [Some(machine.name.clone()), machine.alias.clone()])
+            .flatten()
+            .collect()
+    };
+    let (all, cpu_hotplug) = (names(|_| true), names(|machine| machine.hotpluggable_cpus));
     let mut devices = Vec::new();
     for device in PLUGGABLE {
         let types = monitor
@@ -73,7 +78,8 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
         .collect();
     Ok(Facts {
         version,
-        machines,
+        machines: all,
+        cpu_hotplug,
         devices,
         migration,
     })

@@ -164,6 +164,9 @@ pub struct MachineInfo {
     pub name: String,
     /// Its other name.
     pub alias: Option<String>,
+    /// Whether vCPUs can be plugged into it.
+    #[serde(rename = "hotpluggable-cpus", default)]
+    pub hotpluggable_cpus: bool,
 }
 
 /// Asks for the types below one type.
