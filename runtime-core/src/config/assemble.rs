@@ -178,5 +178,7 @@ fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
             Some(("none", _)) => NetworkModel::None,
             _ => NetworkModel::TcFilter,
         },
+        sandbox_cgroup_only: runtime.bool("sandbox_cgroup_only", true),
+        static_sandbox_resource_mgmt: runtime.bool("static_sandbox_resource_mgmt", false),
     }
 }

@@ -8,7 +8,8 @@ use super::HypervisorConfig;
 pub const MAX_LEN: usize = 2047;
 
 /// What every guest gets: messages on the serial port, and an end instead of a halt on a panic.
-const ALWAYS: &str = "console=ttyS0 panic=1";
+/// Memory that is plugged in is of use at once, whatever the agent.
+const ALWAYS: &str = "console=ttyS0 panic=1 memhp_default_state=online";
 /// Units that a stock image with systemd must and must not start.
 const SYSTEMD: &str = "systemd.unit=kata-containers.target \
     systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket";

@@ -21,6 +21,11 @@ use super::{
 /// Largest compiled form of one pattern of `enable_annotations`, in bytes.
 const MAX_PATTERN: usize = 256 << 10;
 
+/// What a guest of the embedded image keeps for its kernel and its agent, rounded up.
+const DEFAULT_OVERHEAD_MIB: u32 = 64;
+/// Largest `overhead_memory` and `overhead_vcpus`.
+const MAX_OVERHEAD: f64 = 65536.0;
+
 /// Checks the section and fills in its defaults.
 pub fn config(
     file: &Path,
@@ -41,6 +46,11 @@ pub fn config(
         None | Some(0) => host_cpus,
         Some(max) => u32::try_from(max).unwrap_or(u32::MAX).min(host_cpus),
     };
+    let memory_mib = mib(qemu.count("default_memory")).unwrap_or(2048);
+    let most_memory = match mib(qemu.count("default_maxmemory")) {
+        None | Some(0) => host_memory_mib(),
+        Some(most) => most.min(keys::MAX_MEMORY_MIB),
+    };
     let vcpus = vcpus(qemu.float("default_vcpus").unwrap_or(1.0), host_cpus);
     Ok(HypervisorConfig {
         path,
@@ -50,10 +60,12 @@ pub fn config(
         kernel_params: owned(qemu, "kernel_params", ""),
         vcpus,
         max_vcpus: max.max(vcpus),
-        memory_mib: qemu
-            .count("default_memory")
-            .and_then(|mib| u32::try_from(mib).ok())
-            .unwrap_or(2048),
+        memory_mib,
+        max_memory_mib: most_memory.max(memory_mib),
+        overhead_memory_mib: overhead(qemu, "overhead_memory")?
+            .map_or(DEFAULT_OVERHEAD_MIB, |mib| mib.ceil() as u32),
+        overhead_vcpus: overhead(qemu, "overhead_vcpus")?.unwrap_or_default(),
+        memory_slots: mib(qemu.count("memory_slots")).unwrap_or(defaults.memory_slots),
         debug: qemu.bool("enable_debug", false),
         annotations: gate(qemu)?,
         machine_type: machine_type(qemu)?,
@@ -69,6 +81,32 @@ pub fn config(
         },
         seccomp: seccomp(qemu)?,
     })
+}
+
+/// Saturates.
+fn mib(count: Option<u64>) -> Option<u32> {
+    count.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn overhead(qemu: View<'_>, name: &str) -> Result<Option<f64>, ConfigError> {
+    match (qemu.float(name), qemu.node(name)) {
+        (Some(value), Some(node)) if !(0.0..=MAX_OVERHEAD).contains(&value) => {
+            let reason = format!("Must be from 0 to {MAX_OVERHEAD}");
+            Err(invalid(name, node, &reason))
+        }
+        (value, _) => Ok(value),
+    }
+}
+
+/// Memory of the host in whole GiB, so that all of a day's templates agree on it.
+fn host_memory_mib() -> u32 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        kib.trim().parse::<u64>().ok()
+    });
+    let gib = total.unwrap_or_default() >> 20;
+    mib(Some(gib << 10)).unwrap_or_default().min(keys::MAX_MEMORY_MIB)
 }
 
 fn program(file: &Path, qemu: View<'_>, default: PathBuf) -> Result<PathBuf, ConfigError> {

@@ -69,6 +69,14 @@ pub struct HypervisorConfig {
     pub max_vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// Memory at most in MiB, when the VM grows with its pod; at least `memory_mib`.
+    pub max_memory_mib: u32,
+    /// Memory in MiB that the guest keeps for itself when the VM is sized by its pod.
+    pub overhead_memory_mib: u32,
+    /// vCPUs for the monitor and the guest when the VM is sized by its pod.
+    pub overhead_vcpus: f64,
+    /// Slots for memory that is plugged in.
+    pub memory_slots: u32,
     /// The guest's console is kept.
     pub debug: bool,
     /// Which annotations of a pod are honoured.
@@ -120,6 +128,10 @@ pub struct RuntimeConfig {
     pub disable_guest_seccomp: bool,
     /// How the guest is connected to the sandbox's network namespace.
     pub network: NetworkModel,
+    /// The monitor and the shim run in the pod's cgroup, not only the vCPUs.
+    pub sandbox_cgroup_only: bool,
+    /// A VM has its size from its start on: it is never resized.
+    pub static_sandbox_resource_mgmt: bool,
 }
 
 /// How the guest is connected to the sandbox's network namespace.
@@ -158,6 +170,7 @@ impl Config {
             max_vcpus: self.hypervisor.max_vcpus,
             memory: MemorySpec {
                 mib: self.hypervisor.memory_mib,
+                max_mib: self.hypervisor.max_memory_mib.max(self.hypervisor.memory_mib),
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {
@@ -175,6 +188,7 @@ impl Config {
             machine_type: self.hypervisor.machine_type.clone(),
             cpu_features: self.hypervisor.cpu_features.clone(),
             pcie_root_ports: self.hypervisor.root_ports,
+            memory_slots: self.hypervisor.memory_slots,
             accelerator: self.hypervisor.accelerator,
             seccomp: self.hypervisor.seccomp,
             debug_console: self.hypervisor.debug.then(|| PathBuf::from("console.log")),

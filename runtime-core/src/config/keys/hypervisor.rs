@@ -7,13 +7,13 @@ use super::{
     },
     COUNT, empty, fixed, number, read, unused, words,
 };
+use hypervisors::qemu::MAX_MEMORY_SLOTS;
 
 pub const NO_SHARED_FS: &str = "there is no shared file system";
 const NO_SWAP: &str = "the guest has no swap; write false";
 pub const NO_CONFIDENTIAL: &str = "confidential guests cannot be restored from a shared template; \
     remove the key";
 const NO_RATE_LIMIT: &str = "disks and interfaces are not limited; write 0";
-const FIXED_MEMORY: &str = "the size of a VM does not change while it runs";
 const NO_ANNOTATION: &str = "the annotation that it governs is not honoured";
 const NO_VFIO: &str = "devices of the host are not passed to guests; write \"no-port\"";
 
@@ -110,14 +110,14 @@ pub const COMMON: &[Key] = &[
         true,
         "containers are not labelled in the guest; write true",
     ),
-    unused("overhead_vcpus", Float, "a VM is not sized by its pod"),
-    unused("overhead_memory", Float, "a VM is not sized by its pod"),
-    unused("memory_slots", COUNT, FIXED_MEMORY),
-    unused("default_maxmemory", COUNT, FIXED_MEMORY),
+    read("overhead_vcpus", Float),
+    read("overhead_memory", Float),
+    read("memory_slots", Int(0, MAX_MEMORY_SLOTS as i64)),
+    read("default_maxmemory", COUNT),
     fixed(
         "enable_virtio_mem",
         false,
-        "memory is not resized; write false",
+        "memory is plugged in as DIMMs; write false",
     ),
     fixed(
         "enable_mem_prealloc",

@@ -80,16 +80,8 @@ const KATA: &[Key] = &[
         false,
         "vCPUs are not pinned; write false",
     ),
-    unused(
-        "sandbox_cgroup_only",
-        Bool,
-        "the monitor's cgroup is chosen for you",
-    ),
-    unused(
-        "static_sandbox_resource_mgmt",
-        Bool,
-        "a VM is not sized by its pod",
-    ),
+    read("sandbox_cgroup_only", Bool),
+    read("static_sandbox_resource_mgmt", Bool),
     empty(
         "sandbox_bind_mounts",
         TextList,

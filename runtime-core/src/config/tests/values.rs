@@ -86,7 +86,7 @@ create_container_timeout = 9
     assert_eq!(spec.kernel.root, GuestRoot::Initrd(node.path("initrd.img")));
     assert_eq!(
         spec.kernel.command_line,
-        "console=ttyS0 panic=1 agent.log=debug a=b  c"
+        "console=ttyS0 panic=1 memhp_default_state=online agent.log=debug a=b  c"
     );
 
     let qemu = config.qemu();
@@ -111,14 +111,14 @@ fn the_command_line_names_the_root_of_an_image() {
     };
     assert_eq!(
         line(&image),
-        "console=ttyS0 panic=1 quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
+        "console=ttyS0 panic=1 memhp_default_state=online quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
          rootfstype=ext4 systemd.unit=kata-containers.target \
          systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket"
     );
     assert!(
         line(&format!("{image}rootfs_type = \"erofs\"\n")).contains("vda1 ro rootfstype=erofs ")
     );
-    assert_eq!(line(LEAST), "console=ttyS0 panic=1 quiet");
+    assert_eq!(line(LEAST), "console=ttyS0 panic=1 memhp_default_state=online quiet");
 }
 
 #[test]
@@ -187,7 +187,7 @@ experimental = []
 "#,
         ))
         .unwrap();
-    assert_eq!(config.warnings.len(), 13, "{:#?}", config.warnings);
+    assert_eq!(config.warnings.len(), 11, "{:#?}", config.warnings);
     let file = node.path("configuration.toml");
     let expected = format!(
         "{}:6: block_device_driver has no effect: disks are always virtio-blk",
