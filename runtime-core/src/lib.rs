@@ -4,6 +4,7 @@
 pub mod config;
 pub mod container;
 pub mod io;
+pub mod network;
 pub mod oci;
 pub mod process;
 pub mod rootfs;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{ProcessRecord, SandboxState, dir, monitor, mounts};
+use crate::network::detach_blocking;
 
 /// How long killed monitors are waited for, all together.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
@@ -54,10 +55,10 @@ impl Report {
 }
 
 /// Undoes all that is left of the sandbox whose directory is `path`
-/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)): kills its monitor, unmounts, removes
-/// cgroups, sockets and the directory. Does what it can with a damaged or absent record, says what
-/// it could not do, and may be called again. Returns within a few seconds; it blocks, so a caller
-/// with other duties gives it a thread.
+/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)): kills its monitor, gives its network
+/// interfaces back, unmounts, removes cgroups, sockets and the directory. Does what it can with a
+/// damaged or absent record, says what it could not do, and may be called again. Returns within a
+/// few seconds; it blocks, so a caller with other duties gives it a thread.
 pub fn cleanup(path: &Path) -> Report {
     let mut report = Report::default();
     let state = match dir::load(path) {
@@ -69,6 +70,11 @@ pub fn cleanup(path: &Path) -> Report {
     };
     let damaged = !report.problems.is_empty();
     end_monitors(path, state.as_ref(), &mut report);
+    if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref())
+        && let Err(error) = detach_blocking(network)
+    {
+        report.problems.push(whole(&error));
+    }
     let recorded = state.iter().flat_map(|state| state.mounts.iter().rev());
     for point in recorded {
         unmount(point, &mut report);

@@ -20,7 +20,7 @@ mod record;
 pub use cleanup::{MonitorOutcome, Report, cleanup};
 pub use dir::SandboxDir;
 pub use error::StateError;
-pub use record::{ContainerRecord, DiskRecord, ProcessRecord, SandboxState};
+pub use record::{ContainerRecord, DiskRecord, NetworkRecord, ProcessRecord, SandboxState};
 
 #[cfg(test)]
 mod tests;

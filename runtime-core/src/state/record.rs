@@ -12,6 +12,7 @@ use hypervisors::VmmProcess;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
+use crate::network::Namespace;
 
 /// Number of the record's format. A change that an older reader would misunderstand raises it.
 const VERSION: u32 = 1;
@@ -43,6 +44,31 @@ pub struct SandboxState {
     /// Cgroup directories made on the host, parents first.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
+    /// The network namespace whose interfaces are redirected into the VM.
+    #[serde(default)]
+    pub network: Option<NetworkRecord>,
+}
+
+/// A network namespace, named so that another one at the same path is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// Its path.
+    pub path: PathBuf,
+    /// Device of the file behind it (namespaces(7)).
+    pub dev: u64,
+    /// Inode of the file behind it.
+    pub ino: u64,
+}
+
+impl From<&Namespace> for NetworkRecord {
+    fn from(namespace: &Namespace) -> Self {
+        let id = namespace.id();
+        Self {
+            path: namespace.path().to_owned(),
+            dev: id.dev,
+            ino: id.ino,
+        }
+    }
 }
 
 /// A process, named so that a reused pid is not mistaken for it.
@@ -99,6 +125,7 @@ impl SandboxState {
             containers: BTreeMap::new(),
             mounts: Vec::new(),
             cgroups: Vec::new(),
+            network: None,
         }
     }
 }

@@ -1,0 +1,182 @@
+//! Connects a namespace's interfaces to taps.
+
+use std::{io, os::fd::OwnedFd};
+
+use nix::{errno::Errno, net::if_::if_nametoindex};
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec,
+    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage},
+    },
+};
+
+use super::{
+    Attachment, Discovered, Link, Namespace, NetworkError,
+    detach::{detach_in, filters},
+    discover::discover,
+    netlink::Netlink,
+    plan, tap,
+    tc::{self, Classifier},
+};
+
+/// A namespace connected to taps that no VM holds yet. When it is dropped the taps are gone.
+#[derive(Debug)]
+pub struct Attached {
+    /// What was found.
+    pub found: Discovered,
+    /// What was left out, in words.
+    pub left_out: Vec<String>,
+    /// The interfaces, each with its tap.
+    pub taps: Vec<(Attachment, OwnedFd)>,
+}
+
+/// Finds the interfaces of `namespace` and connects each to a tap of its own. Nothing is waited
+/// for. The caller has recorded the namespace first.
+///
+/// # Errors
+/// Nothing is left of what was made.
+pub async fn attach(namespace: Namespace) -> Result<Attached, NetworkError> {
+    namespace
+        .within(async |netlink: &mut Netlink| {
+            let mut found = discover(netlink).await?;
+            let plan = plan(&found)?;
+            let mut left_out = std::mem::take(&mut found.left_out);
+            left_out.extend(plan.left_out);
+            match connect_all(netlink, &found, plan.attachments).await {
+                Ok(taps) => Ok(Attached {
+                    found,
+                    left_out,
+                    taps,
+                }),
+                Err(error @ NetworkError::InUse { .. }) => Err(error),
+                Err(error) => {
+                    // The taps are closed; this is the other half. The first error is told.
+                    let _ = detach_in(netlink).await;
+                    Err(error)
+                }
+            }
+        })
+        .await
+}
+
+async fn connect_all(
+    netlink: &mut Netlink,
+    found: &Discovered,
+    attachments: Vec<Attachment>,
+) -> Result<Vec<(Attachment, OwnedFd)>, NetworkError> {
+    // Before anything is made: then nothing of another VM's is ever undone.
+    for attachment in &attachments {
+        refuse_second_use(netlink, found, &attachment.link).await?;
+    }
+    let mut classifier = Classifier::MatchAll;
+    let mut taps = Vec::with_capacity(attachments.len());
+    for attachment in attachments {
+        let (tap, index) = make_tap(netlink, &attachment).await?;
+        let link = attachment.link.index;
+        redirect(netlink, &attachment.link.name, link, index, &mut classifier).await?;
+        redirect(netlink, &attachment.tap, index, link, &mut classifier).await?;
+        taps.push((attachment, tap));
+    }
+    Ok(taps)
+}
+
+/// A filter of ours whose tap exists belongs to a VM. One whose tap is gone was left behind by a
+/// shim that was killed, and is taken away.
+async fn refuse_second_use(
+    netlink: &mut Netlink,
+    found: &Discovered,
+    link: &Link,
+) -> Result<(), NetworkError> {
+    let ours: Vec<_> = filters(netlink, link.index)
+        .await?
+        .into_iter()
+        .filter(|filter| tc::is_ours(&filter.header))
+        .collect();
+    let exists = |index| found.links.iter().any(|link| link.index == index);
+    if ours.iter().filter_map(tc::target).any(exists) {
+        return Err(NetworkError::InUse {
+            name: link.name.clone(),
+        });
+    }
+    if !ours.is_empty() {
+        let removed = netlink.ask(tc::no_redirect(link.index), 0).await;
+        removed.map_err(|error| {
+            netlink.failed(format!("Removing an old filter of {}", link.name), error)
+        })?;
+    }
+    Ok(())
+}
+
+async fn make_tap(
+    netlink: &mut Netlink,
+    attachment: &Attachment,
+) -> Result<(OwnedFd, u32), NetworkError> {
+    let name = &attachment.tap;
+    let failed = |netlink: &Netlink, action: &str, error: io::Error| {
+        netlink.failed(format!("{action} tap {name}"), error)
+    };
+    let tap = tap::open(name).map_err(|error| failed(netlink, "Making", error))?;
+    let index =
+        if_nametoindex(name.as_str()).map_err(|error| failed(netlink, "Finding", error.into()))?;
+    // The tap speaks for nobody: without this its own solicitations would reach the guest. A
+    // kernel without IPv6 refuses, and needs it not.
+    let _ = netlink
+        .ask(RouteNetlinkMessage::NewLink(mute(index)), 0)
+        .await;
+    let up = LinkUnspec::new_with_index(index)
+        .mtu(attachment.link.mtu)
+        .up()
+        .build();
+    netlink
+        .ask(RouteNetlinkMessage::NewLink(up), 0)
+        .await
+        .map_err(|error| failed(netlink, "Setting up", error))?;
+    Ok((tap, index))
+}
+
+fn mute(index: u32) -> LinkMessage {
+    let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    LinkMessageBuilder::<LinkUnspec>::default()
+        .index(index)
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+            vec![none],
+        )]))
+        .build()
+}
+
+/// Redirects with `classifier`, or with the other one if the kernel does not have it; that is
+/// remembered.
+async fn redirect(
+    netlink: &mut Netlink,
+    name: &str,
+    from: u32,
+    to: u32,
+    classifier: &mut Classifier,
+) -> Result<(), NetworkError> {
+    let new = NLM_F_CREATE | NLM_F_EXCL;
+    match netlink.ask(tc::ingress(from), new).await {
+        Ok(()) => {}
+        // Another's, of either kind, serves as well.
+        Err(error) if is(&error, &[Errno::EEXIST]) => {}
+        Err(error) => {
+            return Err(netlink.failed(format!("Making an ingress discipline for {name}"), error));
+        }
+    }
+    let mut done = netlink.ask(tc::redirect(from, to, *classifier), new).await;
+    if let Err(error) = &done
+        && *classifier == Classifier::MatchAll
+        && is(error, &[Errno::ENOENT, Errno::EOPNOTSUPP])
+    {
+        *classifier = Classifier::U32;
+        done = netlink.ask(tc::redirect(from, to, *classifier), new).await;
+    }
+    done.map_err(|error| netlink.failed(format!("Redirecting {name}"), error))
+}
+
+fn is(error: &io::Error, any: &[Errno]) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|code| any.contains(&Errno::from_raw(code)))
+}

@@ -1,0 +1,91 @@
+//! Takes away what [`attach`](super::attach) has hung on the CNI's interfaces.
+
+use rtnetlink::packet_route::tc::TcMessage;
+
+use super::{Namespace, NamespaceId, NetworkError, netlink::Netlink, tc};
+use crate::state::NetworkRecord;
+
+/// Removes the filters of ours in a recorded namespace, and the queueing disciplines that are then
+/// empty. A namespace that is gone or another one by now is left alone. Answers the number of
+/// interfaces that were freed.
+///
+/// # Errors
+/// Something is left.
+pub async fn detach(record: &NetworkRecord) -> Result<usize, NetworkError> {
+    match open(record) {
+        Some(namespace) => namespace.within(detach_in).await,
+        None => Ok(0),
+    }
+}
+
+/// The same for a caller without a runtime.
+///
+/// # Errors
+/// Something is left.
+pub fn detach_blocking(record: &NetworkRecord) -> Result<usize, NetworkError> {
+    match open(record) {
+        Some(namespace) => namespace.within_blocking(detach_in),
+        None => Ok(0),
+    }
+}
+
+/// A path that does not lead to a namespace any more is no error: there is nothing left in it.
+fn open(record: &NetworkRecord) -> Option<Namespace> {
+    let wanted = NamespaceId {
+        dev: record.dev,
+        ino: record.ino,
+    };
+    Namespace::open(&record.path)
+        .ok()
+        .filter(|namespace| namespace.id() == wanted)
+}
+
+/// The work of it, in the namespace.
+pub(super) async fn detach_in(netlink: &mut Netlink) -> Result<usize, NetworkError> {
+    let disciplines = netlink.handle().qdisc().get().execute();
+    let disciplines = netlink.list("queueing disciplines", disciplines).await?;
+    let mut freed = 0;
+    for discipline in disciplines {
+        let kind = tc::kind(&discipline);
+        if kind == Some(tc::INGRESS) || kind == Some(tc::CLSACT) {
+            let index = discipline.header.index.cast_unsigned();
+            freed += usize::from(free(netlink, index, kind == Some(tc::INGRESS)).await?);
+        }
+    }
+    Ok(freed)
+}
+
+/// Frees one interface; says whether there was anything to free. `own_kind`: the discipline is of
+/// the kind we make.
+async fn free(netlink: &mut Netlink, link: u32, own_kind: bool) -> Result<bool, NetworkError> {
+    let found = filters(netlink, link).await?;
+    let (ours, others): (Vec<_>, Vec<_>) =
+        found.iter().partition(|filter| tc::is_ours(&filter.header));
+    if ours.is_empty() {
+        return Ok(false);
+    }
+    let remove = if own_kind && others.is_empty() {
+        tc::no_ingress(link)
+    } else {
+        tc::no_redirect(link)
+    };
+    match netlink.ask(remove, 0).await {
+        Ok(()) => Ok(true),
+        // The CNI removes its interface at the same time.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(true),
+        Err(error) => {
+            Err(netlink.failed(format!("Removing the filters of interface {link}"), error))
+        }
+    }
+}
+
+/// The filters for what comes in at `link`; none if it has no discipline for them.
+pub(super) async fn filters(netlink: &Netlink, link: u32) -> Result<Vec<TcMessage>, NetworkError> {
+    let list = netlink
+        .handle()
+        .traffic_filter(link.cast_signed())
+        .get()
+        .ingress()
+        .execute();
+    netlink.list("filters", list).await
+}

@@ -1,0 +1,84 @@
+//! A connection to the kernel's routing tables, in the namespace of the thread that made it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::{
+    Error, Handle,
+    packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_route::RouteNetlinkMessage,
+};
+
+use super::NetworkError;
+
+/// The connection. A task of the thread's runtime moves its bytes and ends with it.
+pub(super) struct Netlink {
+    handle: Handle,
+    path: PathBuf,
+}
+
+impl Netlink {
+    /// Connects. `path` names the namespace in errors.
+    pub(super) fn connect(path: &Path) -> Result<Self, NetworkError> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|source| NetworkError::Namespace {
+                action: "Connecting to",
+                path: path.to_owned(),
+                source,
+            })?;
+        tokio::spawn(connection);
+        Ok(Self {
+            handle,
+            path: path.to_owned(),
+        })
+    }
+
+    /// For requests that answer with a list.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Takes a whole list.
+    pub(super) async fn list<T>(
+        &self,
+        what: &'static str,
+        answers: impl Stream<Item = Result<T, Error>>,
+    ) -> Result<Vec<T>, NetworkError> {
+        let all = answers.try_collect().await;
+        all.map_err(|error| self.failed(format!("Listing {what}"), into_io(error)))
+    }
+
+    /// Has something done. `flags` are added to those that ask for an answer.
+    pub(super) async fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        let mut answers = self.handle.request(request).map_err(into_io)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(error.to_io());
+            }
+        }
+        Ok(())
+    }
+
+    /// An error about `action`.
+    pub(super) fn failed(&self, action: String, source: io::Error) -> NetworkError {
+        NetworkError::Kernel {
+            action,
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn into_io(error: Error) -> io::Error {
+    match error {
+        Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
