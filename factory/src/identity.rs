@@ -232,6 +232,7 @@ pub(crate) mod tests {
                 root: GuestRoot::Initrd(file("initrd")),
                 command_line: "quiet".into(),
             },
+            netns: None,
         };
         (monitor, spec)
     }

@@ -79,6 +79,7 @@ impl Bench {
                 root: GuestRoot::Initrd(self.guest.join("initrd.img")),
                 command_line: "quiet panic=-1".into(),
             },
+            netns: None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod contract;
 mod error;
+mod netns;
 pub mod qemu;
 mod spec;
 

@@ -18,6 +18,8 @@ pub struct VmSpec {
     pub memory: MemorySpec,
     /// The kernel that is booted. A restore ignores it, except where the VMM wants it named.
     pub kernel: KernelSpec,
+    /// Network namespace the monitor lives in, by path; `None` is the caller's.
+    pub netns: Option<PathBuf>,
 }
 
 /// Size and origin of guest memory.

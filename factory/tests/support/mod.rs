@@ -90,6 +90,7 @@ impl Bench {
                 root: GuestRoot::Initrd(file("initrd")),
                 command_line: "quiet".into(),
             },
+            netns: None,
         };
         let store = TemplateStore::at(dir.path().join("vm/template"));
         Self {

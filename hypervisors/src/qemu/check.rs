@@ -117,6 +117,7 @@ mod tests {
                 root: GuestRoot::Initrd(PathBuf::from("/no/initrd")),
                 command_line: String::new(),
             },
+            netns: None,
         }
     }
 

@@ -19,6 +19,7 @@ fn spec() -> VmSpec {
             root: GuestRoot::Initrd(PathBuf::from("/guest/initrd.img")),
             command_line: "console=hvc0 panic=-1".into(),
         },
+        netns: None,
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::last_words::LastWords;
-use crate::{Error, Result, VmExit, VmmProcess};
+use crate::{Error, Result, VmExit, VmmProcess, netns};
 
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
@@ -38,20 +38,22 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `binary` with `stdin` as its standard input and an empty environment. When the
-    /// process has ended, `sockets` are removed before anyone is told.
+    /// Starts `binary` with `stdin` as its standard input and an empty environment, in the network
+    /// namespace `netns`. When the process has ended, `sockets` are removed before anyone is told.
     pub fn spawn(
         binary: &Path,
         arguments: &[String],
         stdin: OwnedFd,
         sockets: Vec<PathBuf>,
+        netns: Option<&Path>,
         log: &slog::Logger,
     ) -> Result<Self> {
         let failed = |source| Error::Spawn {
             binary: binary.to_owned(),
             source,
         };
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(arguments)
             .env_clear()
             .current_dir("/")
@@ -59,9 +61,8 @@ impl Process {
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
+            .kill_on_drop(true);
+        let mut child = netns::spawn(&mut command, netns).map_err(failed)?;
         let (identity, pidfd) = identify(&child).map_err(failed)?;
         let last_words = LastWords::default();
         let listener = child
@@ -193,7 +194,15 @@ mod tests {
     fn shell(script: &str, sockets: Vec<PathBuf>) -> Process {
         let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let arguments = [String::from("-c"), script.to_owned()];
-        Process::spawn(Path::new("/bin/sh"), &arguments, stdin, sockets, &log()).unwrap()
+        Process::spawn(
+            Path::new("/bin/sh"),
+            &arguments,
+            stdin,
+            sockets,
+            None,
+            &log(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -245,7 +254,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_binary_is_named() {
         let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let error = Process::spawn(Path::new("/no/such"), &[], stdin, vec![], &log()).unwrap_err();
+        let error =
+            Process::spawn(Path::new("/no/such"), &[], stdin, vec![], None, &log()).unwrap_err();
         assert_eq!(error.to_string(), "Monitor /no/such did not start");
     }
 }

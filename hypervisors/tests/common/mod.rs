@@ -99,6 +99,7 @@ impl Bench {
                 root: GuestRoot::Initrd(self.initrd.clone()),
                 command_line: "quiet panic=-1".into(),
             },
+            netns: None,
         }
     }
 

@@ -178,6 +178,7 @@ impl Config {
                 root: self.hypervisor.root.clone(),
                 command_line: command_line::assemble(&self.hypervisor, self.agent.debug),
             },
+            netns: None,
         }
     }
 

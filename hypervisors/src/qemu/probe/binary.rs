@@ -46,7 +46,7 @@ const ARGUMENTS: [&str; 10] = [
 /// Starts `binary` without a guest and asks.
 pub async fn ask(binary: &Path, log: &slog::Logger) -> Result<Facts> {
     let arguments = ARGUMENTS.map(String::from);
-    let (monitor, version) = Monitor::start(binary, &arguments, Vec::new(), log).await?;
+    let (monitor, version) = Monitor::start(binary, &arguments, Vec::new(), None, log).await?;
     let facts = facts(&monitor, version).await;
     monitor.process().kill().await?;
     facts
