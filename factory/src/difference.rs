@@ -13,6 +13,8 @@ pub struct Field {
     value: String,
     /// The same in words: a text in quotes, a file with its path.
     shown: String,
+    /// For a size: that of a template may be larger than what is wanted.
+    size: Option<u32>,
 }
 
 impl Field {
@@ -21,14 +23,16 @@ impl Field {
             name,
             value: value.to_owned(),
             shown: format!("{value:?}"),
+            size: None,
         }
     }
 
-    pub(crate) fn number(name: &'static str, value: u32) -> Self {
+    pub(crate) fn size(name: &'static str, value: u32) -> Self {
         Self {
             name,
             value: value.to_string(),
             shown: value.to_string(),
+            size: Some(value),
         }
     }
 
@@ -39,6 +43,7 @@ impl Field {
             name,
             value: file.sha256.clone(),
             shown,
+            size: None,
         }
     }
 
@@ -47,8 +52,10 @@ impl Field {
         &self.value
     }
 
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (self.name, &self.value) == (other.name, &other.value)
+    /// Whether a template that has this serves a VM for which `wanted` was asked.
+    pub(crate) fn serves(&self, wanted: &Self) -> bool {
+        let large_enough = self.size >= wanted.size && self.size.is_some();
+        self.name == wanted.name && (self.value == wanted.value || large_enough)
     }
 }
 

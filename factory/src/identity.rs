@@ -17,18 +17,36 @@ use crate::{
     unfit::Unfit,
 };
 
-/// The size of a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The size of a VM. Ordered by what it costs: memory first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
-    /// vCPUs present at boot.
-    pub vcpus: u32,
-    /// vCPUs that can be plugged in all.
-    pub max_vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// vCPUs present at boot.
+    pub vcpus: u32,
     /// Memory in MiB that can be plugged in all.
     pub max_memory_mib: u32,
+    /// vCPUs that can be plugged in all.
+    pub max_vcpus: u32,
+}
+
+impl Shape {
+    /// The size of the VM that `spec` describes.
+    pub fn of(spec: &VmSpec) -> Self {
+        Self {
+            memory_mib: spec.memory.mib,
+            vcpus: spec.vcpus,
+            max_memory_mib: spec.memory.max_mib,
+            max_vcpus: spec.max_vcpus,
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} vCPU, {} MiB", self.vcpus, self.memory_mib)
+    }
 }
 
 /// What the guest's root is.
@@ -109,12 +127,7 @@ impl TemplateIdentity {
             command_line: spec.kernel.command_line.clone(),
             root_kind,
             root: look(root)?,
-            shape: Shape {
-                vcpus: spec.vcpus,
-                max_vcpus: spec.max_vcpus,
-                memory_mib: spec.memory.mib,
-                max_memory_mib: spec.memory.max_mib,
-            },
+            shape: Shape::of(spec),
             host_kernel: host_kernel.trim_end().to_owned(),
         })
     }
@@ -161,10 +174,10 @@ impl KnownIdentity {
             Field::text("kernel command line", &self.command_line),
             Field::text("kind of guest root", root_name),
             Field::file("guest root", &self.root),
-            Field::number("vCPUs", self.shape.vcpus),
-            Field::number("maximum of vCPUs", self.shape.max_vcpus),
-            Field::number("memory in MiB", self.shape.memory_mib),
-            Field::number("memory at most in MiB", self.shape.max_memory_mib),
+            Field::size("vCPUs", self.shape.vcpus),
+            Field::size("maximum of vCPUs", self.shape.max_vcpus),
+            Field::size("memory in MiB", self.shape.memory_mib),
+            Field::size("memory at most in MiB", self.shape.max_memory_mib),
             Field::text("host kernel", &self.host_kernel),
         ]
     }
@@ -186,11 +199,12 @@ impl KnownIdentity {
         hex(&hash.finalize())
     }
 
-    /// Where this template is not what `wanted` says; empty if it fits.
+    /// Where this template does not serve a VM that `wanted` describes; empty if it fits. All must
+    /// be the same, but a size, which may be larger.
     pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
         let pairs = self.fields().into_iter().zip(wanted.fields());
         pairs
-            .filter(|(template, wanted)| !template.is_same(wanted))
+            .filter(|(template, wanted)| !template.serves(wanted))
             .map(|(template, wanted)| Difference { template, wanted })
             .collect()
     }
@@ -240,7 +254,7 @@ pub(crate) mod tests {
     #[test]
     fn every_field_of_a_vm_changes_the_key_and_names_itself() {
         type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
             ("monitor", |m, _| m.monitor = "other"),
             ("monitor version", |m, _| m.version = "2".into()),
             ("monitor binary", |m, _| {
@@ -267,6 +281,7 @@ pub(crate) mod tests {
             ("vCPUs", |_, s| s.vcpus = 2),
             ("maximum of vCPUs", |_, s| s.max_vcpus = 3),
             ("memory in MiB", |_, s| s.memory.mib = 2),
+            ("memory at most in MiB", |_, s| s.memory.max_mib = 2),
         ];
         for (name, change) in changes {
             let dir = tempfile::tempdir().unwrap();
@@ -283,6 +298,23 @@ pub(crate) mod tests {
             let names: Vec<_> = differences.iter().map(|d| d.template.name).collect();
             assert_eq!(names, [name]);
         }
+    }
+
+    #[test]
+    fn a_larger_template_serves_a_smaller_vm_and_not_the_other_way_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let (monitor, mut spec) = files(dir.path());
+        let known = |spec: &VmSpec| {
+            let identity = TemplateIdentity::of(&monitor, spec).unwrap();
+            identity.digested(None).unwrap()
+        };
+        let small = known(&spec);
+        (spec.vcpus, spec.max_vcpus) = (2, 4);
+        (spec.memory.mib, spec.memory.max_mib) = (3, 9);
+        let large = known(&spec);
+        assert_eq!(large.differences(&small), []);
+        assert_eq!(small.differences(&large).len(), 4);
+        assert_ne!(small.key(), large.key());
     }
 
     #[test]

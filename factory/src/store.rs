@@ -91,14 +91,33 @@ impl TemplateStore {
         blocking(move || store.fetch_now(&wanted)).await
     }
 
+    /// The smallest that fits, and of two alike the newest. What is wrong with a template that would
+    /// fit says more than why another does not.
     fn fetch_now(&self, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
-        let fitting = self.list()?.into_iter().map(|found| fit(found?, wanted));
-        let best = fitting.min_by_key(|outcome| match outcome {
-            Ok(template) => (0, u64::MAX - template.manifest().created),
-            Err(Unfit::Mismatch { differences }) => (2, differences.len() as u64),
-            Err(_) => (1, 0),
+        let (mut fitting, mut reasons) = (Vec::new(), Vec::new());
+        for found in self.list()? {
+            match found.and_then(|template| compare(template, wanted)) {
+                Ok(template) => fitting.push(template),
+                Err(unfit) => reasons.push(unfit),
+            }
+        }
+        fitting.sort_by_key(|template| (template.shape(), u64::MAX - template.manifest().created));
+        let mut damage = Vec::new();
+        for template in fitting {
+            match template
+                .check_files()
+                .and_then(|()| template.check_record())
+            {
+                Ok(()) => return Ok(template),
+                Err(unfit) => damage.push(unfit),
+            }
+        }
+        let nearest = reasons.into_iter().min_by_key(|reason| match reason {
+            Unfit::Mismatch { differences } => differences.len(),
+            _ => 0,
         });
-        best.unwrap_or_else(|| Err(self.absent()))
+        let reason = damage.into_iter().next().or(nearest);
+        Err(reason.unwrap_or_else(|| self.absent()))
     }
 
     /// All templates here, also those that cannot be read.
@@ -233,18 +252,18 @@ pub(crate) async fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn fit(template: Template, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
+/// The template, if it was made from what is wanted. Its files are not looked at.
+fn compare(template: Template, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
     let made_from = &template.manifest().identity;
     let wanted = wanted
         .digested(Some(made_from))
         .map_err(IdentityError::into_unfit)?;
     let differences = made_from.differences(&wanted);
-    if !differences.is_empty() {
-        return Err(Unfit::Mismatch { differences });
+    if differences.is_empty() {
+        Ok(template)
+    } else {
+        Err(Unfit::Mismatch { differences })
     }
-    template.check_files()?;
-    template.check_record()?;
-    Ok(template)
 }
 
 /// Runs file work off the threads that serve requests.

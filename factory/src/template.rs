@@ -12,6 +12,7 @@ use hypervisors::{MemoryBacking, MemorySpec, VmSpec};
 use nix::fcntl::OFlag;
 
 use crate::{
+    identity::Shape,
     manifest::Manifest,
     private,
     source_file::{FileStamp, memory_digest, sha256},
@@ -82,16 +83,26 @@ impl Template {
         &self.manifest.key
     }
 
-    /// The VM that a clone of this template is, for the pod that asked for `spec`.
+    /// The size of its clones.
+    pub fn shape(&self) -> Shape {
+        self.manifest.identity.shape
+    }
+
+    /// The VM that a clone of this template is, for the pod that asked for `spec`: it has the
+    /// template's size.
     pub fn clone_spec(&self, spec: &VmSpec) -> VmSpec {
         let backing = MemoryBacking::File {
             path: self.dir.join(MEMORY),
             shared: false,
         };
+        let shape = self.shape();
         VmSpec {
+            vcpus: shape.vcpus,
+            max_vcpus: shape.max_vcpus,
             memory: MemorySpec {
+                mib: shape.memory_mib,
+                max_mib: shape.max_memory_mib,
                 backing,
-                ..spec.memory.clone()
             },
             ..spec.clone()
         }

@@ -72,13 +72,13 @@ async fn the_template_guest_carries_the_nonce_of_the_manifest() {
     let made = factory::init(
         &bench.store,
         &hypervisor,
-        &bench.spec,
+        std::slice::from_ref(&bench.spec),
         &options,
-        &|_| {},
+        &|_, _| {},
         never,
         &bench.log,
     );
-    let nonce = made.await.unwrap().manifest().nonce.clone();
+    let nonce = made.await.unwrap()[0].manifest().nonce.clone();
     let lines = hypervisor.command_lines.lock().unwrap();
     assert_eq!(*lines, [format!("quiet imprint.template={nonce}")]);
 }
@@ -157,7 +157,7 @@ async fn an_init_that_is_interrupted_undoes_everything() {
         let bench = Bench::new();
         let hypervisor = bench.hypervisor(Some(Fault::BootedGuest(GuestFault::Silent)));
         let stop = Arc::new(tokio::sync::Notify::new());
-        let progress = |step| {
+        let progress = |step, _| {
             if step == stop_at {
                 stop.notify_one();
             }
@@ -170,7 +170,7 @@ async fn an_init_that_is_interrupted_undoes_everything() {
         let error = factory::init(
             &bench.store,
             &hypervisor,
-            &bench.spec,
+            std::slice::from_ref(&bench.spec),
             &options,
             &progress,
             cancelled,

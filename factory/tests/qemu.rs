@@ -89,12 +89,17 @@ impl Bench {
             agent_deadline: Duration::from_secs(60),
         };
         let began = Instant::now();
-        let progress = |step| eprintln!("{:>6.0} ms {step}", began.elapsed().as_secs_f64() * 1e3);
+        let progress = |step, shape| {
+            eprintln!(
+                "{:>6.0} ms {step} ({shape})",
+                began.elapsed().as_secs_f64() * 1e3
+            );
+        };
         let (spec, never) = (self.spec("source"), std::future::pending());
         let made = factory::init(
             &self.store,
             &self.qemu,
-            &spec,
+            std::slice::from_ref(&spec),
             &options,
             &progress,
             never,

@@ -10,11 +10,11 @@ use std::{
 
 use hypervisors::Vm;
 
-use super::{InitError, place};
+use super::InitError;
 use crate::{
     identity::KnownIdentity,
     manifest::{Manifest, MemoryFile, StateFile},
-    mount, private,
+    private,
     source_file::{FileStamp, memory_digest, sha256},
     store::{BUILDING, TemplateStore, blocking, remove_unfinished},
     template::{MANIFEST, MEMORY, Template},
@@ -29,8 +29,6 @@ pub(super) struct Building {
     dir: PathBuf,
     nonce: String,
     memory_bytes: u64,
-    /// Whether the tmpfs was mounted for this template, and so goes with it.
-    mounted: bool,
     /// Whether shims can see it, and may have clones of it.
     published: bool,
     /// The source VM while it lives.
@@ -38,31 +36,24 @@ pub(super) struct Building {
 }
 
 impl Building {
-    /// Makes sure of the tmpfs and makes the directory the template is made in. On an error nothing
-    /// new is left.
-    pub(super) async fn new(
-        store: &TemplateStore,
-        memory_mib: u32,
-        old: &[PathBuf],
-    ) -> Result<Self, InitError> {
+    /// Makes the directory the template is made in. On an error nothing new is left.
+    pub(super) fn new(store: &TemplateStore, memory_mib: u32) -> Result<Self, InitError> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
-        let mounted = place::prepare(store, memory_mib, old).await?;
         let building = Self {
             dir: store.path().join(format!("{BUILDING}{nonce:.16}")),
             store: store.clone(),
             nonce,
             memory_bytes: u64::from(memory_mib) * 1024 * 1024,
-            mounted,
             published: false,
             vm: None,
         };
-        let made = private::make_dir(&building.dir)
+        private::make_dir(&building.dir)
             .and_then(|()| private::make_dir(&building.run_dir()))
-            .map_err(InitError::io("Making", &building.dir));
-        match made {
-            Ok(()) => Ok(building),
-            Err(error) => Err(building.undo(error).await),
-        }
+            .map_err(|source| {
+                let _ = std::fs::remove_dir(&building.dir);
+                InitError::io("Making", &building.dir)(source)
+            })?;
+        Ok(building)
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -129,9 +120,8 @@ impl Building {
         }
     }
 
-    /// Removes everything made, and returns `error` with what could not be removed.
-    pub(super) async fn undo(self, error: InitError) -> InitError {
-        let mut left = Vec::new();
+    /// Removes everything made, and adds to `left` what could not be removed.
+    pub(super) async fn undo(self, left: &mut Vec<String>) {
         if let Some(vm) = &self.vm
             && let Err(e) = vm.kill().await
         {
@@ -146,21 +136,6 @@ impl Building {
         };
         if let Err(e) = removed {
             left.push(format!("{} ({e})", self.dir.display()));
-        }
-        if self.mounted {
-            let path = self.store.path();
-            let removed = mount::unmount(path).and_then(|()| std::fs::remove_dir(path));
-            if let Err(e) = removed {
-                left.push(format!("{} ({e})", path.display()));
-            }
-        }
-        if left.is_empty() {
-            error
-        } else {
-            InitError::LeftBehind {
-                error: Box::new(error),
-                left,
-            }
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Making a template: a VM is booted on the template's memory, paused once its agent has answered
+//! Making templates: a VM is booted on the template's memory, paused once its agent has answered
 //! and was let go of, saved, and ended. What was made stays aside until it is complete.
 
 mod building;
 mod error;
+mod making;
 mod place;
 
 use std::{
@@ -17,9 +18,9 @@ use slog::{Logger, info};
 
 pub use error::InitError;
 
-use self::building::Building;
+use self::{building::Building, making::Making};
 use crate::{
-    identity::TemplateIdentity,
+    identity::{Shape, TemplateIdentity},
     start::{guest_channel, refresh},
     store::TemplateStore,
     template::Template,
@@ -28,10 +29,10 @@ use crate::{
 /// Parameter of the kernel command line that carries [`crate::Manifest::nonce`].
 const NONCE_PARAMETER: &str = "imprint.template";
 
-/// How a template is made.
+/// How templates are made.
 #[derive(Debug, Clone)]
 pub struct InitOptions {
-    /// Make a new one although there is one; the old one goes when the new one is there.
+    /// Make new ones although there are some; the old ones go when all new ones are there.
     pub replace: bool,
     /// How long the guest may take until its agent answers.
     pub agent_deadline: Duration,
@@ -64,58 +65,65 @@ impl fmt::Display for Step {
     }
 }
 
-/// Hears of each step as it begins.
-pub type Progress<'a> = &'a (dyn Fn(Step) + Send + Sync);
+/// Hears of each step as it begins, and of which template.
+pub type Progress<'a> = &'a (dyn Fn(Step, Shape) + Send + Sync);
 
-/// Makes a template of the VM that `spec` describes (its id, run directory and memory backing are
-/// not used) and returns it, leased.
+/// Makes a template of each VM that `specs` describe (their ids, run directories and memory
+/// backings are not used), one after the other, and returns them, leased.
 ///
 /// When a step fails, or `cancelled` ends first, everything made is removed again: process, files,
-/// mount and directory.
+/// mount and directory, and also the templates that were finished.
 pub async fn init(
     store: &TemplateStore,
     hypervisor: &dyn Hypervisor,
-    spec: &VmSpec,
+    specs: &[VmSpec],
     options: &InitOptions,
     progress: Progress<'_>,
     cancelled: impl Future<Output = ()>,
     log: &Logger,
-) -> Result<Template, InitError> {
+) -> Result<Vec<Template>, InitError> {
     if !hypervisor.capabilities().private_file_restore {
         return Err(InitError::NotSupported {
             monitor: hypervisor.identity().monitor,
         });
     }
-    let identity = TemplateIdentity::of(hypervisor.identity(), spec)?;
+    let wanted: Vec<_> = specs
+        .iter()
+        .map(|spec| Ok((spec, TemplateIdentity::of(hypervisor.identity(), spec)?)))
+        .collect::<Result<_, InitError>>()?;
     place::make_parents(store)?;
     let _lock = store.lock().await?;
     let old = place::existing(store, options.replace)?;
-    progress(Step::Preparing);
-    let mut building = Building::new(store, spec.memory.mib, &old).await?;
+    let mut making = Making::begin(store, &old, specs).await?;
 
     let made = tokio::select! {
-        made = make(&mut building, hypervisor, spec, identity, options, progress) => made,
+        made = making.all(hypervisor, wanted, options, progress) => made,
         () = cancelled => Err(InitError::Interrupted),
     };
-    let template = match made {
-        Ok(template) => template,
-        Err(error) => return Err(building.undo(error).await),
+    let templates = match made {
+        Ok(templates) => templates,
+        Err(error) => return Err(making.undo(error).await),
     };
     for dir in &old {
         store.retire(dir).await?;
     }
-    info!(log, "template made"; "template_key" => template.key(), "dir" => %template.dir().display());
-    Ok(template)
+    for template in &templates {
+        info!(log, "template made"; "template_key" => template.key(),
+            "shape" => %template.shape(), "dir" => %template.dir().display());
+    }
+    Ok(templates)
 }
 
+/// Makes one template.
 async fn make(
     building: &mut Building,
     hypervisor: &dyn Hypervisor,
     spec: &VmSpec,
     identity: TemplateIdentity,
     options: &InitOptions,
-    progress: Progress<'_>,
+    progress: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<Template, InitError> {
+    progress(Step::Preparing);
     building.make_memory().await?;
     let identity = crate::store::blocking(move || identity.digested(None)).await?;
 

@@ -10,7 +10,7 @@ use crate::{
     template::{MANIFEST, MEMORY},
 };
 
-/// Room on the tmpfs beside the memory, in MiB: the monitor's state (some 350 KiB), sockets, the
+/// Room on the tmpfs beside each memory, in MiB: the monitor's state (some 350 KiB), sockets, the
 /// manifest and the record of failures.
 const HEADROOM_MIB: u64 = 16;
 
@@ -46,10 +46,12 @@ pub(super) fn existing(store: &TemplateStore, replace: bool) -> Result<Vec<PathB
     })
 }
 
-/// Makes sure that the tmpfs is there and has room; says whether it was mounted now.
+/// Makes sure that the tmpfs is there and has room for `count` templates with `memory_mib` in all;
+/// says whether it was mounted now.
 pub(super) async fn prepare(
     store: &TemplateStore,
-    memory_mib: u32,
+    memory_mib: u64,
+    count: usize,
     old: &[PathBuf],
 ) -> Result<bool, InitError> {
     let path = store.path();
@@ -57,7 +59,8 @@ pub(super) async fn prepare(
         .iter()
         .filter_map(|dir| dir.join(MEMORY).metadata().ok()?.len().into())
         .sum();
-    let mib = held.div_ceil(1024 * 1024) + u64::from(memory_mib) + HEADROOM_MIB;
+    let headroom = HEADROOM_MIB * (old.len() + count) as u64;
+    let mib = held.div_ceil(1024 * 1024) + memory_mib + headroom;
     match mount::mounted(path).map_err(InitError::io("Looking at", path))? {
         Mounted::Foreign => Err(store
             .unusable("another file system is mounted there")

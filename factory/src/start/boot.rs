@@ -8,6 +8,7 @@ use hypervisors::{Hypervisor, Vm, VmSpec};
 use super::{
     BootReason, StartPath, StartRecord, Started, guest_channel, record::Phases, unique::proof,
 };
+use crate::identity::Shape;
 
 /// A VM that did not start. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +56,16 @@ pub(super) struct Booted {
 }
 
 impl Booted {
-    pub(super) async fn started(self, phases: Phases, reason: &BootReason) -> Started {
+    pub(super) async fn started(
+        self,
+        phases: Phases,
+        reason: &BootReason,
+        shape: Shape,
+    ) -> Started {
         let record = StartRecord {
             path: StartPath::Booted,
             template_key: reason.template_key().map(str::to_owned),
+            shape,
             reason: reason.to_string(),
             reason_label: reason.label(),
             phases: phases.done,

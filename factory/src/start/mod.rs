@@ -28,7 +28,7 @@ pub use self::{
     record::{Phase, StartPath, StartRecord},
 };
 use self::{boot::boot, record::Phases, restore::restore};
-use crate::template::Template;
+use crate::{identity::Shape, template::Template};
 
 /// How long a start may wait.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +93,7 @@ pub async fn start(
     info!(log, "booting the VM"; "reason" => %reason);
     let before = entries(&spec.run_dir);
     match boot(hypervisor, spec, budgets.agent, &mut phases).await {
-        Ok(booted) => Ok(booted.started(phases, &reason).await),
+        Ok(booted) => Ok(booted.started(phases, &reason, Shape::of(spec)).await),
         Err(error) => {
             remove_new_entries(&spec.run_dir, &before, log);
             Err(error.after(&reason))

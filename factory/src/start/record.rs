@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::identity::Shape;
+
 /// How a VM came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +43,8 @@ pub struct StartRecord {
     pub path: StartPath,
     /// Key of the template that was restored, or that was tried.
     pub template_key: Option<String>,
+    /// The VM's size: a template may be larger than what was asked for.
+    pub shape: Shape,
     /// Why this way.
     pub reason: String,
     /// [`crate::start::BootReason::label`], or `fits`.
@@ -100,6 +104,12 @@ mod tests {
         let record = StartRecord {
             path: StartPath::Restored,
             template_key: Some("ab".into()),
+            shape: Shape {
+                memory_mib: 256,
+                vcpus: 1,
+                max_memory_mib: 512,
+                max_vcpus: 2,
+            },
             reason: "Template fits".into(),
             reason_label: "fits",
             phases: vec![
@@ -117,7 +127,7 @@ mod tests {
         assert_eq!(record.phases_line(), "restore 42.3 ms, resume 1.0 ms");
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
-            r#"{"path":"restored","template_key":"ab","reason":"Template fits","reason_label":"fits","phases":[{"name":"restore","ms":42.3},{"name":"resume","ms":1.0}],"proof":"incoming migration completed"}"#
+            r#"{"path":"restored","template_key":"ab","shape":{"memory_mib":256,"vcpus":1,"max_memory_mib":512,"max_vcpus":2},"reason":"Template fits","reason_label":"fits","phases":[{"name":"restore","ms":42.3},{"name":"resume","ms":1.0}],"proof":"incoming migration completed"}"#
         );
     }
 }

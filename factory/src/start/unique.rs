@@ -92,6 +92,7 @@ impl Unique {
         let record = StartRecord {
             path: StartPath::Restored,
             template_key: Some(template.key().to_owned()),
+            shape: template.shape(),
             reason: "Template fits".to_owned(),
             reason_label: "fits",
             phases: std::mem::take(&mut phases.done),

@@ -35,6 +35,7 @@ pub enum Fault {
     BootDies,
     BootedGuest(GuestFault),
     SaveRefused,
+    SecondSaveRefused,
     LoadRefused,
     LoadHangs,
     DiesWhileLoading,
@@ -52,6 +53,8 @@ pub struct FakeHypervisor {
     pub alive: Arc<AtomicUsize>,
     /// Memory backings VMs were made with.
     pub backings: Mutex<Vec<MemoryBacking>>,
+    /// What VMs were made from.
+    pub specs: Mutex<Vec<VmSpec>>,
     /// Command lines VMs were booted with.
     pub command_lines: Mutex<Vec<String>>,
 }
@@ -120,6 +123,7 @@ impl Bench {
             fault,
             alive: Arc::default(),
             backings: Mutex::default(),
+            specs: Mutex::default(),
             command_lines: Mutex::default(),
         }
     }
@@ -138,9 +142,9 @@ impl Bench {
         let made = factory::init(
             &self.store,
             &hypervisor,
-            &self.spec,
+            std::slice::from_ref(&self.spec),
             &options,
-            &|_| {},
+            &|_, _| {},
             never,
             &self.log,
         )
@@ -197,6 +201,7 @@ impl FakeHypervisor {
             .lock()
             .unwrap()
             .push(spec.memory.backing.clone());
+        self.specs.lock().unwrap().push(spec.clone());
         let socket = spec.run_dir.join("agent.sock");
         let (ended, _) = watch::channel(false);
         FakeVm {
@@ -205,6 +210,7 @@ impl FakeHypervisor {
             origin,
             fault: self.fault,
             ended,
+            made_before: self.specs.lock().unwrap().len() - 1,
             alive: self.alive.clone(),
         }
     }
@@ -278,6 +284,7 @@ pub struct FakeVm {
     origin: &'static str,
     fault: Option<Fault>,
     ended: watch::Sender<bool>,
+    made_before: usize,
     alive: Arc<AtomicUsize>,
 }
 
@@ -327,7 +334,10 @@ impl Vm for FakeVm {
     }
 
     async fn save(&self, dir: &Path) -> Result<()> {
-        if self.fault == Some(Fault::SaveRefused) {
+        let second = self.made_before > 0;
+        if self.fault == Some(Fault::SaveRefused)
+            || self.fault == Some(Fault::SecondSaveRefused) && second
+        {
             return Err(refused("save"));
         }
         std::fs::write(dir.join("state"), b"state").unwrap();

@@ -1,0 +1,92 @@
+//! All templates of one command: made one after the other, and undone together.
+
+use std::path::PathBuf;
+
+use hypervisors::{Hypervisor, VmSpec};
+
+use super::{InitError, InitOptions, Progress, building::Building, make, place};
+use crate::{
+    identity::{Shape, TemplateIdentity},
+    mount,
+    store::TemplateStore,
+    template::Template,
+};
+
+/// What a command has made so far.
+pub(super) struct Making {
+    store: TemplateStore,
+    /// Whether the tmpfs was mounted for these templates, and so goes with them.
+    mounted: bool,
+    /// The one under way.
+    building: Option<Building>,
+    /// Those that shims can see, and may have clones of.
+    published: Vec<PathBuf>,
+}
+
+impl Making {
+    /// Makes sure of a tmpfs with room for all. On an error nothing new is left.
+    pub(super) async fn begin(
+        store: &TemplateStore,
+        old: &[PathBuf],
+        specs: &[VmSpec],
+    ) -> Result<Self, InitError> {
+        let memory_mib = specs.iter().map(|spec| u64::from(spec.memory.mib)).sum();
+        Ok(Self {
+            mounted: place::prepare(store, memory_mib, specs.len(), old).await?,
+            store: store.clone(),
+            building: None,
+            published: Vec::new(),
+        })
+    }
+
+    /// Makes them all.
+    pub(super) async fn all(
+        &mut self,
+        hypervisor: &dyn Hypervisor,
+        wanted: Vec<(&VmSpec, TemplateIdentity)>,
+        options: &InitOptions,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Template>, InitError> {
+        let mut templates = Vec::new();
+        for (spec, identity) in wanted {
+            let shape = Shape::of(spec);
+            let building = self
+                .building
+                .insert(Building::new(&self.store, spec.memory.mib)?);
+            let told = |step| progress(step, shape);
+            let template = make(building, hypervisor, spec, identity, options, &told).await?;
+            self.published.push(template.dir().to_owned());
+            self.building = None;
+            templates.push(template);
+        }
+        Ok(templates)
+    }
+
+    /// Removes everything made, and returns `error` with what could not be removed.
+    pub(super) async fn undo(self, error: InitError) -> InitError {
+        let mut left = Vec::new();
+        if let Some(building) = self.building {
+            building.undo(&mut left).await;
+        }
+        for dir in &self.published {
+            if let Err(e) = self.store.retire(dir).await {
+                left.push(format!("{} ({e})", dir.display()));
+            }
+        }
+        if self.mounted {
+            let path = self.store.path();
+            let removed = mount::unmount(path).and_then(|()| std::fs::remove_dir(path));
+            if let Err(e) = removed {
+                left.push(format!("{} ({e})", path.display()));
+            }
+        }
+        if left.is_empty() {
+            error
+        } else {
+            InitError::LeftBehind {
+                error: Box::new(error),
+                left,
+            }
+        }
+    }
+}
