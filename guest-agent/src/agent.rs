@@ -48,7 +48,10 @@ pub struct Agent {
     pub zygote: Zygote,
     pub storages: Storages,
     pub uevents: Uevents,
-    oom: (mpsc::Sender<String>, tokio::sync::Mutex<mpsc::Receiver<String>>),
+    oom: (
+        mpsc::Sender<String>,
+        tokio::sync::Mutex<mpsc::Receiver<String>>,
+    ),
     containers: Mutex<Containers>,
 }
 
@@ -89,7 +92,12 @@ impl Agent {
     ///
     /// When there is none, or it is still being made.
     pub fn container(&self, id: &str) -> Result<Arc<Container>> {
-        self.containers().by_id.get(id).cloned().flatten().ok_or_else(|| Error::no_container(id))
+        self.containers()
+            .by_id
+            .get(id)
+            .cloned()
+            .flatten()
+            .ok_or_else(|| Error::no_container(id))
     }
 
     /// Mounts what a container needs and creates it.
@@ -132,7 +140,10 @@ impl Agent {
     async fn create_reserved(&self, request: CreateContainerRequest) -> Result<Container> {
         let mount_points = self.storages.add(&request.storages).await?;
         let bundle = self.settings.root.join(&request.container_id);
-        match self.create_mounted(request, mount_points.clone(), bundle.clone()).await {
+        match self
+            .create_mounted(request, mount_points.clone(), bundle.clone())
+            .await
+        {
             Ok(container) => Ok(container),
             Err(error) => {
                 self.storages.remove(&mount_points).await.ok();
@@ -190,12 +201,22 @@ impl Agent {
         let mut found = HashMap::new();
         for device in devices {
             if device.type_ != "blk" {
-                return Err(Error::Unsupported(format!("the device type {:?}", device.type_)));
+                return Err(Error::Unsupported(format!(
+                    "the device type {:?}",
+                    device.type_
+                )));
             }
-            let source = if device.id.is_empty() { &device.vm_path } else { &device.id };
+            let source = if device.id.is_empty() {
+                &device.vm_path
+            } else {
+                &device.id
+            };
             let node = self.storages.block_device(source).await?;
             let number = fs::metadata(&node).on("find", &node)?.rdev();
-            found.insert(device.container_path.clone(), (major(number), minor(number)));
+            found.insert(
+                device.container_path.clone(),
+                (major(number), minor(number)),
+            );
         }
         Ok(found)
     }
@@ -207,7 +228,9 @@ impl Agent {
     /// When it does not end within `patience`; it can then be removed again.
     pub async fn remove_container(&self, id: &str, patience: Option<Duration>) -> Result<()> {
         let container = self.container(id)?;
-        container.delete(&self.zygote, &self.reaper, patience).await?;
+        container
+            .delete(&self.zygote, &self.reaper, patience)
+            .await?;
         if self.containers().by_id.remove(id).is_none() {
             return Ok(());
         }
@@ -237,18 +260,25 @@ impl Agent {
     }
 
     fn containers(&self) -> MutexGuard<'_, Containers> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A container's name becomes a directory's.
 fn valid_id(id: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let starts_well = id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let starts_well = id
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     if starts_well && id.len() <= 128 && id.bytes().all(plain) {
         Ok(())
     } else {
-        Err(Error::Invalid(format!("{id:?} cannot be a container's name")))
+        Err(Error::Invalid(format!(
+            "{id:?} cannot be a container's name"
+        )))
     }
 }
 

@@ -46,7 +46,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     match (zygote, listen) {
         (Some(state), _) => Ok(Invocation::Zygote { state }),
         (None, Some(listen)) => {
-            let listen = listen.into_string().map_err(|_| "The address is not UTF-8".to_owned())?;
+            let listen = listen
+                .into_string()
+                .map_err(|_| "The address is not UTF-8".to_owned())?;
             Ok(Invocation::Plain { listen, root })
         }
         (None, None) => Err("Nowhere to listen".to_owned()),
@@ -74,8 +76,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(parse_words(&["--listen"]), Err("--listen needs a value".into()));
-        assert_eq!(parse_words(&["--lisen"]), Err("Unknown argument \"--lisen\"".into()));
+        assert_eq!(
+            parse_words(&["--listen"]),
+            Err("--listen needs a value".into())
+        );
+        assert_eq!(
+            parse_words(&["--lisen"]),
+            Err("Unknown argument \"--lisen\"".into())
+        );
         assert_eq!(parse_words(&[]), Err("Nowhere to listen".into()));
     }
 }

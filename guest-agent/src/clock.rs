@@ -14,10 +14,15 @@ use crate::error::{Doing, Error, Result};
 /// When the time lies before the epoch or is not one, or the kernel refuses.
 pub fn set(seconds: i64, microseconds: i64) -> Result<()> {
     if seconds < 0 || !(0..1_000_000).contains(&microseconds) {
-        return Err(Error::Invalid(format!("no time: {seconds} s and {microseconds} us")));
+        return Err(Error::Invalid(format!(
+            "no time: {seconds} s and {microseconds} us"
+        )));
     }
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, microseconds * 1000))
-        .doing(|| "set the clock".into())
+    clock_settime(
+        ClockId::CLOCK_REALTIME,
+        TimeSpec::new(seconds, microseconds * 1000),
+    )
+    .doing(|| "set the clock".into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::{fd::{AsFd, OwnedFd}, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     path::{Component, Path},
 };
 
@@ -55,7 +58,10 @@ pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
         kind if kind.is_empty() || kind == SFlag::S_IFREG => {
             file(&directory, name, mode, request).on("write", path)
         }
-        _ => Err(Error::Invalid(format!("{:?} is of no kind that is copied", request.path))),
+        _ => Err(Error::Invalid(format!(
+            "{:?} is of no kind that is copied",
+            request.path
+        ))),
     }
 }
 
@@ -80,15 +86,23 @@ fn enter(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
         Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
-    Ok(open(directory, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY, Mode::empty())?)
+    Ok(open(
+        directory,
+        name,
+        OFlag::O_DIRECTORY | OFlag::O_RDONLY,
+        Mode::empty(),
+    )?)
 }
 
 fn open(directory: &OwnedFd, name: &str, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).mode(mode).resolve(
-        ResolveFlag::RESOLVE_BENEATH
-            | ResolveFlag::RESOLVE_NO_SYMLINKS
-            | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-    );
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
     openat2(directory, name, how)
 }
 
@@ -98,24 +112,33 @@ fn link(directory: &OwnedFd, name: &str, request: &CopyFileRequest) -> io::Resul
     let _not_there = unlinkat(directory, part.as_str(), UnlinkatFlags::NoRemoveDir);
     symlinkat(target, directory, part.as_str())?;
     let (user, group) = owner(request);
-    fchownat(directory, part.as_str(), user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    fchownat(
+        directory,
+        part.as_str(),
+        user,
+        group,
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
     Ok(renameat(directory, part.as_str(), directory, name)?)
 }
 
-fn file(
-    directory: &OwnedFd,
-    name: &str,
-    mode: u32,
-    request: &CopyFileRequest,
-) -> io::Result<()> {
+fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -> io::Result<()> {
     let length = i64::try_from(request.data.len()).unwrap_or(i64::MAX);
     let end = request.offset.saturating_add(length);
     if request.offset < 0 || end > request.file_size || request.file_size > MAX_SIZE {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     let part = format!("{name}{PART}");
-    let begin = if request.offset == 0 { OFlag::O_CREAT | OFlag::O_TRUNC } else { OFlag::empty() };
-    let private = if request.offset == 0 { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
+    let begin = if request.offset == 0 {
+        OFlag::O_CREAT | OFlag::O_TRUNC
+    } else {
+        OFlag::empty()
+    };
+    let private = if request.offset == 0 {
+        Mode::S_IRUSR | Mode::S_IWUSR
+    } else {
+        Mode::empty()
+    };
     let file: File = open(directory, &part, begin | OFlag::O_WRONLY, private)?.into();
     file.write_all_at(&request.data, request.offset.unsigned_abs())?;
     if end == request.file_size {
@@ -169,7 +192,10 @@ mod tests {
         (second.file_size, second.offset) = (5, 3);
         copy(base.path(), &second).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"hello");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o640
+        );
         let parent = fs::metadata(base.path().join("a")).unwrap();
         assert_eq!(parent.permissions().mode() & 0o7777, 0o750);
     }
@@ -177,12 +203,22 @@ mod tests {
     #[test]
     fn links_and_directories_are_made() {
         let base = tempfile::tempdir().unwrap();
-        copy(base.path(), &request(&base.path().join("d"), 0o040_711, b"")).unwrap();
+        copy(
+            base.path(),
+            &request(&base.path().join("d"), 0o040_711, b""),
+        )
+        .unwrap();
         for target in ["one", "two"] {
-            copy(base.path(), &request(&base.path().join("l"), 0o120_777, target.as_bytes()))
-                .unwrap();
+            copy(
+                base.path(),
+                &request(&base.path().join("l"), 0o120_777, target.as_bytes()),
+            )
+            .unwrap();
         }
-        assert_eq!(fs::read_link(base.path().join("l")).unwrap(), Path::new("two"));
+        assert_eq!(
+            fs::read_link(base.path().join("l")).unwrap(),
+            Path::new("two")
+        );
         let directory = fs::metadata(base.path().join("d")).unwrap();
         assert_eq!(directory.permissions().mode() & 0o7777, 0o711);
     }
@@ -198,12 +234,21 @@ mod tests {
             base.path().join("way-out/x"),
             base.path().to_owned(),
         ] {
-            assert!(copy(base.path(), &request(&path, 0o100_600, b"x")).is_err(), "{path:?}");
+            assert!(
+                copy(base.path(), &request(&path, 0o100_600, b"x")).is_err(),
+                "{path:?}"
+            );
         }
         let mut beyond = request(&base.path().join("x"), 0o100_600, b"x");
         beyond.file_size = 0;
         assert!(copy(base.path(), &beyond).is_err());
-        assert!(copy(base.path(), &request(&base.path().join("dev"), 0o060_600, b"")).is_err());
+        assert!(
+            copy(
+                base.path(),
+                &request(&base.path().join("dev"), 0o060_600, b"")
+            )
+            .is_err()
+        );
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

@@ -32,7 +32,9 @@ pub fn reseed(seed: &[u8]) -> Result<()> {
         .write(true)
         .open("/dev/random")
         .doing(|| "open /dev/random".into())?;
-    device.write_all(seed).doing(|| "write to /dev/random".into())?;
+    device
+        .write_all(seed)
+        .doing(|| "write to /dev/random".into())?;
     // SAFETY: the descriptor is open for the length of the call, and the kernel reads one int.
     unsafe { ioctl::add_to_entropy_count(device.as_raw_fd(), &raw const bits) }
         .doing(|| "credit the entropy".into())?;

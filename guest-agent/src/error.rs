@@ -142,7 +142,10 @@ mod tests {
     fn a_refusal_names_the_deed_and_the_cause() {
         let failed: std::result::Result<(), nix::Error> = Err(nix::Error::EBUSY);
         let error = failed.on("unmount", Path::new("/x")).unwrap_err();
-        assert_eq!(error.chain(), "Could not unmount /x: Device or resource busy (os error 16)");
+        assert_eq!(
+            error.chain(),
+            "Could not unmount /x: Device or resource busy (os error 16)"
+        );
         assert_eq!(error.code(), Code::INTERNAL);
     }
 }

@@ -25,10 +25,13 @@ pub async fn online(uevents: &Uevents, wanted: u32, processors_only: bool) -> Re
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let what = format!("{wanted} processors");
     uevents
-        .wait_for(&what, PATIENCE, || (processors(system).len() >= wanted).then_some(()))
+        .wait_for(&what, PATIENCE, || {
+            (processors(system).len() >= wanted).then_some(())
+        })
         .await?;
-    let (mut running, waiting): (Vec<_>, Vec<_>) =
-        processors(system).into_iter().partition(|one| is_online(one));
+    let (mut running, waiting): (Vec<_>, Vec<_>) = processors(system)
+        .into_iter()
+        .partition(|one| is_online(one));
     for processor in waiting {
         if running.len() >= wanted {
             break;
@@ -69,7 +72,12 @@ fn numbered(directory: &Path, prefix: &str) -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .filter_map(|entry| {
-            let number = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
+            let number = entry
+                .file_name()
+                .to_str()?
+                .strip_prefix(prefix)?
+                .parse()
+                .ok()?;
             Some((number, entry.path()))
         })
         .collect();

@@ -19,7 +19,11 @@ pub fn logger(level: &str) -> Logger {
     let level = level.parse().unwrap_or(Level::Info);
     let sink = Sink {
         port: ports::find(Path::new(ports::CLASS), ports::LOG).and_then(|path| {
-            OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(path)
+                .ok()
         }),
         console: io::stderr(),
     };
@@ -39,7 +43,9 @@ struct Sink {
 impl Write for Sink {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match &mut self.port {
-            Some(port) => port.write(data).or_else(|_refused| self.console.write(data)),
+            Some(port) => port
+                .write(data)
+                .or_else(|_refused| self.console.write(data)),
             None => self.console.write(data),
         }
     }

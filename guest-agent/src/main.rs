@@ -73,7 +73,8 @@ fn run_as_init() -> Result<()> {
     let complaints = boot::prepare()?;
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parameter = |name: &str| {
-        boot::agent_parameters(&command_line).find_map(|(key, value)| (key == name).then_some(value))
+        boot::agent_parameters(&command_line)
+            .find_map(|(key, value)| (key == name).then_some(value))
     };
     let log = log::logger(parameter("log").unwrap_or("info"));
     for complaint in complaints {

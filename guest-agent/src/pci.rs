@@ -41,7 +41,10 @@ impl PciPath {
             }
             _ => 0,
         };
-        if hops.iter().any(|(slot, function)| *slot > 0x1f || *function > 7) {
+        if hops
+            .iter()
+            .any(|(slot, function)| *slot > 0x1f || *function > 7)
+        {
             return Err(wrong());
         }
         Ok(Self { root_bus, hops })
@@ -73,14 +76,20 @@ pub fn network_interface(device: &Path) -> Option<String> {
 fn of_class(device: &Path, class: &str) -> Option<String> {
     entries(device)
         .filter(|entry| {
-            entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("virtio"))
+            entry
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("virtio"))
         })
         .find_map(|virtio| entries(&virtio.join(class)).next())
         .and_then(|found| Some(found.file_name()?.to_str()?.to_owned()))
 }
 
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+    fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -89,10 +98,16 @@ mod tests {
 
     #[test]
     fn paths_are_read() {
-        let path = |root_bus, hops: &[(u8, u8)]| PciPath { root_bus, hops: hops.to_vec() };
+        let path = |root_bus, hops: &[(u8, u8)]| PciPath {
+            root_bus,
+            hops: hops.to_vec(),
+        };
         assert_eq!(PciPath::parse("02/00").unwrap(), path(0, &[(2, 0), (0, 0)]));
         assert_eq!(PciPath::parse("1f.7").unwrap(), path(0, &[(0x1f, 7)]));
-        assert_eq!(PciPath::parse("20/00/02").unwrap(), path(0x20, &[(0, 0), (2, 0)]));
+        assert_eq!(
+            PciPath::parse("20/00/02").unwrap(),
+            path(0x20, &[(0, 0), (2, 0)])
+        );
         for wrong in ["", "/", "02/", "20/00", "xx", "02/../03", "1ff", "00.8"] {
             assert!(PciPath::parse(wrong).is_err(), "{wrong:?}");
         }

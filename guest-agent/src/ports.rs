@@ -30,12 +30,18 @@ mod tests {
     #[test]
     fn a_port_is_found_by_its_name_only() {
         let class = tempfile::tempdir().unwrap();
-        for (port, name) in [("vport1p1", "org.example.0\n"), ("vport1p2", "imprint.agent\n")] {
+        for (port, name) in [
+            ("vport1p1", "org.example.0\n"),
+            ("vport1p2", "imprint.agent\n"),
+        ] {
             fs::create_dir(class.path().join(port)).unwrap();
             fs::write(class.path().join(port).join("name"), name).unwrap();
         }
         fs::create_dir(class.path().join("vport1p3")).unwrap();
-        assert_eq!(find(class.path(), "imprint.agent"), Some("/dev/vport1p2".into()));
+        assert_eq!(
+            find(class.path(), "imprint.agent"),
+            Some("/dev/vport1p2".into())
+        );
         assert_eq!(find(class.path(), "imprint"), None);
     }
 }

@@ -135,7 +135,11 @@ impl Drop for Expectation {
 /// Waits for the end that `exit` announces. A reaper that is gone counts as a killed process.
 pub async fn ended(exit: &Exit) -> i32 {
     let mut exit = exit.clone();
-    let code = exit.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+    let code = exit
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|code| *code);
     code.unwrap_or(KILLED)
 }
 
@@ -146,15 +150,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[allow(
+        clippy::zombie_processes,
+        reason = "waiting for them is what is tested"
+    )]
     async fn exits_reach_whoever_waits() {
         let reaper = Reaper::start().unwrap();
-        for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137), ("kill -40 $$", 168)] {
+        for (script, code) in [
+            ("exit 0", 0),
+            ("exit 42", 42),
+            ("kill -9 $$", 137),
+            ("kill -40 $$", 168),
+        ] {
             let expectation = reaper.expect_child();
             let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
             let exit = expectation.claim(child.id().cast_signed());
             assert_eq!(ended(&exit).await, code, "{script}");
             assert_eq!(ended(&exit).await, code, "a second waiter");
-            reaper.signal(child.id().cast_signed(), libc::SIGKILL).unwrap();
+            reaper
+                .signal(child.id().cast_signed(), libc::SIGKILL)
+                .unwrap();
         }
     }
 

@@ -59,7 +59,9 @@ pub fn listener(address: &str) -> Result<Listener> {
 pub async fn serve(listener: Listener, service: Arc<Service>) -> Result<Server> {
     let mut services: HashMap<_, _> = agent_ttrpc::create_agent_service(Arc::clone(&service) as _);
     services.extend(health_ttrpc::create_health(service as _));
-    let mut server = Server::new().add_listener(listener).register_service(services);
+    let mut server = Server::new()
+        .add_listener(listener)
+        .register_service(services);
     server.start().await.map_err(|error| Error::Runtime {
         doing: "start serving".into(),
         reason: error.to_string(),

@@ -35,8 +35,14 @@ fn relative_path(name: &str) -> Result<String> {
             .collect(),
         _ => name.to_owned(),
     };
-    let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if plain { Ok(path) } else { Err(Error::Invalid(format!("{name:?} is no kernel parameter"))) }
+    let plain = path
+        .split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..");
+    if plain {
+        Ok(path)
+    } else {
+        Err(Error::Invalid(format!("{name:?} is no kernel parameter")))
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +58,14 @@ mod tests {
         ] {
             assert_eq!(relative_path(name).unwrap(), path);
         }
-        for wrong in ["", "..", "net..ipv4", "/etc/passwd", "a/../../etc", "a.//.b"] {
+        for wrong in [
+            "",
+            "..",
+            "net..ipv4",
+            "/etc/passwd",
+            "a/../../etc",
+            "a.//.b",
+        ] {
             assert!(relative_path(wrong).is_err(), "{wrong}");
         }
     }

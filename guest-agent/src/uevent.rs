@@ -1,6 +1,9 @@
 //! The kernel's announcements of devices.
 
-use std::{os::fd::{AsRawFd, OwnedFd}, time::Duration};
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -101,8 +104,17 @@ mod tests {
         let (changed, changes) = watch::channel(0);
         let uevents = Uevents(changes);
         let patience = Duration::from_millis(20);
-        assert_eq!(uevents.wait_for("a disk", patience, || Some(1)).await.unwrap(), 1);
-        let error = uevents.wait_for("a disk", patience, || None::<()>).await.unwrap_err();
+        assert_eq!(
+            uevents
+                .wait_for("a disk", patience, || Some(1))
+                .await
+                .unwrap(),
+            1
+        );
+        let error = uevents
+            .wait_for("a disk", patience, || None::<()>)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("in vain for a disk"), "{error}");
         drop(changed);
     }

@@ -80,7 +80,11 @@ mod tests {
         let line = "console=ttyS0 agent.log=debug quiet agent.devmode agent.hotplug_timeout=10\n";
         assert_eq!(
             agent_parameters(line).collect::<Vec<_>>(),
-            [("log", "debug"), ("devmode", "true"), ("hotplug_timeout", "10")]
+            [
+                ("log", "debug"),
+                ("devmode", "true"),
+                ("hotplug_timeout", "10")
+            ]
         );
     }
 }

@@ -21,12 +21,15 @@ pub fn load_all(directory: &Path) -> Result<Vec<String>> {
     let mut refused = Vec::new();
     for name in fs::read_to_string(&list).on("read", &list)?.lines() {
         let path = directory.join(name);
-        let loaded = File::open(&path).map_err(|error| error.to_string()).and_then(|file| {
-            match kmod::finit_module(&file, &CString::default(), kmod::ModuleInitFlags::empty()) {
-                Ok(()) | Err(Errno::EEXIST) => Ok(()),
-                Err(errno) => Err(errno.to_string()),
-            }
-        });
+        let loaded = File::open(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|file| {
+                match kmod::finit_module(&file, &CString::default(), kmod::ModuleInitFlags::empty())
+                {
+                    Ok(()) | Err(Errno::EEXIST) => Ok(()),
+                    Err(errno) => Err(errno.to_string()),
+                }
+            });
         if let Err(reason) = loaded {
             refused.push(format!("Could not load the kernel module {name}: {reason}"));
         }

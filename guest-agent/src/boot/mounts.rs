@@ -41,7 +41,12 @@ const KERNEL_FILE_SYSTEMS: [Kernel; 9] = [
     Kernel::new("proc", "/proc", RESTRICTED, ""),
     Kernel::new("sysfs", "/sys", RESTRICTED, ""),
     Kernel::new("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
-    Kernel::new("devpts", "/dev/pts", NO_PROGRAMS, "gid=5,mode=0620,ptmxmode=0666"),
+    Kernel::new(
+        "devpts",
+        "/dev/pts",
+        NO_PROGRAMS,
+        "gid=5,mode=0620,ptmxmode=0666",
+    ),
     Kernel::new("tmpfs", "/dev/shm", DATA, "mode=1777"),
     Kernel::new("mqueue", "/dev/mqueue", RESTRICTED, ""),
     Kernel::new("tmpfs", "/run", DATA_AND_PROGRAMS, "mode=0755"),
@@ -77,8 +82,14 @@ pub fn mount_kernel_file_systems() -> Result<()> {
     for system in KERNEL_FILE_SYSTEMS {
         let at = Path::new(system.at);
         fs::create_dir_all(at).on("create", at)?;
-        mount(Some(system.kind), at, Some(system.kind), system.flags, Some(system.options))
-            .on("mount", at)?;
+        mount(
+            Some(system.kind),
+            at,
+            Some(system.kind),
+            system.flags,
+            Some(system.options),
+        )
+        .on("mount", at)?;
     }
     Ok(())
 }

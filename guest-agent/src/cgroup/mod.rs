@@ -47,7 +47,9 @@ pub fn group_path(wanted: &str, id: &str) -> Result<String> {
     };
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() || parts.iter().any(|part| *part == "." || *part == "..") {
-        return Err(Error::Invalid(format!("no control group can be called {wanted:?}")));
+        return Err(Error::Invalid(format!(
+            "no control group can be called {wanted:?}"
+        )));
     }
     Ok(format!("/{}", parts.join("/")))
 }
@@ -68,7 +70,10 @@ impl Group {
         let events = self.directory.join("cgroup.events");
         let mut buffer = [0; 1024];
         let watch = Inotify::init().doing(|| "make an inotify instance".into())?;
-        watch.watches().add(&events, WatchMask::MODIFY).on("watch", &events)?;
+        watch
+            .watches()
+            .add(&events, WatchMask::MODIFY)
+            .on("watch", &events)?;
         let mut changes = watch.into_event_stream(&mut buffer).on("watch", &events)?;
 
         self.write("cgroup.freeze", if frozen { "1" } else { "0" })?;
@@ -125,9 +130,10 @@ impl Group {
             oom_score_adj: None,
             freezer_state: None,
         };
-        group.apply(&changes).map_err(|error| refused(error.to_string()))
+        group
+            .apply(&changes)
+            .map_err(|error| refused(error.to_string()))
     }
-
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
         let path = self.directory.join(file);
@@ -145,7 +151,10 @@ mod tests {
             ("/k8s.io/abc", "/k8s.io/abc"),
             ("", "/id"),
             ("a//b/", "/a/b"),
-            ("kubepods.slice:cri-containerd:abc", "/kubepods.slice/cri-containerd-abc"),
+            (
+                "kubepods.slice:cri-containerd:abc",
+                "/kubepods.slice/cri-containerd-abc",
+            ),
         ] {
             assert_eq!(group_path(wanted, "id").unwrap(), path, "{wanted}");
         }

@@ -37,12 +37,17 @@ async fn report(
 ) {
     let mut known = 0;
     while let Some(Ok(change)) = changes.next().await {
-        let killed = read_keyed(&path).ok().and_then(|counts| counts.get("oom_kill").copied());
+        let killed = read_keyed(&path)
+            .ok()
+            .and_then(|counts| counts.get("oom_kill").copied());
         if let Some(killed) = killed.filter(|killed| *killed > known) {
             known = killed;
             let _nobody_collects = events.try_send(id.clone());
         }
-        if change.mask.intersects(EventMask::DELETE_SELF | EventMask::IGNORED) {
+        if change
+            .mask
+            .intersects(EventMask::DELETE_SELF | EventMask::IGNORED)
+        {
             return;
         }
     }

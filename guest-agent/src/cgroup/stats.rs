@@ -32,7 +32,10 @@ fn parse_keyed(text: &str) -> HashMap<String, u64> {
 
 /// One number; `max` is the largest. 0 for what does not exist, as on an older kernel.
 fn number(directory: &Path, file: &str) -> u64 {
-    match fs::read_to_string(directory.join(file)).unwrap_or_default().trim() {
+    match fs::read_to_string(directory.join(file))
+        .unwrap_or_default()
+        .trim()
+    {
         "max" => u64::MAX,
         text => text.parse().unwrap_or(0),
     }
@@ -151,10 +154,25 @@ pub fn network(text: &str) -> Vec<NetworkStats> {
     text.lines()
         .filter_map(|line| {
             let (name, counts) = line.split_once(':')?;
-            let counts: Vec<u64> =
-                counts.split_whitespace().map_while(|count| count.parse().ok()).collect();
-            let &[rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
-                &counts[..]
+            let counts: Vec<u64> = counts
+                .split_whitespace()
+                .map_while(|count| count.parse().ok())
+                .collect();
+            let &[
+                rx_bytes,
+                rx_packets,
+                rx_errors,
+                rx_dropped,
+                _,
+                _,
+                _,
+                _,
+                tx_bytes,
+                tx_packets,
+                tx_errors,
+                tx_dropped,
+                ..,
+            ] = &counts[..]
             else {
                 return None;
             };
@@ -181,7 +199,8 @@ mod tests {
 
     #[test]
     fn block_io_is_taken_apart() {
-        let stats = block_io("254:0 rbytes=4096 wbytes=1 rios=2 wios=3 dbytes=0 dios=0\nnonsense\n");
+        let stats =
+            block_io("254:0 rbytes=4096 wbytes=1 rios=2 wios=3 dbytes=0 dios=0\nnonsense\n");
         assert_eq!(stats.io_service_bytes_recursive.len(), 2);
         assert_eq!(stats.io_service_bytes_recursive[0].value, 4096);
         assert_eq!(stats.io_serviced_recursive[1].op, "Write");
@@ -194,6 +213,13 @@ mod tests {
             eth0: 10 2 3 4 0 0 0 0 50 6 7 8 0 0 0 0\n";
         let found = network(text);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].rx_bytes, found[0].tx_dropped), ("eth0", 10, 8));
+        assert_eq!(
+            (
+                found[0].name.as_str(),
+                found[0].rx_bytes,
+                found[0].tx_dropped
+            ),
+            ("eth0", 10, 8)
+        );
     }
 }

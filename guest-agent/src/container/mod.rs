@@ -75,7 +75,14 @@ impl Container {
     /// When the runtime refuses; then no process and no group is left, but the bundle is and what
     /// was mounted.
     pub async fn create(zygote: &Zygote, plan: Plan) -> Result<Self> {
-        let Plan { id, bundle, wanted, configuration, group, mount_points } = plan;
+        let Plan {
+            id,
+            bundle,
+            wanted,
+            configuration,
+            group,
+            mount_points,
+        } = plan;
         fs::create_dir_all(&bundle).on("create", &bundle)?;
         write_json(&bundle.join("config.json"), &configuration)?;
         let request = |console| Request::Create {
@@ -110,9 +117,16 @@ impl Container {
     /// When it was started before, or its process has ended.
     pub async fn start(&self, zygote: &Zygote) -> Result<()> {
         if self.started.swap(true, Ordering::AcqRel) {
-            return Err(Error::State(format!("Container {} was started before", self.id)));
+            return Err(Error::State(format!(
+                "Container {} was started before",
+                self.id
+            )));
         }
-        zygote.request(Request::Start { id: self.id.clone() }).await
+        zygote
+            .request(Request::Start {
+                id: self.id.clone(),
+            })
+            .await
     }
 
     /// Runs a process beside the first one, under the name `exec_id`.
@@ -127,7 +141,10 @@ impl Container {
         wanted: oci::Process,
     ) -> Result<()> {
         self.must_run()?;
-        if self.find(exec_id).is_ok_and(|process| process.exit_code().is_none()) {
+        if self
+            .find(exec_id)
+            .is_ok_and(|process| process.exit_code().is_none())
+        {
             return Err(Error::Exists {
                 kind: "process",
                 id: exec_id.to_owned(),
@@ -146,7 +163,9 @@ impl Container {
         };
         let made = Process::make(zygote, &wanted, console, request).await;
         let _already_gone = fs::remove_file(&file);
-        self.others().by_name.insert(exec_id.to_owned(), Arc::new(made?));
+        self.others()
+            .by_name
+            .insert(exec_id.to_owned(), Arc::new(made?));
         Ok(())
     }
 
@@ -172,10 +191,14 @@ impl Container {
         if exec_id.is_empty() || exec_id == self.id {
             return Ok(Arc::clone(&self.first));
         }
-        self.others().by_name.get(exec_id).cloned().ok_or_else(|| Error::NotFound {
-            kind: "process",
-            id: exec_id.to_owned(),
-        })
+        self.others()
+            .by_name
+            .get(exec_id)
+            .cloned()
+            .ok_or_else(|| Error::NotFound {
+                kind: "process",
+                id: exec_id.to_owned(),
+            })
     }
 
     /// Waits for the end of a process, and keeps its record a while for callers that come later.
@@ -248,11 +271,17 @@ impl Container {
             self.signal(reaper, "", libc::SIGKILL.unsigned_abs())?;
         }
         let patience = patience.unwrap_or(KILL);
-        timeout(patience, self.first.wait()).await.map_err(|_late| Error::Timeout {
-            event: format!("the end of the killed container {}", self.id),
-            after: patience,
-        })?;
-        zygote.request(Request::Delete { id: self.id.clone() }).await
+        timeout(patience, self.first.wait())
+            .await
+            .map_err(|_late| Error::Timeout {
+                event: format!("the end of the killed container {}", self.id),
+                after: patience,
+            })?;
+        zygote
+            .request(Request::Delete {
+                id: self.id.clone(),
+            })
+            .await
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {
@@ -264,7 +293,10 @@ impl Others {
     /// A name may have been taken again by a process that runs.
     fn forget_oldest(&mut self) {
         if let Some(name) = self.ended.pop_front()
-            && self.by_name.get(&name).is_some_and(|process| process.exit_code().is_some())
+            && self
+                .by_name
+                .get(&name)
+                .is_some_and(|process| process.exit_code().is_some())
         {
             self.by_name.remove(&name);
         }
@@ -285,4 +317,3 @@ fn spared_from(pid: i32, signal: i32) -> bool {
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     fs::write(path, value.to_string()).on("write", path)
 }
-

@@ -43,8 +43,13 @@ pub struct Process {
 
 /// How a process is to be connected.
 enum Connection {
-    Pipes { ours: [OwnedFd; 3] },
-    Terminal { listener: UnixListener, path: PathBuf },
+    Pipes {
+        ours: [OwnedFd; 3],
+    },
+    Terminal {
+        listener: UnixListener,
+        path: PathBuf,
+    },
 }
 
 impl Process {
@@ -69,12 +74,17 @@ impl Process {
         });
         let child = zygote.make(request, theirs).await;
         match connection {
-            Connection::Pipes { ours: [input, output, errors] } => {
+            Connection::Pipes {
+                ours: [input, output, errors],
+            } => {
                 let child = child?;
                 Self::new(child, input, output, Some(errors))
             }
             Connection::Terminal { listener, path } => {
-                let master = child.as_ref().ok().map(|_| zygote::receive_terminal(&listener, &path));
+                let master = child
+                    .as_ref()
+                    .ok()
+                    .map(|_| zygote::receive_terminal(&listener, &path));
                 let _already_gone = std::fs::remove_file(&path);
                 let child = child?;
                 let Some(master) = master.transpose()? else {
@@ -89,12 +99,7 @@ impl Process {
         }
     }
 
-    fn new(
-        child: Child,
-        input: OwnedFd,
-        output: OwnedFd,
-        errors: Option<OwnedFd>,
-    ) -> Result<Self> {
+    fn new(child: Child, input: OwnedFd, output: OwnedFd, errors: Option<OwnedFd>) -> Result<Self> {
         Ok(Self {
             pid: child.pid,
             exit: child.exit,
@@ -142,7 +147,11 @@ impl Process {
     ///
     /// When the input was closed, by the caller or by the process.
     pub async fn write(&self, data: &[u8]) -> Result<()> {
-        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let input = self
+            .input
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         match input {
             Some(input) => input.write_all(data).await,
             None => Err(Error::State("the input is closed".into())),
@@ -180,12 +189,17 @@ fn resize(master: std::os::fd::BorrowedFd<'_>, rows: u32, columns: u32) -> Resul
 fn connect(terminal: bool, console: PathBuf) -> Result<(Connection, Vec<OwnedFd>)> {
     if terminal {
         let listener = UnixListener::bind(&console).on("listen on", &console)?;
-        let connection = Connection::Terminal { listener, path: console };
+        let connection = Connection::Terminal {
+            listener,
+            path: console,
+        };
         return Ok((connection, Vec::new()));
     }
     let (their_input, input) = pipe()?;
     let (output, their_output) = pipe()?;
     let (errors, their_errors) = pipe()?;
-    let connection = Connection::Pipes { ours: [input, output, errors] };
+    let connection = Connection::Pipes {
+        ours: [input, output, errors],
+    };
     Ok((connection, vec![their_input, their_output, their_errors]))
 }

@@ -95,7 +95,11 @@ impl Stream {
         let most = wanted.clamp(1, MAX_READ);
         let mut data = vec![0; self.next_read.load(Ordering::Relaxed).min(most)];
         loop {
-            let mut ready = self.end.readable().await.doing(|| "wait for output".into())?;
+            let mut ready = self
+                .end
+                .readable()
+                .await
+                .doing(|| "wait for output".into())?;
             let attempt = ready.try_io(|end| read(end.get_ref(), &mut data).map_err(Into::into));
             match attempt {
                 Ok(Ok(length)) => {
@@ -115,8 +119,13 @@ impl Stream {
     }
 
     fn adapt(&self, found: usize, room: usize) {
-        let next = if found == room { room.saturating_mul(4) } else { found.saturating_mul(2) };
-        self.next_read.store(next.clamp(MIN_READ, MAX_READ), Ordering::Relaxed);
+        let next = if found == room {
+            room.saturating_mul(4)
+        } else {
+            found.saturating_mul(2)
+        };
+        self.next_read
+            .store(next.clamp(MIN_READ, MAX_READ), Ordering::Relaxed);
     }
 
     /// Writes all of `data`, at the reader's pace.
@@ -126,7 +135,11 @@ impl Stream {
     /// When nobody reads any more.
     pub async fn write_all(&self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
-            let mut ready = self.end.writable().await.doing(|| "wait to write input".into())?;
+            let mut ready = self
+                .end
+                .writable()
+                .await
+                .doing(|| "wait to write input".into())?;
             match ready.try_io(|end| write(end.get_ref(), data).map_err(Into::into)) {
                 Ok(Ok(length)) => data = &data[length..],
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 /// An IP address; a prefix length behind it is ignored.
 pub fn parse(text: &str) -> Result<IpAddr> {
     let address = text.split('/').next().unwrap_or_default();
-    address.parse().map_err(|_| Error::Invalid(format!("{text:?} is no IP address")))
+    address
+        .parse()
+        .map_err(|_| Error::Invalid(format!("{text:?} is no IP address")))
 }
 
 /// An address and a prefix length, `10.0.0.0/8`; without a length it is one host.
@@ -34,13 +36,19 @@ fn longest(address: IpAddr) -> u8 {
 
 /// Everything, in the family of `address`: the destination of a default route.
 pub fn anywhere(v6: bool) -> (IpAddr, u8) {
-    if v6 { (Ipv6Addr::UNSPECIFIED.into(), 0) } else { (Ipv4Addr::UNSPECIFIED.into(), 0) }
+    if v6 {
+        (Ipv6Addr::UNSPECIFIED.into(), 0)
+    } else {
+        (Ipv4Addr::UNSPECIFIED.into(), 0)
+    }
 }
 
 /// A hardware address, `02:00:00:00:00:01`.
 pub fn parse_mac(text: &str) -> Result<Vec<u8>> {
-    let bytes: Option<Vec<u8>> =
-        text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
     bytes
         .filter(|bytes| bytes.len() == 6)
         .ok_or_else(|| Error::Invalid(format!("{text:?} is no hardware address")))
@@ -58,9 +66,22 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_bounded() {
-        assert_eq!(parse_prefix("10.1.0.0/16").unwrap(), ("10.1.0.0".parse().unwrap(), 16));
-        assert_eq!(parse_prefix("fd00::1").unwrap(), ("fd00::1".parse().unwrap(), 128));
-        for wrong in ["", "10.1.0.0/33", "10.1", "fd00::/129", "10.0.0.0/-1", "x/8"] {
+        assert_eq!(
+            parse_prefix("10.1.0.0/16").unwrap(),
+            ("10.1.0.0".parse().unwrap(), 16)
+        );
+        assert_eq!(
+            parse_prefix("fd00::1").unwrap(),
+            ("fd00::1".parse().unwrap(), 128)
+        );
+        for wrong in [
+            "",
+            "10.1.0.0/33",
+            "10.1",
+            "fd00::/129",
+            "10.0.0.0/-1",
+            "x/8",
+        ] {
             assert!(parse_prefix(wrong).is_err(), "{wrong:?}");
         }
         let mac = parse_mac("02:00:00:aB:0c:01").unwrap();

@@ -31,7 +31,12 @@ pub async fn bring_up_loopback() -> Result<()> {
     let handle = connect()?;
     let index = index_of(&handle, "lo").await?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.refused(|| "bring up the loopback".into())
+    handle
+        .link()
+        .set(up)
+        .execute()
+        .await
+        .refused(|| "bring up the loopback".into())
 }
 
 /// Gives an interface its name, addresses, size and hardware address, and brings it up.
@@ -50,7 +55,11 @@ pub async fn update_interface(
     let found = find(uevents, patience, wanted).await?;
     let handle = connect()?;
     let index = index_of(&handle, &found).await?;
-    let name = if wanted.name.is_empty() { &found } else { &wanted.name };
+    let name = if wanted.name.is_empty() {
+        &found
+    } else {
+        &wanted.name
+    };
     if *name != found {
         rename(&handle, index, &found, name).await?;
     }
@@ -66,10 +75,20 @@ pub async fn update_interface(
     if wanted.raw_flags & NO_ARP != 0 {
         change = change.arp(false);
     }
-    handle.link().set(change.build()).execute().await.refused(|| format!("set up {name}"))?;
+    handle
+        .link()
+        .set(change.build())
+        .execute()
+        .await
+        .refused(|| format!("set up {name}"))?;
     replace_addresses(&handle, index, &wanted.IPAddresses).await?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.refused(|| format!("bring up {name}"))
+    handle
+        .link()
+        .set(up)
+        .execute()
+        .await
+        .refused(|| format!("bring up {name}"))
 }
 
 /// The present name of the interface that is meant.
@@ -80,8 +99,13 @@ async fn find(uevents: &Uevents, patience: Duration, wanted: &Interface) -> Resu
         let find = || pci::network_interface(&path.find(Path::new(pci::DEVICES))?);
         return uevents.wait_for(&what, patience, find).await;
     }
-    let what = format!("a network interface {:?} or {:?}", wanted.hwAddr, wanted.name);
-    uevents.wait_for(&what, patience, || by_hardware_or_name(wanted)).await
+    let what = format!(
+        "a network interface {:?} or {:?}",
+        wanted.hwAddr, wanted.name
+    );
+    uevents
+        .wait_for(&what, patience, || by_hardware_or_name(wanted))
+        .await
 }
 
 fn by_hardware_or_name(wanted: &Interface) -> Option<String> {
@@ -105,10 +129,21 @@ fn by_hardware_or_name(wanted: &Interface) -> Option<String> {
 async fn rename(handle: &Handle, index: u32, present: &str, name: &str) -> Result<()> {
     let set_name = async |index: u32, name: &str| {
         let down = LinkUnspec::new_with_index(index).down().build();
-        handle.link().set(down).execute().await.refused(|| format!("take down {name}"))?;
-        let named =
-            LinkUnspec::new_with_index(index).name(name.to_owned()).build();
-        handle.link().set(named).execute().await.refused(|| format!("call an interface {name}"))
+        handle
+            .link()
+            .set(down)
+            .execute()
+            .await
+            .refused(|| format!("take down {name}"))?;
+        let named = LinkUnspec::new_with_index(index)
+            .name(name.to_owned())
+            .build();
+        handle
+            .link()
+            .set(named)
+            .execute()
+            .await
+            .refused(|| format!("call an interface {name}"))
     };
     match index_of(handle, name).await {
         Ok(holder) => {
@@ -130,8 +165,16 @@ async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) ->
         .try_collect()
         .await
         .refused(|| "list addresses".into())?;
-    for old in present.into_iter().filter(|one| one.header.scope != AddressScope::Link) {
-        handle.address().del(old).execute().await.refused(|| "remove an address".into())?;
+    for old in present
+        .into_iter()
+        .filter(|one| one.header.scope != AddressScope::Link)
+    {
+        handle
+            .address()
+            .del(old)
+            .execute()
+            .await
+            .refused(|| "remove an address".into())?;
     }
     for one in wanted {
         let ip = address::parse(&one.address)?;
@@ -141,7 +184,10 @@ async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) ->
             // The host has seen to it that the address is unique; the check takes a second.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        request.execute().await.refused(|| format!("add the address {ip}/{length}"))?;
+        request
+            .execute()
+            .await
+            .refused(|| format!("add the address {ip}/{length}"))?;
     }
     Ok(())
 }
@@ -155,7 +201,14 @@ pub async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
         kind: "network interface",
         id: name.to_owned(),
     };
-    match handle.link().get().match_name(name).execute().try_next().await {
+    match handle
+        .link()
+        .get()
+        .match_name(name)
+        .execute()
+        .try_next()
+        .await
+    {
         Ok(link) => link.map(|link| link.header.index).ok_or_else(not_found),
         Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => {
             Err(not_found())
@@ -166,15 +219,25 @@ pub async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
 
 /// Numbers and names of all interfaces.
 pub async fn list_names(handle: &Handle) -> Result<Vec<(u32, String)>> {
-    let links: Vec<LinkMessage> =
-        handle.link().get().execute().try_collect().await.refused(|| "list interfaces".into())?;
+    let links: Vec<LinkMessage> = handle
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .refused(|| "list interfaces".into())?;
     let name = |link: &LinkMessage| {
-        link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
+        link.attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            })
     };
-    Ok(links.iter().filter_map(|link| Some((link.header.index, name(link)?))).collect())
+    Ok(links
+        .iter()
+        .filter_map(|link| Some((link.header.index, name(link)?)))
+        .collect())
 }
 
 /// All interfaces but the loopback, with their addresses.
@@ -231,8 +294,11 @@ fn describe(link: &LinkMessage, addresses: &[AddressMessage]) -> Interface {
 }
 
 fn address_of(message: &AddressMessage) -> Option<IpAddr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(ip) => Some(*ip),
-        _ => None,
-    })
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
 }

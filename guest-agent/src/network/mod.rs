@@ -47,19 +47,29 @@ pub async fn add_neighbours(neighbours: &[ARPNeighbor]) -> Result<()> {
     for neighbour in neighbours {
         let address = address::parse(&neighbour.toIPAddress.get_or_default().address)?;
         let index = link::index_of(&handle, &neighbour.device).await?;
-        let mut request = handle
-            .neighbours()
-            .add(index, address)
-            .replace()
-            .state(NeighbourState::from(u16::try_from(neighbour.state).unwrap_or_default()));
+        let mut request =
+            handle
+                .neighbours()
+                .add(index, address)
+                .replace()
+                .state(NeighbourState::from(
+                    u16::try_from(neighbour.state).unwrap_or_default(),
+                ));
         if !neighbour.lladdr.is_empty() {
             request = request.link_layer_address(&address::parse_mac(&neighbour.lladdr)?);
         }
-        request.execute().await.refused(|| format!("add the neighbour {address}"))?;
+        request
+            .execute()
+            .await
+            .refused(|| format!("add the neighbour {address}"))?;
     }
     Ok(())
 }
 
 fn family(address: IpAddr) -> IPFamily {
-    if address.is_ipv4() { IPFamily::v4 } else { IPFamily::v6 }
+    if address.is_ipv4() {
+        IPFamily::v4
+    } else {
+        IPFamily::v6
+    }
 }

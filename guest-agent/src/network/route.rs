@@ -49,18 +49,26 @@ async fn message(handle: &Handle, route: &Route) -> Result<RouteMessage> {
         .output_interface(link::index_of(handle, &route.device).await?)
         .protocol(RouteProtocol::Boot)
         .kind(RouteType::Unicast)
-        .scope(RouteScope::from(u8::try_from(route.scope).unwrap_or_default()));
+        .scope(RouteScope::from(
+            u8::try_from(route.scope).unwrap_or_default(),
+        ));
     if !route.gateway.is_empty() {
-        builder = builder.gateway(address::parse(&route.gateway)?).map_err(wrong)?;
+        builder = builder
+            .gateway(address::parse(&route.gateway)?)
+            .map_err(wrong)?;
     }
     if !route.source.is_empty() {
-        builder = builder.pref_source(address::parse(&route.source)?).map_err(wrong)?;
+        builder = builder
+            .pref_source(address::parse(&route.source)?)
+            .map_err(wrong)?;
     }
     let mut message = builder.build();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.flags |= RouteFlags::from_bits_truncate(route.flags) & RouteFlags::Onlink;
     if route.mtu > 0 {
-        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(route.mtu)]));
+        message
+            .attributes
+            .push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(route.mtu)]));
     }
     Ok(message)
 }
@@ -89,7 +97,9 @@ pub async fn list_routes() -> Result<Vec<Route>> {
             .try_collect()
             .await
             .refused(|| "list routes".into())?;
-        let main = found.iter().filter(|one| one.header.table == RouteHeader::RT_TABLE_MAIN);
+        let main = found
+            .iter()
+            .filter(|one| one.header.table == RouteHeader::RT_TABLE_MAIN);
         routes.extend(main.map(|one| describe(one, &names)));
     }
     Ok(routes)
@@ -105,7 +115,9 @@ fn describe(message: &RouteMessage, names: &[(u32, String)]) -> Route {
         match attribute {
             RouteAttribute::Destination(to) => {
                 let length = message.header.destination_prefix_length;
-                route.dest = text(to).map(|to| format!("{to}/{length}")).unwrap_or_default();
+                route.dest = text(to)
+                    .map(|to| format!("{to}/{length}"))
+                    .unwrap_or_default();
             }
             RouteAttribute::Gateway(by) => {
                 route.gateway = text(by).map(|by| by.to_string()).unwrap_or_default();

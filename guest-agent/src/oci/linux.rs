@@ -40,9 +40,10 @@ pub fn linux(linux: &Linux, adaptation: &Adaptation) -> Value {
     if let Some(filter) = linux.Seccomp.as_ref() {
         members.always("seccomp", seccomp(filter));
     }
-    for (name, mappings) in
-        [("uidMappings", &linux.UIDMappings), ("gidMappings", &linux.GIDMappings)]
-    {
+    for (name, mappings) in [
+        ("uidMappings", &linux.UIDMappings),
+        ("gidMappings", &linux.GIDMappings),
+    ] {
         if !mappings.is_empty() {
             let list: Vec<Value> = mappings
                 .iter()
@@ -59,15 +60,17 @@ pub fn linux(linux: &Linux, adaptation: &Adaptation) -> Value {
 /// A guest runs one pod, so the pod's network, IPC and UTS namespaces are the guest's own; and the
 /// caller leaves the choice of the pid namespace to the agent.
 fn namespaces(wanted: &[LinuxNamespace], adaptation: &Adaptation) -> Value {
-    let of_the_pod = |kind: &str| {
-        adaptation.guest_is_pod && matches!(kind, "network" | "ipc" | "uts")
-    };
+    let of_the_pod =
+        |kind: &str| adaptation.guest_is_pod && matches!(kind, "network" | "ipc" | "uts");
     let mut list: Vec<Value> = wanted
         .iter()
         .filter(|one| one.Type != "pid" && one.Type != "cgroup" && !of_the_pod(&one.Type))
         .map(|one| namespace(&one.Type, &one.Path))
         .collect();
-    list.push(namespace("pid", adaptation.pid_namespace.as_deref().unwrap_or_default()));
+    list.push(namespace(
+        "pid",
+        adaptation.pid_namespace.as_deref().unwrap_or_default(),
+    ));
     if adaptation.guest_is_pod {
         list.push(namespace("cgroup", ""));
     }
@@ -75,7 +78,11 @@ fn namespaces(wanted: &[LinuxNamespace], adaptation: &Adaptation) -> Value {
 }
 
 fn namespace(kind: &str, path: &str) -> Value {
-    if path.is_empty() { json!({"type": kind}) } else { json!({"type": kind, "path": path}) }
+    if path.is_empty() {
+        json!({"type": kind})
+    } else {
+        json!({"type": kind, "path": path})
+    }
 }
 
 fn devices(wanted: &[LinuxDevice], adaptation: &Adaptation) -> Value {
@@ -85,15 +92,27 @@ fn devices(wanted: &[LinuxDevice], adaptation: &Adaptation) -> Value {
         .map(|one| device(one, one.Major, one.Minor))
         .collect();
     for (path, (major, minor)) in &adaptation.block_devices {
-        let given = wanted.iter().find(|one| one.Path == *path).cloned().unwrap_or_default();
-        let given = LinuxDevice { Path: path.clone(), Type: "b".into(), ..given };
+        let given = wanted
+            .iter()
+            .find(|one| one.Path == *path)
+            .cloned()
+            .unwrap_or_default();
+        let given = LinuxDevice {
+            Path: path.clone(),
+            Type: "b".into(),
+            ..given
+        };
         list.push(device(&given, major.cast_signed(), minor.cast_signed()));
     }
     list.into()
 }
 
 fn device(device: &LinuxDevice, major: i64, minor: i64) -> Value {
-    let mode = if device.FileMode == 0 { 0o666 } else { device.FileMode & 0o7777 };
+    let mode = if device.FileMode == 0 {
+        0o666
+    } else {
+        device.FileMode & 0o7777
+    };
     json!({
         "path": device.Path,
         "type": device.Type,

@@ -36,10 +36,15 @@ pub fn configuration(spec: &Spec, adaptation: &Adaptation) -> Result<Value> {
     let mut configuration = Map::new();
     configuration.insert("ociVersion".into(), OCI_VERSION.into());
     configuration.insert("process".into(), process(wanted)?);
-    configuration.insert("root".into(), json!({"path": root.Path, "readonly": root.Readonly}));
-    configuration
-        .insert("mounts".into(), spec.Mounts.iter().map(mount).collect());
-    configuration.insert("linux".into(), linux::linux(spec.Linux.get_or_default(), adaptation));
+    configuration.insert(
+        "root".into(),
+        json!({"path": root.Path, "readonly": root.Readonly}),
+    );
+    configuration.insert("mounts".into(), spec.Mounts.iter().map(mount).collect());
+    configuration.insert(
+        "linux".into(),
+        linux::linux(spec.Linux.get_or_default(), adaptation),
+    );
     if let Some(hooks) = spec.Hooks.as_ref() {
         configuration.insert("hooks".into(), all_hooks(hooks));
     }

@@ -15,8 +15,15 @@ pub fn process(process: &Process) -> Result<Value> {
     if process.Args.is_empty() {
         return Err(Error::Invalid("the process has no arguments".into()));
     }
-    if process.Args.iter().chain(&process.Env).any(|text| text.contains('\0')) {
-        return Err(Error::Invalid("an argument or variable contains a NUL byte".into()));
+    if process
+        .Args
+        .iter()
+        .chain(&process.Env)
+        .any(|text| text.contains('\0'))
+    {
+        return Err(Error::Invalid(
+            "an argument or variable contains a NUL byte".into(),
+        ));
     }
     let user = process.User.get_or_default();
     let mut members = Members::default();
@@ -27,7 +34,14 @@ pub fn process(process: &Process) -> Result<Value> {
     );
     members.always("args", process.Args.clone());
     members.always("env", process.Env.clone());
-    members.always("cwd", if process.Cwd.is_empty() { "/" } else { &process.Cwd });
+    members.always(
+        "cwd",
+        if process.Cwd.is_empty() {
+            "/"
+        } else {
+            &process.Cwd
+        },
+    );
     // Always given: the runtime sets it on the process that containers are forked from, where the
     // last container's value would otherwise stay.
     members.always("oomScoreAdj", process.OOMScoreAdj);

@@ -58,7 +58,10 @@ fn cpu(limits: &LinuxCPU) -> Value {
 fn block_io(limits: &LinuxBlockIO) -> Value {
     let mut members = Members::default();
     members.given("weight", &limits.Weight);
-    members.always("weightDevice", limits.WeightDevice.iter().map(weight).collect::<Vec<_>>());
+    members.always(
+        "weightDevice",
+        limits.WeightDevice.iter().map(weight).collect::<Vec<_>>(),
+    );
     for (name, devices) in [
         ("throttleReadBpsDevice", &limits.ThrottleReadBpsDevice),
         ("throttleWriteBpsDevice", &limits.ThrottleWriteBpsDevice),

@@ -59,7 +59,10 @@ fn in_a_guest_the_pods_namespaces_are_the_guests() {
     };
     let configuration = configuration(&spec(), &adaptation).unwrap();
     assert_eq!(namespace_kinds(&configuration), ["mount", "pid", "cgroup"]);
-    assert_eq!(configuration["linux"]["namespaces"][1]["path"], "/proc/7/ns/pid");
+    assert_eq!(
+        configuration["linux"]["namespaces"][1]["path"],
+        "/proc/7/ns/pid"
+    );
     assert_eq!(configuration["linux"]["cgroupsPath"], "/group");
     assert!(configuration.get("hostname").is_none());
 }
@@ -67,7 +70,10 @@ fn in_a_guest_the_pods_namespaces_are_the_guests() {
 #[test]
 fn on_a_host_a_container_gets_its_own() {
     let configuration = configuration(&spec(), &Adaptation::default()).unwrap();
-    assert_eq!(namespace_kinds(&configuration), ["network", "ipc", "uts", "mount", "pid"]);
+    assert_eq!(
+        namespace_kinds(&configuration),
+        ["network", "ipc", "uts", "mount", "pid"]
+    );
     assert_eq!(configuration["hostname"], "host");
 }
 
@@ -79,7 +85,16 @@ fn the_runtime_understands_the_result_and_sees_only_what_was_given() {
     let parsed: oci_spec::runtime::Spec = serde_json::from_value(configuration).unwrap();
     let process = parsed.process().as_ref().unwrap();
     assert_eq!(process.no_new_privileges(), None);
-    assert!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().is_empty());
+    assert!(
+        process
+            .capabilities()
+            .as_ref()
+            .unwrap()
+            .bounding()
+            .as_ref()
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(process.cwd().to_str(), Some("/"));
 }
 

@@ -25,7 +25,10 @@ impl Service {
         &self,
         request: agent::StartContainerRequest,
     ) -> Result<Empty> {
-        self.0.container(&request.container_id)?.start(&self.0.zygote).await?;
+        self.0
+            .container(&request.container_id)?
+            .start(&self.0.zygote)
+            .await?;
         Ok(Empty::new())
     }
 
@@ -37,7 +40,9 @@ impl Service {
         let patience = Some(request.timeout)
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into()));
-        self.0.remove_container(&request.container_id, patience).await?;
+        self.0
+            .remove_container(&request.container_id, patience)
+            .await?;
         Ok(Empty::new())
     }
 
@@ -47,7 +52,9 @@ impl Service {
             .into_option()
             .ok_or_else(|| Error::Invalid("the request has no process".into()))?;
         let container = self.0.container(&request.container_id)?;
-        container.execute(&self.0.zygote, &request.exec_id, wanted).await?;
+        container
+            .execute(&self.0.zygote, &request.exec_id, wanted)
+            .await?;
         Ok(Empty::new())
     }
 
@@ -64,7 +71,11 @@ impl Service {
         &self,
         request: agent::WaitProcessRequest,
     ) -> Result<agent::WaitProcessResponse> {
-        let status = self.0.container(&request.container_id)?.wait(&request.exec_id).await?;
+        let status = self
+            .0
+            .container(&request.container_id)?
+            .wait(&request.exec_id)
+            .await?;
         Ok(agent::WaitProcessResponse {
             status,
             ..Default::default()
@@ -76,7 +87,9 @@ impl Service {
         request: agent::UpdateContainerRequest,
     ) -> Result<Empty> {
         let container = self.0.container(&request.container_id)?;
-        container.group.update(oci::resources(request.resources.get_or_default()))?;
+        container
+            .group
+            .update(oci::resources(request.resources.get_or_default()))?;
         Ok(Empty::new())
     }
 
@@ -106,7 +119,10 @@ impl Service {
         &self,
         request: agent::ResumeContainerRequest,
     ) -> Result<Empty> {
-        self.0.container(&request.container_id)?.pause(false).await?;
+        self.0
+            .container(&request.container_id)?
+            .pause(false)
+            .await?;
         Ok(Empty::new())
     }
 

@@ -40,7 +40,11 @@ impl Service {
         request: agent::GuestDetailsRequest,
     ) -> Result<agent::GuestDetailsResponse> {
         let memory = Path::new(MEMORY);
-        let block = if request.mem_block_size { memory_block_size(memory) } else { 0 };
+        let block = if request.mem_block_size {
+            memory_block_size(memory)
+        } else {
+            0
+        };
         Ok(agent::GuestDetailsResponse {
             mem_block_size_bytes: block,
             support_mem_hotplug_probe: request.mem_hotplug_probe && memory.join("probe").exists(),
@@ -110,10 +114,7 @@ impl Service {
         })
     }
 
-    pub(super) async fn list_routes(
-        &self,
-        _: agent::ListRoutesRequest,
-    ) -> Result<agent::Routes> {
+    pub(super) async fn list_routes(&self, _: agent::ListRoutesRequest) -> Result<agent::Routes> {
         Ok(agent::Routes {
             Routes: network::list_routes().await?,
             ..Default::default()

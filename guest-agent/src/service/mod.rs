@@ -33,7 +33,12 @@ impl Service {
     }
 
     /// Logs how a call went, and packs its answer.
-    fn answer<T>(&self, call: &'static str, began: Instant, outcome: Result<T>) -> ttrpc::Result<T> {
+    fn answer<T>(
+        &self,
+        call: &'static str,
+        began: Instant,
+        outcome: Result<T>,
+    ) -> ttrpc::Result<T> {
         let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         match outcome {
             Ok(answer) => {

@@ -107,10 +107,7 @@ impl Service {
         unsupported("iptables")
     }
 
-    pub(super) async fn get_metrics(
-        &self,
-        _: agent::GetMetricsRequest,
-    ) -> Result<agent::Metrics> {
+    pub(super) async fn get_metrics(&self, _: agent::GetMetricsRequest) -> Result<agent::Metrics> {
         unsupported("metrics")
     }
 

@@ -11,7 +11,10 @@ impl Service {
         &self,
         request: agent::WriteStreamRequest,
     ) -> Result<agent::WriteStreamResponse> {
-        let process = self.0.container(&request.container_id)?.find(&request.exec_id)?;
+        let process = self
+            .0
+            .container(&request.container_id)?
+            .find(&request.exec_id)?;
         process.write(&request.data).await?;
         Ok(agent::WriteStreamResponse {
             len: u32::try_from(request.data.len()).unwrap_or(u32::MAX),
@@ -38,7 +41,10 @@ impl Service {
         request: &agent::ReadStreamRequest,
         output: Output,
     ) -> Result<agent::ReadStreamResponse> {
-        let process = self.0.container(&request.container_id)?.find(&request.exec_id)?;
+        let process = self
+            .0
+            .container(&request.container_id)?
+            .find(&request.exec_id)?;
         let wanted = usize::try_from(request.len).unwrap_or(usize::MAX);
         Ok(agent::ReadStreamResponse {
             data: process.read(output, wanted).await?,
@@ -47,7 +53,10 @@ impl Service {
     }
 
     pub(super) async fn close_stdin(&self, request: agent::CloseStdinRequest) -> Result<Empty> {
-        self.0.container(&request.container_id)?.find(&request.exec_id)?.close_input();
+        self.0
+            .container(&request.container_id)?
+            .find(&request.exec_id)?
+            .close_input();
         Ok(Empty::new())
     }
 
@@ -55,7 +64,10 @@ impl Service {
         &self,
         request: agent::TtyWinResizeRequest,
     ) -> Result<Empty> {
-        let process = self.0.container(&request.container_id)?.find(&request.exec_id)?;
+        let process = self
+            .0
+            .container(&request.container_id)?
+            .find(&request.exec_id)?;
         process.resize(request.row, request.column)?;
         Ok(Empty::new())
     }

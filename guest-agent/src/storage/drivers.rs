@@ -36,14 +36,19 @@ pub fn mount_storage(storage: &Storage, source: &Path, mount_point: &Path) -> Re
 
 fn block(storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
     if let Some(option) = storage.driver_options.first() {
-        return Err(Error::Unsupported(format!("the block storage option {option:?}")));
+        return Err(Error::Unsupported(format!(
+            "the block storage option {option:?}"
+        )));
     }
     let options = Options::parse(storage.options.iter().map(String::as_str));
     mount_at(source, mount_point, &storage.fstype, &options)
 }
 
 fn overlay(storage: &Storage, mount_point: &Path) -> Result<()> {
-    let named = storage.driver_options.iter().filter_map(|one| one.strip_prefix(CREATE_DIRECTORY));
+    let named = storage
+        .driver_options
+        .iter()
+        .filter_map(|one| one.strip_prefix(CREATE_DIRECTORY));
     for directory in named {
         let directory = plain_path(directory)?;
         fs::create_dir_all(&directory).on("create", &directory)?;
@@ -86,8 +91,14 @@ fn bind(storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
             .on("create", mount_point)?;
     }
     let recursive = options.flags & MsFlags::MS_REC;
-    mount(Some(source), mount_point, None::<&str>, MsFlags::MS_BIND | recursive, None::<&str>)
-        .on("bind to", mount_point)?;
+    mount(
+        Some(source),
+        mount_point,
+        None::<&str>,
+        MsFlags::MS_BIND | recursive,
+        None::<&str>,
+    )
+    .on("bind to", mount_point)?;
     let others = options.flags - (MsFlags::MS_BIND | MsFlags::MS_REC);
     if others.is_empty() {
         return Ok(());
@@ -101,14 +112,21 @@ fn mount_at(source: &Path, mount_point: &Path, kind: &str, options: &Options) ->
     fs::create_dir_all(mount_point).on("create", mount_point)?;
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
     mount(Some(source), mount_point, Some(kind), options.flags, data).doing(|| {
-        format!("mount {} ({kind}) at {}", source.display(), mount_point.display())
+        format!(
+            "mount {} ({kind}) at {}",
+            source.display(),
+            mount_point.display()
+        )
     })
 }
 
 /// Mounts an ephemeral storage again with other options.
 pub fn remount(storage: &Storage, mount_point: &Path) -> Result<()> {
     if storage.driver != "ephemeral" {
-        return Err(Error::Invalid(format!("{:?} is no ephemeral storage", storage.mount_point)));
+        return Err(Error::Invalid(format!(
+            "{:?} is no ephemeral storage",
+            storage.mount_point
+        )));
     }
     let (_, rest) = split_group(&storage.options)?;
     let options = Options::parse(rest);
@@ -124,7 +142,9 @@ fn split_group(options: &[String]) -> Result<(Option<u32>, Vec<&str>)> {
     for option in options {
         match option.strip_prefix("fsgid=") {
             Some(id) => {
-                let id = id.parse().map_err(|_| Error::Invalid(format!("{id:?} is no group")))?;
+                let id = id
+                    .parse()
+                    .map_err(|_| Error::Invalid(format!("{id:?} is no group")))?;
                 group = Some(id);
             }
             None => rest.push(option.as_str()),
@@ -136,7 +156,13 @@ fn split_group(options: &[String]) -> Result<(Option<u32>, Vec<&str>)> {
 /// Lets a group write to a volume, and own what will be made in it.
 fn give_to_group(directory: &Path, group: u32) -> Result<()> {
     chown(directory, None, Some(group)).on("change the group of", directory)?;
-    let mode = fs::metadata(directory).on("find", directory)?.permissions().mode();
-    fs::set_permissions(directory, fs::Permissions::from_mode(mode & 0o7777 | 0o2070))
-        .on("set the mode of", directory)
+    let mode = fs::metadata(directory)
+        .on("find", directory)?
+        .permissions()
+        .mode();
+    fs::set_permissions(
+        directory,
+        fs::Permissions::from_mode(mode & 0o7777 | 0o2070),
+    )
+    .on("set the mode of", directory)
 }

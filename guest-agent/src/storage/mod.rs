@@ -122,9 +122,9 @@ impl Storages {
     ///
     /// When one is not mounted, or the kernel refuses; earlier ones stay changed.
     pub fn remount(&self, storages: &[Storage]) -> Result<()> {
-        storages.iter().try_for_each(|storage| {
-            drivers::remount(storage, &plain_path(&storage.mount_point)?)
-        })
+        storages
+            .iter()
+            .try_for_each(|storage| drivers::remount(storage, &plain_path(&storage.mount_point)?))
     }
 
     /// Unmounts everything, for a sandbox that begins anew or ends.
@@ -148,7 +148,9 @@ impl Storages {
             let node = plain_path(source)?;
             return self
                 .uevents
-                .wait_for(source, self.patience, || node.exists().then(|| node.clone()))
+                .wait_for(source, self.patience, || {
+                    node.exists().then(|| node.clone())
+                })
                 .await;
         }
         let path = PciPath::parse(source)?;
@@ -177,7 +179,10 @@ fn plain_path(text: &str) -> Result<PathBuf> {
 fn unmount(mount_point: &Path) -> Result<()> {
     let busy = umount2(mount_point, MntFlags::UMOUNT_NOFOLLOW);
     match busy.or_else(|_busy| {
-        umount2(mount_point, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
+        umount2(
+            mount_point,
+            MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH,
+        )
     }) {
         // Not mounted, or gone.
         Err(nix::Error::EINVAL | nix::Error::ENOENT) | Ok(()) => Ok(()),

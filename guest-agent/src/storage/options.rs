@@ -64,6 +64,9 @@ mod tests {
         let options = Options::parse(["ro", "size=1m", "nosuid", "rw", "mode=1777", ""]);
         assert_eq!(options.flags, MsFlags::MS_NOSUID);
         assert_eq!(options.data, "size=1m,mode=1777");
-        assert_eq!(Options::parse(["rbind"]).flags, MsFlags::MS_BIND | MsFlags::MS_REC);
+        assert_eq!(
+            Options::parse(["rbind"]).flags,
+            MsFlags::MS_BIND | MsFlags::MS_REC
+        );
     }
 }

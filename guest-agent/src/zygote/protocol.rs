@@ -56,10 +56,20 @@ pub fn send<T: Serialize>(
 ) -> io::Result<()> {
     let data = serde_json::to_vec(message)?;
     let rights = [ControlMessage::ScmRights(descriptors)];
-    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+    let rights = if descriptors.is_empty() {
+        &[][..]
+    } else {
+        &rights[..]
+    };
     loop {
         let data = [IoSlice::new(&data)];
-        match sendmsg::<()>(socket.as_raw_fd(), &data, rights, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &data,
+            rights,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -79,10 +89,7 @@ pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<(T, Ve
 
 /// Receives bytes and the descriptors that come with them.
 #[allow(unsafe_code)]
-pub fn receive_bytes(
-    socket: BorrowedFd<'_>,
-    data: &mut [u8],
-) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub fn receive_bytes(socket: BorrowedFd<'_>, data: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     loop {
         let mut slices = [IoSliceMut::new(data)];
@@ -95,7 +102,9 @@ pub fn receive_bytes(
                         // SAFETY: the kernel has just made these descriptors for this process, and
                         // nothing else knows them.
                         descriptors.extend(
-                            received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                            received
+                                .into_iter()
+                                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
                         );
                     }
                 }

@@ -51,7 +51,11 @@ fn carry_out(
     descriptors: Vec<OwnedFd>,
 ) -> std::result::Result<Reply, LibcontainerError> {
     match request {
-        Request::Create { id, bundle, console } => {
+        Request::Create {
+            id,
+            bundle,
+            console,
+        } => {
             let container = builder(state, id, console.as_deref(), descriptors)?
                 .with_executor(Workload::first())
                 .as_init(bundle)
@@ -59,15 +63,22 @@ fn carry_out(
                 .with_detach(true)
                 .as_sibling(true)
                 .build()?;
-            Ok(container.pid().map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
+            Ok(container
+                .pid()
+                .map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
         }
         Request::Start { id } => {
             Container::load(state.join(id))?.start()?;
             Ok(Reply::Done)
         }
-        Request::Exec { id, process, console } => {
+        Request::Exec {
+            id,
+            process,
+            console,
+        } => {
             let bundle = Container::load(state.join(&id))?.bundle().clone();
-            let workload = Workload::beside(&bundle, &process).map_err(LibcontainerError::OtherIO)?;
+            let workload =
+                Workload::beside(&bundle, &process).map_err(LibcontainerError::OtherIO)?;
             let pid = builder(state, id, console.as_deref(), descriptors)?
                 .with_executor(workload)
                 .as_tenant()
@@ -97,7 +108,10 @@ fn builder(
         .with_root_path(state)?
         .with_console_socket(console);
     if let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(descriptors) {
-        builder = builder.with_stdin(input).with_stdout(output).with_stderr(errors);
+        builder = builder
+            .with_stdin(input)
+            .with_stdout(output)
+            .with_stderr(errors);
     }
     Ok(builder)
 }

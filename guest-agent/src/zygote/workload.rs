@@ -51,7 +51,10 @@ impl Workload {
         }
         let mut wanted: Process = serde_json::from_slice(&fs::read(process)?)?;
         if wanted.no_new_privileges() == Some(true) {
-            return Ok(Self { filter, capabilities: None });
+            return Ok(Self {
+                filter,
+                capabilities: None,
+            });
         }
         let mut sets = wanted.capabilities().clone().unwrap_or_default();
         let mut effective = sets.effective().clone().unwrap_or_default();
@@ -59,18 +62,26 @@ impl Workload {
         let capabilities = Some((numbers(&effective), numbers(&permitted)));
         effective.insert(Capability::SysAdmin);
         permitted.insert(Capability::SysAdmin);
-        sets.set_effective(Some(effective)).set_permitted(Some(permitted));
+        sets.set_effective(Some(effective))
+            .set_permitted(Some(permitted));
         wanted.set_capabilities(Some(sets));
         fs::write(process, serde_json::to_vec(&wanted)?)?;
-        Ok(Self { filter, capabilities })
+        Ok(Self {
+            filter,
+            capabilities,
+        })
     }
 
     fn confine(&self) -> Result<(), String> {
         if let Some(filter) = &self.filter {
-            initialize_seccomp(filter).map_err(|error| format!("no system call filter: {error}"))?;
+            initialize_seccomp(filter)
+                .map_err(|error| format!("no system call filter: {error}"))?;
         }
         if let Some((effective, permitted)) = &self.capabilities {
-            for (kind, set) in [(CapSet::Effective, effective), (CapSet::Permitted, permitted)] {
+            for (kind, set) in [
+                (CapSet::Effective, effective),
+                (CapSet::Permitted, permitted),
+            ] {
                 caps::set(None, kind, set).map_err(|error| format!("no {kind:?} set: {error}"))?;
             }
         }
@@ -96,12 +107,18 @@ impl Executor for Workload {
         raw::default_sigpipe();
         self.confine().map_err(ExecutorError::Other)?;
         let Err(errno) = execv(&program, &arguments);
-        Err(ExecutorError::Other(cannot_execute(&name_of(process), errno)))
+        Err(ExecutorError::Other(cannot_execute(
+            &name_of(process),
+            errno,
+        )))
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let wrong = ExecutorValidationError::ArgValidationError;
-        let process = spec.process().as_ref().ok_or_else(|| wrong("no process".into()))?;
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| wrong("no process".into()))?;
         find_program(process).map(drop).map_err(wrong)
     }
 }
@@ -111,7 +128,13 @@ fn c_string(bytes: &[u8]) -> Result<CString, ExecutorError> {
 }
 
 fn name_of(process: &Process) -> String {
-    process.args().iter().flatten().next().cloned().unwrap_or_default()
+    process
+        .args()
+        .iter()
+        .flatten()
+        .next()
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Finds the program as a shell would: a name with a slash is a path, any other is looked up in
@@ -122,13 +145,17 @@ fn find_program(process: &Process) -> Result<PathBuf, String> {
     if name.contains('/') {
         return match executable(Path::new(&name)) {
             Ok(()) => Ok(name.into()),
-            Err(Errno::ENOENT) => {
-                Err(format!("exec: {name:?}: stat {name}: no such file or directory"))
-            }
+            Err(Errno::ENOENT) => Err(format!(
+                "exec: {name:?}: stat {name}: no such file or directory"
+            )),
             Err(errno) => Err(cannot_execute(&name, errno)),
         };
     }
-    let path = process.env().iter().flatten().find_map(|one| one.strip_prefix("PATH="));
+    let path = process
+        .env()
+        .iter()
+        .flatten()
+        .find_map(|one| one.strip_prefix("PATH="));
     let mut refusal = Errno::ENOENT;
     for directory in env::split_paths(path.unwrap_or_default()) {
         let candidate = directory.join(&name);
@@ -139,7 +166,9 @@ fn find_program(process: &Process) -> Result<PathBuf, String> {
         }
     }
     match refusal {
-        Errno::ENOENT => Err(format!("exec: {name:?}: executable file not found in $PATH")),
+        Errno::ENOENT => Err(format!(
+            "exec: {name:?}: executable file not found in $PATH"
+        )),
         errno => Err(cannot_execute(&name, errno)),
     }
 }
