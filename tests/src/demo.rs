@@ -41,6 +41,8 @@ const END: &str = "That is all.";
 /// One timed start.
 struct Sample {
     first_byte: Duration,
+    /// How long the guest's kernel has been up, by its own account.
+    uptime: Duration,
     output: String,
     start: Start,
 }
@@ -100,56 +102,71 @@ fn compare(node: &Node) -> Result<Outcome> {
 /// Runs the container and times it. It stays until its start was looked at.
 fn sample(node: &Node) -> Result<Sample> {
     let id = node.unique_id("demo");
-    let show = "cat /proc/sys/kernel/random/boot_id /proc/uptime";
-    let script = format!("echo '{GREETING}'; {show}; echo {END}; read line");
+    let script = format!("echo '{GREETING}'; cat /proc/uptime; echo {END}; read line");
     let mut running = node.ctr().run(&id).shell(&script).open_input().start()?;
     running.read_until(END)?;
     let start = Start::read(&node.settings().run_root, &id)?;
     running.write(b"\n");
     let ended = running.finish()?;
     let first_byte = ended.first_byte.unwrap_or_default();
-    let output = ended.success()?.replace(END, "");
+    let output = ended.success()?;
+    let mut lines = output.lines();
+    let greeting = lines.next().unwrap_or_default().to_owned();
+    let uptime = lines
+        .next()
+        .and_then(|line| line.split(' ').next()?.parse().ok());
+    let uptime = uptime.map(Duration::from_secs_f64).ok_or_else(|| {
+        Error::Unexpected(format!(
+            "The guest does not say how long it is up: {output:?}"
+        ))
+    })?;
     Ok(Sample {
         first_byte,
-        output,
+        uptime,
+        output: greeting,
         start,
     })
 }
 
 fn tell(kind: &str, sample: &Sample) {
-    let output = sample.output.trim().replace('\n', " | ");
-    eprintln!("{kind:>9}: {:>8.1} ms  {output}", ms(sample.first_byte));
+    let (first_byte, uptime) = (ms(sample.first_byte), ms(sample.uptime));
+    eprintln!(
+        "{kind:>9}: {first_byte:>7.1} ms to {:?}, guest up for {uptime:.0} ms",
+        sample.output
+    );
 }
 
 fn conclude(mut booted: Vec<Sample>, mut restored: Vec<Sample>) -> Result<Outcome> {
-    for sample in &booted {
-        ensure!(
-            sample.start.path == "booted",
-            "A start was {}: {:?}",
-            sample.start.path,
-            sample.start
-        );
-    }
-    for sample in &restored {
-        let start = &sample.start;
-        ensure!(
-            start.path == "restored",
-            "A start was {}: {}",
-            start.path,
-            start.reason
-        );
+    for (samples, path) in [(&booted, "booted"), (&restored, "restored")] {
+        for Sample {
+            start,
+            uptime,
+            first_byte,
+            ..
+        } in samples
+        {
+            ensure!(
+                start.path == path,
+                "A VM was {}, not {path}: {}",
+                start.path,
+                start.reason
+            );
+            // A guest that has been up for longer than its VMM exists was up before.
+            let was_up_before = uptime > first_byte;
+            ensure!(
+                was_up_before == (path == "restored"),
+                "A VM was {path}, and its guest is up for {uptime:?} after {first_byte:?}"
+            );
+        }
     }
     let slow = median(&mut booted)?;
     let fast = median(&mut restored)?;
     eprintln!("\n{}", side_by_side(&slow.start, &fast.start));
-    eprintln!(
-        "The VMM and the guest say of the booted one:   {}",
-        slow.start.proof
-    );
-    eprintln!(
-        "The VMM and the guest say of the restored one: {}\n",
-        fast.start.proof
-    );
+    for (name, sample) in [("booted", slow), ("restored", fast)] {
+        eprintln!("The VMM of the {name} one: {}", sample.start.proof);
+        let (uptime, first_byte) = (ms(sample.uptime), ms(sample.first_byte));
+        eprintln!("Its guest: up for {uptime:.0} ms, {first_byte:.0} ms after it was asked for");
+    }
     let ratio = slow.first_byte.as_secs_f64() / fast.first_byte.as_secs_f64();
     Ok(Outcome {
         boot_ms: round(ms(slow.first_byte)),
@@ -157,7 +174,7 @@ fn conclude(mut booted: Vec<Sample>, mut restored: Vec<Sample>) -> Result<Outcom
         ratio: round(ratio),
         start_path: fast.start.path.clone(),
         template_key: fast.start.template_key.clone().unwrap_or_default(),
-        output: fast.output.lines().next().unwrap_or_default().to_owned(),
+        output: fast.output.clone(),
     })
 }
 

@@ -129,7 +129,9 @@ impl Process {
         self.wait_gone(Deadline::after(Duration::from_secs(10)))
     }
 
-    fn open(&self) -> Option<OwnedFd> {
+    /// Opens the process, if it still runs.
+    #[must_use]
+    pub fn open(&self) -> Option<OwnedFd> {
         let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         let now = Self::read(self.pid)?;
         (now.start_time == self.start_time).then_some(pidfd)

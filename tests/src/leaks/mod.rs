@@ -1,5 +1,6 @@
 //! What is on the machine before and after, and what the difference says was left behind.
 
+mod changes;
 mod gather;
 
 use std::{
@@ -9,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{Result, proc::Process, wait::Deadline};
+use self::changes::Changes;
+use crate::{Error, Result, proc::Process, wait::Deadline};
 
 /// Kinds of things that a pod may leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,16 +80,29 @@ impl Snapshot {
         })
     }
 
-    /// What is there now and was not then. Processes that are on their way out are waited for.
+    /// What is there now and was not then. What is on its way out is waited for.
     pub fn left_since(&self, patience: Duration) -> Result<Leaks> {
         let deadline = Deadline::after(patience);
-        for process in gather::processes(&self.scope) {
-            // One that stays is found by the comparison.
-            if !self.processes.contains(&process) && process.wait_gone(deadline).is_err() {
-                break;
+        let changes = Changes::watch(&self.scope.directory)?;
+        loop {
+            let now = Self::take(&self.scope)?;
+            let leaks = self.compare(&now);
+            if leaks.is_empty() {
+                return Ok(leaks);
+            }
+            let fresh = now
+                .processes
+                .iter()
+                .filter(|process| !self.processes.contains(process));
+            match changes.next(fresh, deadline) {
+                Ok(()) => {}
+                Err(Error::Timeout { .. }) => return Ok(leaks),
+                Err(error) => return Err(error),
             }
         }
-        let now = Self::take(&self.scope)?;
+    }
+
+    fn compare(&self, now: &Self) -> Leaks {
         let left = now.things.iter().flat_map(|(kind, things)| {
             let before = self.things.get(kind);
             let fresh = things
@@ -95,7 +110,7 @@ impl Snapshot {
                 .filter(move |name| before.is_none_or(|b| !b.contains(*name)));
             fresh.map(|name| (*kind, name.clone()))
         });
-        Ok(Leaks::new(left.collect()))
+        Leaks::new(left.collect())
     }
 }
 

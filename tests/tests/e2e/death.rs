@@ -13,6 +13,10 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_killed_vmm_ends_the_task", killed_vmm),
         Case::new("a_killed_shim_is_cleaned_up_after", killed_shim),
         Case::new(
+            "a_client_killed_during_the_start_leaves_nothing",
+            client_killed_early,
+        ),
+        Case::new(
             "a_killed_client_leaves_a_task_that_can_be_removed",
             killed_client,
         ),
@@ -73,6 +77,21 @@ fn killed_client(node: &Node) -> Result<()> {
         .find(|line| line.starts_with(&id))
         .unwrap_or_default();
     ensure!(row.contains("RUNNING"), "{listed}");
+    node.ctr().remove(&id)?;
+    node.ctr().remove_fifos()
+}
+
+/// A client that gives up, as kubelet does when a start takes too long for it.
+fn client_killed_early(node: &Node) -> Result<()> {
+    let id = node.unique_id("early");
+    let mark = node.mark();
+    let running = node.ctr().run(&id).shell("sleep 1000").start()?;
+    let deadline = Deadline::after(Duration::from_secs(10));
+    node.log()
+        .wait_for(mark, deadline, "the shim to serve", |line| {
+            (line.contains("shim serves") && line.contains(&id)).then_some(())
+        })?;
+    drop(running);
     node.ctr().remove(&id)?;
     node.ctr().remove_fifos()
 }
