@@ -193,26 +193,29 @@ impl TaskService {
 
     /// Ends the daemon, unless containers are left.
     async fn shut_down(&self, now: bool) {
-        let pod = {
-            let mut slot = self.slot.subscribe();
-            match slot
-                .wait_for(|slot| !matches!(slot, Slot::Making))
-                .await
-                .as_deref()
-            {
+        let (slot, exit, log) = (self.slot.clone(), self.exit.clone(), self.log.clone());
+        // Of its own, since a caller that waits no longer must not keep the daemon alive.
+        let ending = tokio::spawn(async move {
+            // A pod that is still being made has no owner: its Create was given up.
+            let now = now || matches!(*slot.borrow(), Slot::Making);
+            let mut changes = slot.subscribe();
+            let made = changes.wait_for(|slot| !matches!(slot, Slot::Making)).await;
+            let pod = match made.as_deref() {
                 Ok(Slot::Up(pod)) => Some(pod.clone()),
                 _ => None,
+            };
+            drop(made);
+            if let Some(pod) = pod {
+                let left = pod.sandbox.count().await;
+                if left > 0 && !now {
+                    info!(log, "containers are left, the shim stays"; "containers" => left);
+                    return;
+                }
+                pod.end().await;
             }
-        };
-        if let Some(pod) = pod {
-            let left = pod.sandbox.count().await;
-            if left > 0 && !now {
-                info!(self.log, "containers are left, the shim stays"; "containers" => left);
-                return;
-            }
-            pod.end().await;
-        }
-        self.exit.notify_one();
+            exit.notify_one();
+        });
+        let _ = ending.await;
     }
 
     /// Lets go of the pod and waits until its last events were taken, for as long as the caller
