@@ -198,13 +198,14 @@ impl TaskService {
         let ending = tokio::spawn(async move {
             // A pod that is still being made has no owner: its Create was given up.
             let now = now || matches!(*slot.borrow(), Slot::Making);
-            let mut changes = slot.subscribe();
-            let made = changes.wait_for(|slot| !matches!(slot, Slot::Making)).await;
-            let pod = match made.as_deref() {
-                Ok(Slot::Up(pod)) => Some(pod.clone()),
-                _ => None,
+            let pod = {
+                let mut changes = slot.subscribe();
+                let made = changes.wait_for(|slot| !matches!(slot, Slot::Making)).await;
+                match made.as_deref() {
+                    Ok(Slot::Up(pod)) => Some(pod.clone()),
+                    _ => None,
+                }
             };
-            drop(made);
             if let Some(pod) = pod {
                 let left = pod.sandbox.count().await;
                 if left > 0 && !now {
