@@ -1,12 +1,9 @@
 //! From a merged tree to a configuration that holds.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use super::{
-    AgentConfig, Config, ConfigError, FactoryConfig, NetworkModel, RuntimeConfig, command_line,
+    AgentConfig, Config, ConfigError, NetworkModel, RuntimeConfig, command_line, factory,
     hypervisor, keys,
     schema::{Section, invalid},
     source::Merged,
@@ -58,8 +55,9 @@ pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
         let reason = format!("The kernel's command line has {line} bytes, more than {most}");
         return Err(invalid("kernel_params", node, reason));
     }
+    let tables = [factory, View(qemu.table("factory")?)];
     Ok(Config {
-        factory: factory_config(file, factory, View(qemu.table("factory")?), &runtime)?,
+        factory: factory::config(file, tables, &runtime, &hypervisor)?,
         warnings,
         hypervisor,
         agent: agent_config,
@@ -107,42 +105,6 @@ fn active<'a>(
         return Err(missing(file, what));
     }
     Ok(View(qemu))
-}
-
-/// Both places are read: Kata's two runtimes each have their own.
-fn factory_config(
-    file: &Path,
-    top: View<'_>,
-    inner: View<'_>,
-    runtime: &RuntimeConfig,
-) -> Result<FactoryConfig, ConfigError> {
-    for key in ["enable_template", "template_path"] {
-        if let (Some(one), Some(other)) = (top.node(key), inner.node(key))
-            && one != other
-        {
-            let reason = format!("{} says otherwise; remove one of them", one.at);
-            return Err(invalid(key, other, reason));
-        }
-    }
-    let (path, node) = match inner.text("template_path").or(top.text("template_path")) {
-        Some((text, node)) => (PathBuf::from(text), Some(node)),
-        None => (runtime.run_root.join("vm/template"), None),
-    };
-    let is_file = std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
-    match (is_file, node) {
-        (true, Some(node)) => Err(invalid("template_path", node, "Not a directory")),
-        (true, None) => {
-            let what = format!(
-                "The template's directory {} is no directory",
-                path.display()
-            );
-            Err(missing(file, what))
-        }
-        (false, _) => Ok(FactoryConfig {
-            enable_template: inner.bool("enable_template", top.bool("enable_template", false)),
-            template_path: path,
-        }),
-    }
 }
 
 fn agent_config(agent: View<'_>, root: View<'_>) -> AgentConfig {

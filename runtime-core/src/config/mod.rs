@@ -9,6 +9,7 @@ mod annotations;
 mod assemble;
 mod command_line;
 mod error;
+mod factory;
 mod hypervisor;
 mod keys;
 mod nearest;
@@ -98,8 +99,27 @@ pub struct HypervisorConfig {
 pub struct FactoryConfig {
     /// Pods are restored where a template fits.
     pub enable_template: bool,
-    /// The template's directory.
+    /// The templates' directory.
     pub template_path: PathBuf,
+    /// How long a restored VM may take to be ready before its pod boots instead.
+    pub restore_timeout: Duration,
+    /// What templates are made of: smallest first, at least one, none twice.
+    pub shapes: Vec<TemplateShape>,
+}
+
+/// The size of a VM that a template is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateShape {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// vCPUs at boot.
+    pub vcpus: u32,
+}
+
+impl std::fmt::Display for TemplateShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} vCPU, {} MiB", self.vcpus, self.memory_mib)
+    }
 }
 
 /// The guest's agent.
@@ -180,6 +200,15 @@ impl Config {
             },
             netns: None,
         }
+    }
+
+    /// The VM that a template of this shape is made of. Its id and run directory are not used.
+    pub fn template_spec(&self, shape: TemplateShape) -> VmSpec {
+        let mut spec = self.vm_spec("template", Path::new(""));
+        spec.vcpus = shape.vcpus;
+        spec.memory.mib = shape.memory_mib;
+        spec.memory.max_mib = spec.memory.max_mib.max(shape.memory_mib);
+        spec
     }
 
     /// How QEMU is to be run.

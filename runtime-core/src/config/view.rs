@@ -34,6 +34,27 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The tables `[[name]]` within this one, in their order.
+    pub fn tables(self, name: &str) -> Result<Vec<&'a Table>, ConfigError> {
+        let Some(node) = self.node(name) else {
+            return Ok(Vec::new());
+        };
+        let wrong = |found| ConfigError::WrongType {
+            at: node.at.clone(),
+            key: name.to_owned(),
+            expected: "an array of tables".to_owned(),
+            found,
+        };
+        let Value::List(items) = &node.value else {
+            return Err(wrong(node.value.type_name()));
+        };
+        let tables = items.iter().map(|item| match item {
+            Value::Table(table) => Ok(&**table),
+            other => Err(wrong(other.type_name())),
+        });
+        tables.collect()
+    }
+
     pub fn node(self, name: &str) -> Option<&'a Node> {
         self.0?.get(name)
     }

@@ -16,7 +16,7 @@ pub use agent::{AGENT_KATA, MEM_AGENT};
 pub use hypervisor::MAX_MEMORY_MIB;
 pub use hypervisor_clh::CLH;
 pub use hypervisor_qemu::{MAX_ROOT_PORTS, QEMU};
-pub use runtime::{CLH_FACTORY, FACTORY, QEMU_FACTORY, RUNTIME};
+pub use runtime::{CLH_FACTORY, FACTORY, FACTORY_SHAPE, QEMU_FACTORY, RUNTIME};
 
 /// The tables at the top.
 pub const ROOT: Section = Section {

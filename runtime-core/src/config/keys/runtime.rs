@@ -6,31 +6,44 @@ use super::{
         Kind::{Bool, Int, OneOf, Path, Text, TextList},
         Section,
     },
-    COUNT, empty, fixed, number, read, unused, words,
+    COUNT, MAX_MEMORY_MIB, empty, fixed, number, read, unused, words,
 };
 
 /// Kata's Go runtime has the factory at the top.
 pub const FACTORY: Section = Section {
     name: "[factory]",
     keys: &[FACTORY_KEYS],
-    tables: &[],
+    tables: &["shape"],
 };
 /// Kata's Rust runtime has it within the hypervisor.
 pub const QEMU_FACTORY: Section = Section {
     name: "[hypervisor.qemu.factory]",
     keys: &[FACTORY_KEYS],
-    tables: &[],
+    tables: &["shape"],
 };
 /// As [`QEMU_FACTORY`].
 pub const CLH_FACTORY: Section = Section {
     name: "[hypervisor.clh.factory]",
     keys: &[FACTORY_KEYS],
+    tables: &["shape"],
+};
+
+/// A size that a template is made in.
+pub const FACTORY_SHAPE: Section = Section {
+    name: "[[factory.shape]]",
+    keys: &[SHAPE_KEYS],
     tables: &[],
 };
+
+const SHAPE_KEYS: &[Key] = &[
+    read("vcpus", Int(1, 256)),
+    read("memory", Int(64, MAX_MEMORY_MIB as i64)),
+];
 
 const FACTORY_KEYS: &[Key] = &[
     read("enable_template", Bool),
     read("template_path", Path),
+    read("restore_timeout_ms", Int(100, 10 * 60 * 1000)),
     number(
         "vm_cache_number",
         0,

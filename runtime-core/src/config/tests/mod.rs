@@ -4,6 +4,7 @@ mod annotations;
 mod documented;
 mod files;
 mod messages;
+mod shapes;
 mod values;
 
 use std::{
