@@ -22,7 +22,7 @@ use runtime_core::{
 const HEADER: usize = 10;
 
 async fn attached(pod: &Pod) -> Result<Attached, NetworkError> {
-    attach(Namespace::open(&pod.path()).unwrap()).await
+    attach(&Namespace::open(&pod.path()).unwrap()).await
 }
 
 fn record(pod: &Pod) -> NetworkRecord {
@@ -79,7 +79,7 @@ async fn interfaces_are_found_with_all_that_belongs_to_them() {
     assert!(pod.ip("link show tap0_imprint").contains("mtu 1400"));
     assert!(pod.ip("-6 addr show dev tap0_imprint").is_empty());
     drop(made);
-    assert!(!pod.ip("link").contains("_imprint"));
+    pod.until_no_tap();
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn what_is_no_namespace_is_said_so() {
     let Some(_pod) = pod("none") else { return };
     let error = Namespace::open("/nonexistent".as_ref()).unwrap_err();
     assert_eq!(error.to_string(), "Opening network namespace /nonexistent");
-    let error = attach(Namespace::open("/proc/self/ns/uts".as_ref()).unwrap())
+    let error = attach(&Namespace::open("/proc/self/ns/uts".as_ref()).unwrap())
         .await
         .unwrap_err();
     assert_eq!(
@@ -190,6 +190,7 @@ async fn everything_is_taken_back_and_may_be_again() {
             .contains("Egress Redirect")
     );
     drop(made);
+    pod.until_no_tap();
     assert!(!pod.is_clean());
     assert_eq!(detach(&record(&pod)).await.unwrap(), 1);
     assert!(pod.is_clean(), "{}", pod.tc("qdisc"));
@@ -230,6 +231,7 @@ async fn a_second_vm_is_refused_until_the_first_is_gone() {
     );
     // As after a shim that was killed: the tap is gone, the filter is not.
     drop(first);
+    pod.until_no_tap();
     let again = attached(&pod).await.unwrap();
     assert_eq!(again.taps.len(), 1);
     assert!(
@@ -247,6 +249,7 @@ async fn cleanup_takes_back_what_a_killed_shim_left() {
     dir.record(|state| state.network = Some(record(&pod)))
         .unwrap();
     drop(attached(&pod).await.unwrap());
+    pod.until_no_tap();
     let report = cleanup(dir.path());
     assert!(report.is_clean() && report.removed, "{report:?}");
     assert!(pod.is_clean(), "{}", pod.tc("qdisc"));
@@ -272,7 +275,7 @@ async fn an_own_namespace_is_empty_and_leaves_no_name() {
     assert_eq!(fs::read_link("/proc/self/ns/net").unwrap(), host);
     let again = Namespace::open(&own.descriptor_path()).unwrap();
     assert_eq!(again.id(), own.id());
-    assert!(attach(own).await.unwrap().taps.is_empty());
+    assert!(attach(&own).await.unwrap().taps.is_empty());
     drop(pod);
 }
 

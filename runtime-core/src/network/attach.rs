@@ -37,7 +37,7 @@ pub struct Attached {
 ///
 /// # Errors
 /// Nothing is left of what was made.
-pub async fn attach(namespace: Namespace) -> Result<Attached, NetworkError> {
+pub async fn attach(namespace: &Namespace) -> Result<Attached, NetworkError> {
     namespace
         .within(async |netlink: &mut Netlink| {
             let mut found = discover(netlink).await?;

@@ -113,35 +113,54 @@ impl Namespace {
 
     /// Does `work` inside: on a thread of its own with a netlink connection, both gone when it is
     /// done. Dropping the future does not end the work.
-    pub(super) async fn within<T, W>(self, work: W) -> Result<T, NetworkError>
+    pub(super) async fn within<T, W>(&self, work: W) -> Result<T, NetworkError>
     where
         T: Send + 'static,
         W: AsyncFnOnce(&mut Netlink) -> Result<T, NetworkError> + Send + 'static,
     {
-        let path = self.path.clone();
+        let entered = self.try_clone()?;
         let (tell, told) = oneshot::channel();
         thread::Builder::new()
             .name("netns".into())
-            .spawn(move || drop(tell.send(self.enter(work))))
-            .map_err(failed("Starting a thread for", &path))?;
+            .spawn(move || drop(tell.send(entered.enter(work))))
+            .map_err(failed("Starting a thread for", &self.path))?;
         // The thread bounds its own time.
-        told.await
-            .unwrap_or_else(|_| Err(failed("Working in", &path)(io::ErrorKind::Other.into())))
+        told.await.unwrap_or_else(|_| {
+            Err(failed("Working in", &self.path)(
+                io::ErrorKind::Other.into(),
+            ))
+        })
     }
 
     /// The same for a caller without a runtime.
-    pub(super) fn within_blocking<T, W>(self, work: W) -> Result<T, NetworkError>
+    pub(super) fn within_blocking<T, W>(&self, work: W) -> Result<T, NetworkError>
     where
         T: Send + 'static,
         W: AsyncFnOnce(&mut Netlink) -> Result<T, NetworkError> + Send + 'static,
     {
-        let path = self.path.clone();
+        let entered = self.try_clone()?;
         thread::Builder::new()
             .name("netns".into())
-            .spawn(move || self.enter(work))
-            .map_err(failed("Starting a thread for", &path))?
+            .spawn(move || entered.enter(work))
+            .map_err(failed("Starting a thread for", &self.path))?
             .join()
-            .unwrap_or_else(|_| Err(failed("Working in", &path)(io::ErrorKind::Other.into())))
+            .unwrap_or_else(|_| {
+                Err(failed("Working in", &self.path)(
+                    io::ErrorKind::Other.into(),
+                ))
+            })
+    }
+
+    fn try_clone(&self) -> Result<Self, NetworkError> {
+        let file = self
+            .file
+            .try_clone()
+            .map_err(failed("Opening", &self.path))?;
+        Ok(Self {
+            file,
+            path: self.path.clone(),
+            id: self.id,
+        })
     }
 
     /// The calling thread is of no use for anything else afterwards.

@@ -1,5 +1,7 @@
 //! A network namespace like a pod's, and one for what is beyond it, both gone with the value.
 
+#![allow(dead_code)] // Each test binary uses a part.
+
 use std::{
     path::PathBuf,
     process::{Command, Output},
@@ -76,6 +78,17 @@ impl Pod {
             && !self.ip("link").contains("_imprint")
     }
 
+    /// Waits until no tap is left: a child that another test is just starting holds a copy of its
+    /// descriptor for a moment.
+    pub fn until_no_tap(&self) {
+        for _ in 0..100 {
+            if !self.ip("link").contains("_imprint") {
+                return;
+            }
+        }
+        panic!("a tap is left: {}", self.ip("link"));
+    }
+
     /// Has the peer ask for the hardware address of `ip`.
     pub fn ask_from_peer(&self, ip: &str) {
         let script = format!("echo > /dev/udp/{ip}/9");
@@ -102,6 +115,39 @@ impl Pod {
             "the peer never learned of {ip}: {}",
             self.ip_at_peer("neigh")
         );
+    }
+}
+
+impl Pod {
+    /// The peer pings `address` once.
+    pub fn ping(&self, address: &str, more: &[&str]) {
+        let mut ping = Command::new("ip");
+        ping.args(["netns", "exec", &self.peer(), "busybox", "ping"]);
+        ping.args(["-c", "1", "-W", "5"]).args(more).arg(address);
+        let output = ping.output().unwrap();
+        assert!(
+            output.status.success(),
+            "ping {more:?} {address}: {output:?}"
+        );
+    }
+
+    /// The peer connects to a port where nobody listens; whether it was told so.
+    pub fn tcp_is_refused(&self, address: &str) -> bool {
+        let script = format!("exec 3<>/dev/tcp/{address}/9");
+        let output = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                &self.peer(),
+                "timeout",
+                "5",
+                "bash",
+                "-c",
+                &script,
+            ])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stderr).contains("refused")
     }
 }
 
