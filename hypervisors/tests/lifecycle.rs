@@ -6,8 +6,8 @@ mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
 
-use common::{answer, bench, restore};
-use hypervisors::{AgentChannel, Error, Hypervisor};
+use common::{answer, bench, bench_with, config, restore};
+use hypervisors::{AgentChannel, Error, Hypervisor, qemu::QemuConfig};
 
 #[tokio::test]
 async fn a_vm_is_booted_saved_and_restored_more_than_once() {
@@ -115,4 +115,21 @@ async fn a_saved_vm_with_its_memory_in_the_state_is_restored() {
         .unwrap();
     vm.resume().await.unwrap();
     answer(&*vm).await;
+}
+
+#[tokio::test]
+async fn the_debug_console_holds_the_kernels_words() {
+    let config = QemuConfig {
+        debug_console: Some("console.log".into()),
+        ..config()
+    };
+    let Some(bench) = bench_with(config).await else {
+        return;
+    };
+    let mut spec = bench.spec("a");
+    spec.kernel.command_line = "console=ttyS0 panic=-1".into();
+    let vm = bench.qemu.boot(&spec).await.unwrap();
+    answer(&*vm).await;
+    let console = fs::read_to_string(spec.run_dir.join("console.log")).unwrap();
+    assert!(console.contains("Linux version"), "{console}");
 }
