@@ -1,6 +1,6 @@
 //! Errors as containerd and its clients get them.
 
-use std::{error::Error as StdError, path::PathBuf};
+use std::error::Error as StdError;
 
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
@@ -29,9 +29,6 @@ pub enum Error {
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A path of the host.
-    #[error("Path {0} is not usable")]
-    Path(PathBuf),
     /// No sandbox, so no such task.
     #[error("Task {0:?} was not found")]
     NoTask(String),
@@ -54,7 +51,9 @@ impl Error {
     fn code(&self) -> Code {
         match self {
             Self::Sandbox(error) => sandbox_code(error),
-            Self::Spec(_) | Self::Options(_) | Self::Path(_) => Code::INVALID_ARGUMENT,
+            Self::Spec(_) | Self::Options(_) | Self::Launch(LaunchError::Config(_)) => {
+                Code::INVALID_ARGUMENT
+            }
             Self::NoTask(_) => Code::NOT_FOUND,
             Self::SecondSandbox => Code::ALREADY_EXISTS,
             Self::NoSandbox(_) => Code::FAILED_PRECONDITION,

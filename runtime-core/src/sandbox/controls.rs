@@ -11,7 +11,7 @@ use agent_client::{
 
 use super::{
     Error, Event,
-    owner::{Owner, commit},
+    owner::{Life, Owner, commit},
     policy::Phase,
     request::Reply,
 };
@@ -163,12 +163,20 @@ impl Owner {
         if process.phase == Phase::Created {
             process.console = Some((columns, rows));
             let _ = reply.send(Ok(()));
-        } else {
-            self.answer_aside(
-                resize_in_guest(self.agent.clone(), id, columns, rows),
-                reply,
-            );
+            return;
         }
+        let resize = resize_in_guest(self.agent.clone(), id.clone(), columns, rows);
+        self.run_aside(async move {
+            let result = resize.await;
+            commit(move |owner| {
+                // Clients resize when they attach, and a short process is gone by then.
+                let ended = owner.life != Life::Running
+                    || owner
+                        .process(&id)
+                        .is_none_or(|process| process.exited().is_some());
+                let _ = reply.send(if ended { Ok(()) } else { result });
+            })
+        });
     }
 }
 

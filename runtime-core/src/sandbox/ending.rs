@@ -159,13 +159,15 @@ impl Owner {
     }
 
     fn vm_ended(&mut self, exit: &VmExit) {
+        if !exit.last_words.is_empty() {
+            warn!(self.log, "monitor's last words"; "last_words" => &exit.last_words);
+        }
         let why = match &self.life {
             Life::Ended(_) => return,
             Life::Stopping(why) => why.clone(),
             Life::Running => {
-                warn!(self.log, "VM ended by itself";
-                    "code" => exit.code, "last_words" => &exit.last_words);
-                format!("its VM ended: {}", exit.last_words)
+                warn!(self.log, "VM ended by itself"; "code" => exit.code);
+                "its VM ended by itself".to_owned()
             }
         };
         self.life = Life::Ended(why);
