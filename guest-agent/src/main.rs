@@ -33,7 +33,6 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use ttrpc::asynchronous::transport::Listener;
 
 use crate::{
     agent::{Agent, Settings},
@@ -102,19 +101,20 @@ fn run_plain(listen: &str, root: PathBuf) -> Result<()> {
         init: false,
         hotplug_timeout: HOTPLUG_TIMEOUT,
     };
-    runtime()?.block_on(serve_plain(settings, server::listener(listen)?))
+    runtime()?.block_on(serve_plain(settings, listen))
 }
 
 /// Serves until it is asked to end, and then leaves no container behind.
-async fn serve_plain(settings: Settings, listener: Listener) -> Result<()> {
+async fn serve_plain(settings: Settings, listen: &str) -> Result<()> {
     let mut terminate =
         signal(SignalKind::terminate()).doing(|| "listen for the signal to end".into())?;
     let agent = start(settings, log::logger("debug")).await?;
+    let listener = server::listener(listen)?;
     let _server = server::serve(listener, Arc::new(Service::new(Arc::clone(&agent)))).await?;
     terminate.recv().await;
     agent.remove_all_containers().await;
     agent.storages.remove_all().await;
-    Ok(())
+    agent.zygote.forget_records()
 }
 
 /// An agent that is ready to make containers.

@@ -92,17 +92,17 @@ impl Group {
         })
     }
 
-    /// Kills all its processes, frozen ones too.
+    /// Kills all its processes, frozen ones too. Says whether that was possible: a hierarchy of
+    /// version 1 has no such switch.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses. A group that is gone has no processes.
-    pub fn kill(&self) -> Result<()> {
+    /// When the kernel refuses.
+    pub fn kill(&self) -> Result<bool> {
         match fs::write(self.directory.join("cgroup.kill"), "1") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.directory.exists() => {
-                Ok(())
-            }
-            other => other.on("kill the processes in", &self.directory),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).on("kill the processes in", &self.directory),
         }
     }
 

@@ -235,7 +235,7 @@ impl Container {
             .ok()
             .filter(|number| *number <= libc::SIGRTMAX())
             .ok_or_else(|| Error::Invalid(format!("there is no signal {signal}")))?;
-        if exec_id.is_empty() && signal == libc::SIGKILL && self.group.kill().is_ok() {
+        if exec_id.is_empty() && signal == libc::SIGKILL && self.group.kill()? {
             return Ok(());
         }
         let first = Arc::ptr_eq(&process, &self.first);

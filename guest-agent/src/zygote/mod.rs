@@ -8,7 +8,7 @@ pub mod worker;
 mod workload;
 
 use std::{
-    env, io,
+    env, fs, io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixListener,
@@ -108,6 +108,18 @@ impl Zygote {
             Reply::Done | Reply::Child(_) => Ok(()),
         })
         .await
+    }
+
+    /// Removes the directory of the runtime's records, once there are no containers.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn forget_records(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0.state) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.on("remove", &self.0.state),
+        }
     }
 
     async fn blocking<T: Send + 'static>(
