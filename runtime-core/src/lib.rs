@@ -10,3 +10,4 @@ pub mod process;
 pub mod rootfs;
 pub mod sandbox;
 pub mod state;
+pub mod volumes;

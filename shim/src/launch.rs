@@ -74,7 +74,7 @@ impl Launch for FromConfig {
 
         let budgets = Budgets {
             agent: config.agent.connect_timeout,
-            ..Budgets::default()
+            restore: config.factory.restore_timeout,
         };
         let start = Instant::now();
         let Started {

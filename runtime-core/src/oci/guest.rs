@@ -7,7 +7,7 @@ use oci_spec::runtime as host;
 use protobuf::MessageField;
 
 use super::{
-    Bundle, ContainerKind, HostBind, OciError,
+    Bundle, ContainerKind, HostBind, HostDevice, OciError, devices,
     linux::guest_linux,
     mounts::guest_mounts,
     process::{guest_process, left_out, text},
@@ -28,8 +28,10 @@ pub struct SpecOptions {
 /// A container as the guest will get it, once every bind mount of the host is accounted for.
 #[derive(Debug, Clone)]
 pub struct GuestSpec {
-    spec: wire::Spec,
-    binds: Vec<HostBind>,
+    pub(super) spec: wire::Spec,
+    /// In the order of their mounts.
+    pub(super) binds: Vec<HostBind>,
+    pub(super) devices: Vec<HostDevice>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
 }
@@ -51,6 +53,50 @@ impl GuestSpec {
         }
     }
 
+    /// As [`GuestSpec::provide`], for the container to read only.
+    pub fn provide_read_only(&mut self, bind: &HostBind, guest_source: &str) {
+        let index = self
+            .binds
+            .iter()
+            .find(|b| b.index == bind.index)
+            .map(|b| b.index);
+        if let Some(mount) = index.and_then(|index| self.spec.Mounts.get_mut(index)) {
+            mount
+                .options
+                .retain(|option| option != "rw" && option != "ro");
+            mount.options.push("ro".to_owned());
+        }
+        self.provide(bind, guest_source);
+    }
+
+    /// Adds an annotation, or replaces it.
+    pub fn annotate(&mut self, name: &str, value: &str) {
+        self.spec
+            .Annotations
+            .insert(name.to_owned(), value.to_owned());
+    }
+
+    /// How many bytes of huge pages of this size the container may use.
+    pub fn huge_page_limit(&self, page_bytes: u64) -> Option<u64> {
+        let limits = &self
+            .spec
+            .Linux
+            .get_or_default()
+            .Resources
+            .get_or_default()
+            .HugepageLimits;
+        // As cgroups name page sizes: 64KB, 2MB, 1GB.
+        let name = match page_bytes {
+            size if size >= 1 << 30 => format!("{}GB", size >> 30),
+            size if size >= 1 << 20 => format!("{}MB", size >> 20),
+            size => format!("{}KB", size >> 10),
+        };
+        limits
+            .iter()
+            .find(|limit| limit.Pagesize == name)
+            .map(|limit| limit.Limit)
+    }
+
     /// The container shares the pid namespace of its pod.
     pub fn sandbox_pidns(&self) -> bool {
         self.sandbox_pidns
@@ -61,8 +107,14 @@ impl GuestSpec {
         &self.left_out
     }
 
-    /// The finished specification; an error while bind mounts are left.
+    /// The finished specification; an error while bind mounts or block devices are left.
     pub fn finish(self) -> Result<wire::Spec, OciError> {
+        if let Some(device) = self.devices.first() {
+            return Err(OciError::Invalid {
+                field: "linux.devices (a block device of the host)",
+                value: device.path.display().to_string(),
+            });
+        }
         if self.binds.is_empty() {
             return Ok(self.spec);
         }
@@ -94,7 +146,9 @@ pub fn guest_spec(
         .linux()
         .as_ref()
         .ok_or(OciError::Missing("linux section"))?;
-    let linux = guest_linux(linux, options.guest_seccomp)?;
+    let mut guest = guest_linux(linux, options.guest_seccomp)?;
+    let devices = devices::take(linux, &mut guest.linux.Devices);
+    let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
     let (mounts, binds) = guest_mounts(mounts, container_id, options.sandbox_shm)?;
     let mut left_out = left_out(process);
@@ -118,6 +172,7 @@ pub fn guest_spec(
             ..Default::default()
         },
         binds,
+        devices,
         sandbox_pidns: linux.joins_pid_namespace,
         left_out,
     })

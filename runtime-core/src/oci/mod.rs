@@ -5,6 +5,7 @@
 //! [`GuestSpec::host_binds`] until somebody says where in the guest its content is.
 
 mod bundle;
+mod devices;
 mod error;
 mod exec;
 mod guest;
@@ -18,6 +19,7 @@ mod seccomp;
 mod storage;
 
 pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
+pub use devices::HostDevice;
 pub use error::OciError;
 pub use exec::{exec_process, update_resources};
 pub use guest::{GuestSpec, SpecOptions, guest_spec};

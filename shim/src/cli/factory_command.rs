@@ -1,6 +1,6 @@
 //! `imprint factory init` and `destroy`.
 
-use factory::{InitOptions, Step, in_foreign_mount_namespace, init as make_template};
+use factory::{InitOptions, Step, in_foreign_mount_namespace, init as make_templates};
 use slog::Logger;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,31 +14,32 @@ pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome 
     // Before anything is made: a signal that comes later is not lost.
     let stop = stop_signals()?;
     let qemu = setup.qemu(log).await?;
-    let spec = setup.spec();
+    let specs = setup.template_specs();
     let options = InitOptions {
         replace,
         agent_deadline: setup.budgets().agent,
     };
-    let shape = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
-    let progress = |step| match step {
+    let progress = |step, shape| match step {
         Step::Booting => eprintln!("imprint: {step} ({shape})"),
         _ => eprintln!("imprint: {step}"),
     };
-    let template = make_template(
+    let made = make_templates(
         &setup.store,
         &qemu,
-        &spec,
+        &specs,
         &options,
         &progress,
         any_of(stop),
         log,
     );
-    let template = template.await?;
-    eprintln!(
-        "imprint: template {:.16} is in {}",
-        template.key(),
-        template.dir().display()
-    );
+    for template in made.await? {
+        eprintln!(
+            "imprint: template {:.16} ({}) is in {}",
+            template.key(),
+            template.shape(),
+            template.dir().display()
+        );
+    }
     println!("vm factory initialized");
     Ok(true)
 }

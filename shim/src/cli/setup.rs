@@ -33,6 +33,12 @@ impl Setup {
         self.config.vm_spec("imprint-factory", &self.run_dir())
     }
 
+    /// The VMs that templates are made of, smallest first.
+    pub(crate) fn template_specs(&self) -> Vec<VmSpec> {
+        let shapes = self.config.factory.shapes.iter();
+        shapes.map(|shape| self.config.template_spec(*shape)).collect()
+    }
+
     /// A run directory that no other command uses.
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.config
@@ -44,7 +50,7 @@ impl Setup {
     pub(crate) fn budgets(&self) -> Budgets {
         Budgets {
             agent: self.config.agent.connect_timeout,
-            ..Budgets::default()
+            restore: self.config.factory.restore_timeout,
         }
     }
 }

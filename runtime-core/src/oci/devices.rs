@@ -1,0 +1,109 @@
+//! Block devices that a container is given by number. A number names another disk in the guest, so
+//! none of them goes along unless the disk itself does.
+
+use std::path::PathBuf;
+
+use agent_client::oci as wire;
+use oci_spec::runtime as host;
+
+use super::{GuestSpec, HostBind};
+
+/// A block device of the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostDevice {
+    /// Path in the container.
+    pub path: PathBuf,
+    /// Major device number on the host.
+    pub major: u64,
+    /// Minor device number on the host.
+    pub minor: u64,
+    /// Whether the container may only read it.
+    pub read_only: bool,
+    node: wire::LinuxDevice,
+}
+
+/// Takes the block devices out of `devices`, and returns those that were given to the container one
+/// by one. Whoever gets all devices of its host, as privileged containers do, has those of the guest.
+pub(super) fn take(linux: &host::Linux, devices: &mut Vec<wire::LinuxDevice>) -> Vec<HostDevice> {
+    let rules = linux
+        .resources()
+        .as_ref()
+        .and_then(|r| r.devices().as_ref());
+    let rules: &[host::LinuxDeviceCgroup] = rules.map(Vec::as_slice).unwrap_or_default();
+    let all = rules.iter().any(allows_all);
+    let nodes: Vec<_> = devices
+        .extract_if(.., |device| device.Type == "b")
+        .collect();
+    if all {
+        return Vec::new();
+    }
+    nodes
+        .into_iter()
+        .map(|node| HostDevice {
+            path: PathBuf::from(&node.Path),
+            major: node.Major.unsigned_abs(),
+            minor: node.Minor.unsigned_abs(),
+            read_only: !rules.iter().any(|rule| allows_writing(rule, &node)),
+            node,
+        })
+        .collect()
+}
+
+fn allows_all(rule: &host::LinuxDeviceCgroup) -> bool {
+    rule.allow()
+        && rule.major().is_none_or(|number| number < 0)
+        && rule.minor().is_none_or(|number| number < 0)
+        && rule
+            .typ()
+            .is_none_or(|kind| kind == host::LinuxDeviceType::A)
+}
+
+fn allows_writing(rule: &host::LinuxDeviceCgroup, node: &wire::LinuxDevice) -> bool {
+    let same = |rule: Option<i64>, number| rule.is_none_or(|one| one < 0 || one == number);
+    rule.allow()
+        && rule
+            .typ()
+            .is_none_or(|kind| kind != host::LinuxDeviceType::C)
+        && same(rule.major(), node.Major)
+        && same(rule.minor(), node.Minor)
+        && rule
+            .access()
+            .as_ref()
+            .is_some_and(|access| access.contains('w'))
+}
+
+impl GuestSpec {
+    /// The block devices that were given to the container one by one. They are not in the guest's
+    /// specification until they are given back.
+    pub fn take_block_devices(&mut self) -> Vec<HostDevice> {
+        std::mem::take(&mut self.devices)
+    }
+
+    /// Says that the disk behind `device` is in the guest. The agent puts its number there in.
+    pub fn give_back(&mut self, device: &HostDevice) {
+        self.linux().Devices.push(device.node.clone());
+    }
+
+    /// Turns a bind mount of a block device into a device node of the container with these
+    /// permission bits. The agent puts the number in.
+    pub fn provide_as_device(&mut self, bind: &HostBind, mode: u32) {
+        let Some(position) = self.binds.iter().position(|b| b.index == bind.index) else {
+            return;
+        };
+        let bind = self.binds.remove(position);
+        self.spec.Mounts.remove(bind.index);
+        for later in &mut self.binds[position..] {
+            later.index -= 1;
+        }
+        self.linux().Devices.push(wire::LinuxDevice {
+            Path: bind.destination.to_string_lossy().into_owned(),
+            Type: "b".to_owned(),
+            FileMode: mode,
+            ..Default::default()
+        });
+    }
+
+    fn linux(&mut self) -> &mut wire::Linux {
+        self.spec.Linux.mut_or_insert_default()
+    }
+}

@@ -1,0 +1,171 @@
+//! What becomes of a bind mount of the host: one pure function, told by paths and facts alone.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    HostPathPolicy, VolumeSettings,
+    kubelet::{self, EMPTY_DIR, Place, is_config},
+    look::{Facts, FileSystem, Kind},
+};
+
+/// A bind mount, as it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) source: &'a Path,
+    pub(super) destination: &'a Path,
+    pub(super) read_only: bool,
+    /// The plugin of the volume that the source is a part of, if kubelet says so.
+    pub(super) part_of: Option<&'a str>,
+}
+
+/// How a mount reaches the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Written by kubelet: copied, and kept up to date.
+    Config,
+    /// One of the files that runtimes write for a pod: copied, kept up to date, and writable for
+    /// the container if it asks for that. What it writes stays in the guest.
+    PodFile,
+    /// Copied, and written back when the container has ended.
+    TerminationLog,
+    /// Shared memory of the pod's containers.
+    Memory {
+        /// Name within the pod.
+        name: String,
+        /// Size in bytes; `None` for no limit of its own.
+        bytes: Option<u64>,
+    },
+    /// Huge pages of the guest, shared by the pod's containers.
+    HugePages {
+        /// Name within the pod.
+        name: String,
+        /// Size of a page in bytes.
+        page_bytes: u64,
+    },
+    /// An empty directory that the pod's containers share.
+    Scratch {
+        /// Name within the pod.
+        name: String,
+    },
+    /// A part of an `emptyDir`, which is itself classified as a whole.
+    PartOfEmptyDir {
+        /// Name within the pod.
+        name: String,
+    },
+    /// Copied once, read-only, since the host's file system is not shared.
+    Snapshot {
+        /// The container asked to write; the log warns.
+        wanted_to_write: bool,
+    },
+    /// Plugged as a disk; a device node in the container.
+    RawDisk,
+}
+
+/// Files that are written for each container by whoever started it, wherever they are on the host.
+const POD_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// Decides. The error is the reason for a refusal.
+pub(super) fn classify(
+    asked: &Asked<'_>,
+    facts: &Facts,
+    settings: &VolumeSettings,
+) -> Result<Way, String> {
+    match facts.kind {
+        Kind::Special(what) => {
+            return Err(format!(
+                "{what} of the host does not exist in a virtual machine"
+            ));
+        }
+        Kind::Block(_) => return Ok(Way::RawDisk),
+        Kind::File | Kind::Directory => {}
+    }
+    match kubelet::place(&settings.kubelet_root, asked.source) {
+        Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),
+        Some(Place::Subpath { name }) => part(asked, facts, name),
+        Some(Place::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
+        Some(Place::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
+        _ if facts.kind == Kind::File && is_pod_file(asked.destination) => Ok(Way::PodFile),
+        _ => host_path(asked, settings),
+    }
+}
+
+fn is_pod_file(destination: &Path) -> bool {
+    POD_FILES.iter().any(|file| destination == Path::new(file))
+}
+
+fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<Way, String> {
+    if is_config(plugin) {
+        return Ok(Way::Config);
+    }
+    if plugin != EMPTY_DIR {
+        return persistent(asked, plugin);
+    }
+    let name = name.to_owned();
+    Ok(match facts.file_system {
+        FileSystem::Tmpfs(bytes) => Way::Memory {
+            name,
+            bytes: (bytes > 0).then_some(bytes),
+        },
+        FileSystem::Hugetlbfs(page_bytes) => Way::HugePages { name, page_bytes },
+        FileSystem::Other => Way::Scratch { name },
+    })
+}
+
+/// kubelet does not update parts of its own volumes either.
+fn part(asked: &Asked<'_>, facts: &Facts, name: &str) -> Result<Way, String> {
+    match asked.part_of {
+        Some(plugin) if is_config(plugin) => Ok(Way::Snapshot {
+            wanted_to_write: false,
+        }),
+        Some(EMPTY_DIR) if facts.kind == Kind::Directory => Ok(Way::PartOfEmptyDir {
+            name: name.to_owned(),
+        }),
+        Some(EMPTY_DIR) => Err("a file of an emptyDir is in the guest, not on the host".to_owned()),
+        Some(plugin) => persistent(asked, plugin),
+        None => Err("kubelet does not say which volume it is a part of".to_owned()),
+    }
+}
+
+/// What is to last must not be written to a copy that ends with the pod.
+fn persistent(asked: &Asked<'_>, plugin: &str) -> Result<Way, String> {
+    if asked.read_only {
+        return Ok(Way::Snapshot {
+            wanted_to_write: false,
+        });
+    }
+    Err(format!(
+        "what a container writes to a {plugin} file system of the host would be lost, since no file \
+         system is shared with the guest; use volumeMode: Block, or mount it with readOnly: true"
+    ))
+}
+
+fn host_path(asked: &Asked<'_>, settings: &VolumeSettings) -> Result<Way, String> {
+    match settings.host_path {
+        HostPathPolicy::Copy => Ok(Way::Snapshot {
+            wanted_to_write: !asked.read_only,
+        }),
+        HostPathPolicy::Refuse => Err(
+            "paths of the host are not copied into guests here (host_path_volumes = \"refuse\")"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Where in the guest the volume `name` of sandbox `sandbox` is; the same for all its containers.
+pub(super) fn shared_path(base: &str, sandbox: &str, name: &str) -> String {
+    format!("{base}/{sandbox}-volumes/{name}")
+}
+
+/// A path within a volume that may be asked of the guest.
+pub(super) fn plain(part: &Path) -> Option<&str> {
+    let normal = part
+        .components()
+        .all(|one| matches!(one, std::path::Component::Normal(_)));
+    part.to_str().filter(|_| normal)
+}
+
+/// Base name for copies of `source`: tells apart sources that end alike.
+pub(super) fn copy_name(source: &Path, digest: &str) -> PathBuf {
+    let last = source.file_name().unwrap_or_default().to_string_lossy();
+    PathBuf::from(format!("{digest}-{last}"))
+}

@@ -1,0 +1,93 @@
+//! Copies of the host's files in the guest, one for each source however many containers use it.
+
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use agent_client::Agent;
+use tokio::sync::Mutex;
+
+use super::{
+    VolumeError,
+    look::Source,
+    transfer::transfer,
+    tree::{Job, Limits, Summary},
+    watch::Registration,
+};
+
+/// Most copies that the containers of a sandbox have at once.
+const MAX_COPIES: usize = 256;
+
+/// One source and its copy. It keeps the source open, so it lives no longer than the containers
+/// that use it: kubelet must be able to unmount.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) source: Source,
+    /// Path in the guest.
+    pub(super) target: String,
+    pub(super) recursive: bool,
+    pub(super) limits: Limits,
+    /// Held while it is copied; the current content that the guest has.
+    has: Mutex<Option<CString>>,
+    /// Ends the watch over the source.
+    pub(super) registration: OnceLock<Registration>,
+}
+
+impl Copy {
+    pub(super) fn new(source: Source, target: String, recursive: bool, limits: Limits) -> Self {
+        Self {
+            source,
+            target,
+            recursive,
+            limits,
+            has: Mutex::new(None),
+            registration: OnceLock::new(),
+        }
+    }
+
+    /// Brings what the guest does not have yet.
+    pub(super) async fn refresh(&self, agent: &Agent) -> Result<Summary, VolumeError> {
+        let mut has = self.has.lock().await;
+        let summary = transfer(agent, || Job {
+            source: self.source.clone(),
+            target: self.target.clone(),
+            recursive: self.recursive,
+            limits: self.limits,
+            has: has.clone(),
+        })
+        .await?;
+        has.clone_from(&summary.current);
+        Ok(summary)
+    }
+}
+
+/// The copies in use.
+#[derive(Debug, Default)]
+pub(super) struct Copies(StdMutex<HashMap<(u64, u64), Weak<Copy>>>);
+
+impl Copies {
+    /// The copy of this source, or a new one made by `make`.
+    pub(super) fn of(
+        &self,
+        identity: (u64, u64),
+        make: impl FnOnce() -> Copy,
+    ) -> Result<Arc<Copy>, VolumeError> {
+        let mut copies = self.lock();
+        if let Some(copy) = copies.get(&identity).and_then(Weak::upgrade) {
+            return Ok(copy);
+        }
+        copies.retain(|_, copy| copy.strong_count() > 0);
+        if copies.len() >= MAX_COPIES {
+            return Err(VolumeError::TooManyCopied { limit: MAX_COPIES });
+        }
+        let copy = Arc::new(make());
+        copies.insert(identity, Arc::downgrade(&copy));
+        Ok(copy)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Weak<Copy>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

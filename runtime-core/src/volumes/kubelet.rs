@@ -1,0 +1,70 @@
+//! What kubelet's paths say about a volume.
+
+use std::path::{Component, Path};
+
+/// A place in a pod's directory of kubelet (`<root>/pods/<uid>/...`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// `volumes/<plugin>/<name>`, and whatever the plugin puts below.
+    Volume {
+        /// As in `kubernetes.io~configmap`.
+        plugin: &'a str,
+        /// The volume's name, unique within the pod.
+        name: &'a str,
+    },
+    /// `volume-subpaths/<name>/<container>/<number>`: a part of the volume of that name.
+    Subpath {
+        /// The volume's name.
+        name: &'a str,
+    },
+    /// `containers/<container>/<file>`: where a termination message is read from.
+    TerminationLog,
+    /// `etc-hosts`.
+    Hosts,
+}
+
+/// Reads a path; `None` if it is not kubelet's.
+pub(super) fn place<'a>(root: &Path, path: &'a Path) -> Option<Place<'a>> {
+    let parts = parts(root, path)?;
+    match parts.as_slice() {
+        ["pods", _, "volumes", plugin, name, ..] => Some(Place::Volume { plugin, name }),
+        ["pods", _, "volume-subpaths", name, _, _] => Some(Place::Subpath { name }),
+        ["pods", _, "containers", _, _] => Some(Place::TerminationLog),
+        ["pods", _, "etc-hosts"] => Some(Place::Hosts),
+        _ => None,
+    }
+}
+
+/// Directory of the volumes of the pod that `path` belongs to.
+pub(super) fn pod_volumes(root: &Path, path: &Path) -> Option<std::path::PathBuf> {
+    match parts(root, path)?.as_slice() {
+        ["pods", uid, ..] => Some(root.join("pods").join(uid).join("volumes")),
+        _ => None,
+    }
+}
+
+fn parts<'a>(root: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
+    let inside = path.strip_prefix(root).ok()?;
+    inside
+        .components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Plugins whose volumes kubelet writes itself, small and read-only for containers, and replaces
+/// while a pod runs.
+pub(super) fn is_config(plugin: &str) -> bool {
+    [
+        "kubernetes.io~configmap",
+        "kubernetes.io~secret",
+        "kubernetes.io~projected",
+        "kubernetes.io~downward-api",
+    ]
+    .contains(&plugin)
+}
+
+/// The plugin of an `emptyDir`.
+pub(super) const EMPTY_DIR: &str = "kubernetes.io~empty-dir";

@@ -1,0 +1,240 @@
+//! Looks at a mount's source on the host: what it is and which file system it is on.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, open};
+
+use super::{
+    VolumeError,
+    kubelet::{self, EMPTY_DIR},
+    tree,
+};
+
+/// What a mount's source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+    /// A block device, with its device number.
+    Block(u64),
+    /// Nothing that has content of its own.
+    Special(&'static str),
+}
+
+/// The file system a source is on, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileSystem {
+    /// Memory of the host, with the size it was given in bytes; 0 for none.
+    Tmpfs(u64),
+    /// Huge pages of this many bytes.
+    Hugetlbfs(u64),
+    Other,
+}
+
+/// Facts about a source, from its descriptor alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) kind: Kind,
+    pub(super) file_system: FileSystem,
+    /// Its content is replaced in one step, as kubelet does it.
+    pub(super) versioned: bool,
+    /// Permission bits.
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// A source that was opened, and that cannot be exchanged for another any more.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// Opened with `O_PATH`.
+    pub(super) handle: Arc<OwnedFd>,
+    /// Device and inode: two binds with the same share their content.
+    pub(super) identity: (u64, u64),
+    pub(super) facts: Facts,
+}
+
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+
+impl Source {
+    /// Opens the source of a bind mount. Links on the way are followed, as mount(2) does; nothing
+    /// below the source is.
+    pub(super) fn open(path: &Path) -> Result<Self, VolumeError> {
+        let fail = |source: rustix::io::Errno| VolumeError::io("Opening", path)(source);
+        let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+        let stat = fstat(&handle).map_err(fail)?;
+        let facts = facts(&stat, &handle).map_err(fail)?;
+        Ok(Self {
+            path: path.to_owned(),
+            handle: Arc::new(handle),
+            identity: (stat.st_dev, stat.st_ino),
+            facts,
+        })
+    }
+
+    /// Path by which the kernel finds the opened source, whatever its name leads to by now.
+    pub(super) fn pinned_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
+    }
+
+    /// The file itself, to be read or written to.
+    pub(super) fn reopen(&self, write: bool) -> io::Result<File> {
+        File::options()
+            .read(true)
+            .write(write)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open(self.pinned_path())
+    }
+}
+
+fn facts(stat: &Stat, handle: &OwnedFd) -> rustix::io::Result<Facts> {
+    let system = fstatfs(handle)?;
+    let block = u64::try_from(system.f_bsize).unwrap_or_default();
+    // Its C type differs between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    let file_system = match system.f_type as u64 & 0xffff_ffff {
+        TMPFS_MAGIC => FileSystem::Tmpfs(system.f_blocks.saturating_mul(block)),
+        HUGETLBFS_MAGIC => FileSystem::Hugetlbfs(block),
+        _ => FileSystem::Other,
+    };
+    Ok(Facts {
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::BlockDevice => Kind::Block(stat.st_rdev),
+            FileType::CharacterDevice => Kind::Special("a character device"),
+            FileType::Socket => Kind::Special("a socket"),
+            FileType::Fifo => Kind::Special("a fifo"),
+            _ => Kind::Special("no file"),
+        },
+        file_system,
+        versioned: tree::current(handle).is_some(),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    })
+}
+
+/// Which plugin made the pod's volume `name`, and where it is. Kubelet's path of a part of a volume
+/// does not say.
+pub(super) fn plugin_of(
+    kubelet_root: &Path,
+    subpath: &Path,
+    name: &str,
+) -> Option<(String, PathBuf)> {
+    let volumes = kubelet::pod_volumes(kubelet_root, subpath)?;
+    let plugins = fs::read_dir(volumes).ok()?;
+    plugins.flatten().find_map(|plugin| {
+        let volume = plugin.path().join(name);
+        let known = volume
+            .is_dir()
+            .then(|| plugin.file_name().into_string().ok());
+        Some((known.flatten()?, volume))
+    })
+}
+
+/// The part of an `emptyDir` that kubelet has bound at `subpath`: the volume, and the path within.
+pub(super) fn part_of_empty_dir(
+    kubelet_root: &Path,
+    subpath: &Source,
+    name: &str,
+) -> Result<Option<(Source, PathBuf)>, VolumeError> {
+    let Some((plugin, path)) = plugin_of(kubelet_root, &subpath.path, name) else {
+        return Ok(None);
+    };
+    if plugin != EMPTY_DIR {
+        return Ok(None);
+    }
+    let volume = Source::open(&path)?;
+    let outer = within_file_system(&volume).map_err(VolumeError::io("Locating", &path))?;
+    let inner = within_file_system(subpath).map_err(VolumeError::io("Locating", &subpath.path))?;
+    match (outer, inner) {
+        ((device, outer), (same, inner)) if device == same => {
+            let part = inner.strip_prefix(&outer).ok().map(Path::to_path_buf);
+            Ok(part.map(|part| (volume, part)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Device of the file system that a source is on, and its path within: bind mounts of one
+/// directory have the same.
+fn within_file_system(source: &Source) -> io::Result<(String, PathBuf)> {
+    let info = fs::read_to_string(format!(
+        "/proc/self/fdinfo/{}",
+        source.handle.as_fd().as_raw_fd()
+    ))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let id = id.map(str::trim).unwrap_or_default();
+    let real = fs::read_link(source.pinned_path())?;
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    locate(&table, id, &real).ok_or_else(|| io::Error::other("its mount is not in the table"))
+}
+
+/// Reads proc_pid_mountinfo(5): mount identifier, parent, device, root, mount point.
+fn locate(table: &str, id: &str, path: &Path) -> Option<(String, PathBuf)> {
+    let line = table
+        .lines()
+        .find(|line| line.split(' ').next() == Some(id))?;
+    let mut fields = line.split(' ').skip(2);
+    let device = fields.next()?.to_owned();
+    let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+    let below = path.strip_prefix(point).ok()?;
+    Some((device, Path::new(&root).join(below)))
+}
+
+/// Blanks and backslashes are written as three octal digits.
+fn unescape(field: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(field.to_owned(), |text, (code, plain)| {
+            text.replace(code, plain)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_located_within_their_file_system() {
+        let table = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                     40 21 8:1 /k/v/data\\040x/sub /k/subpaths/v/c/0 rw - ext4 /dev/sda1 rw\n";
+        let volume = locate(table, "21", Path::new("/k/v/data x")).unwrap();
+        let part = locate(table, "40", Path::new("/k/subpaths/v/c/0")).unwrap();
+        assert_eq!(volume.0, part.0);
+        assert_eq!(part.1.strip_prefix(&volume.1).unwrap(), Path::new("sub"));
+        assert_eq!(locate(table, "22", Path::new("/")), None);
+    }
+
+    #[test]
+    fn a_source_is_what_was_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let source = Source::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(source.facts.kind, Kind::File);
+        assert_eq!(
+            io::read_to_string(source.reopen(false).unwrap()).unwrap(),
+            "one"
+        );
+        assert_eq!(
+            Source::open(Path::new("/dev/null")).unwrap().facts.kind,
+            Kind::Special("a character device")
+        );
+    }
+}

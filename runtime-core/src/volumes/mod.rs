@@ -1,0 +1,164 @@
+//! Volumes without a shared file system: what a container's bind mounts hold reaches the guest by
+//! the agent's channel or as a disk.
+//!
+//! ```text
+//!   bind mount --look--> facts --classify--> way --+--> copy (kept up to date by a watch)
+//!                                                  +--> emptyDir, made in the guest
+//!                                                  +--> disk
+//!                                                  +--> refusal, with the reason
+//! ```
+//!
+//! A mount is never passed over: it is in the guest, or the container is not made. Copies are
+//! shared by the containers of a sandbox as binds of one source are. They lie in the guest's memory,
+//! so they are bounded. What the guest does to them stays there, but for the termination message.
+
+mod classify;
+mod copies;
+mod disk;
+mod empty_dir;
+mod error;
+mod kubelet;
+mod look;
+mod provide;
+mod readiness;
+mod termination;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod tree;
+mod watch;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use agent_client::{
+    Agent,
+    agent::{Device, Storage},
+};
+use hypervisors::Vm;
+use slog::{Logger, warn};
+use tokio::sync::OnceCell;
+
+pub use error::VolumeError;
+pub(crate) use termination::Termination;
+
+use copies::{Copies, Copy};
+use watch::Watcher;
+
+/// What the node decides about volumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSettings {
+    /// What becomes of paths of the host.
+    pub host_path: HostPathPolicy,
+    /// How much of the host's files is copied into one sandbox, in bytes.
+    pub host_path_limit: u64,
+    /// kubelet's directory.
+    pub kubelet_root: PathBuf,
+}
+
+/// What becomes of paths of the host that a pod mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPathPolicy {
+    /// They are copied in, read-only.
+    Copy,
+    /// The container is not made.
+    Refuse,
+}
+
+impl Default for VolumeSettings {
+    fn default() -> Self {
+        Self {
+            host_path: HostPathPolicy::Copy,
+            host_path_limit: 64 << 20,
+            kubelet_root: PathBuf::from("/var/lib/kubelet"),
+        }
+    }
+}
+
+/// The volumes of a sandbox.
+pub(crate) struct Volumes {
+    sandbox: String,
+    settings: VolumeSettings,
+    agent: Agent,
+    vm: Arc<dyn Vm>,
+    log: Logger,
+    copies: Copies,
+    /// Started with the first volume that is to be kept up to date.
+    watcher: OnceCell<Watcher>,
+    /// Bytes of the host's files in the guest, by their path there.
+    taken: Mutex<HashMap<String, u64>>,
+    /// Directories that were made in the guest.
+    made: Mutex<HashSet<String>>,
+}
+
+/// What a container gets, beside its specification.
+#[derive(Debug, Default)]
+pub(crate) struct Provided {
+    /// For the agent to mount.
+    pub(crate) storages: Vec<Storage>,
+    /// For the agent to find.
+    pub(crate) devices: Vec<Device>,
+    pub(crate) held: HeldVolumes,
+}
+
+/// What a container holds for its volumes. Watches end when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct HeldVolumes {
+    disks: Vec<String>,
+    termination: Option<Termination>,
+    copies: Vec<Arc<Copy>>,
+}
+
+impl HeldVolumes {
+    /// The file for the container's termination message.
+    pub(crate) fn termination(&self) -> Option<Termination> {
+        self.termination.clone()
+    }
+
+    /// Gives back what the VM still has; the container is out of the guest.
+    pub(crate) async fn release(self, vm: &dyn Vm, log: &Logger) {
+        for disk in &self.disks {
+            if let Err(error) = vm.remove_disk(disk).await {
+                warn!(log, "disk of a volume stays plugged"; "disk" => disk, "error" => %error);
+            }
+        }
+    }
+}
+
+impl Volumes {
+    pub(crate) fn new(
+        sandbox: String,
+        settings: VolumeSettings,
+        agent: Agent,
+        vm: Arc<dyn Vm>,
+        log: Logger,
+    ) -> Self {
+        Self {
+            sandbox,
+            settings,
+            agent,
+            vm,
+            log,
+            copies: Copies::default(),
+            watcher: OnceCell::new(),
+            taken: Mutex::default(),
+            made: Mutex::default(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first `bytes` of a digest.
+fn hex(digest: &[u8], bytes: usize) -> String {
+    digest
+        .iter()
+        .take(bytes)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,363 @@
+//! Brings all volumes of one container into the guest.
+
+use std::path::Path;
+
+use agent_client::agent::Device;
+use sha2::{Digest, Sha256};
+use slog::{debug, warn};
+use tokio::task::spawn_blocking;
+
+use super::{
+    Copy, HeldVolumes, Provided, Termination, VolumeError, Volumes,
+    classify::{Asked, Way, classify, copy_name, plain, shared_path},
+    disk::{BlockDevice, disk_id},
+    empty_dir::{self, Making},
+    hex,
+    kubelet::{self, Place},
+    lock,
+    look::{self, Kind, Source},
+    termination::PATH_ANNOTATION,
+    tree::Limits,
+    watch::Watcher,
+};
+use crate::oci::{GUEST_SHARED, GuestSpec, HostBind, HostDevice};
+
+/// How much kubelet writes for one volume. The API server takes no object over 1 MiB; a projected
+/// volume is made of several.
+const CONFIG: Limits = Limits {
+    bytes: 16 << 20,
+    entries: 4096,
+    key: "volumes that kubelet writes",
+};
+/// Files, directories and links of one path of the host.
+const HOST_ENTRIES: u32 = 16_384;
+/// The configuration's key.
+const HOST_LIMIT: &str = "host_path_copy_limit_mib, for all of a pod";
+
+impl Volumes {
+    /// Brings every bind mount and block device of `spec` into the guest.
+    ///
+    /// # Errors
+    /// The first volume that cannot be had. Disks are unplugged again.
+    pub(crate) async fn provide(
+        &self,
+        container: &str,
+        spec: &mut GuestSpec,
+    ) -> Result<Provided, VolumeError> {
+        let mut provided = Provided::default();
+        match self.provide_all(container, spec, &mut provided).await {
+            Ok(()) => Ok(provided),
+            Err(error) => {
+                provided.held.release(&*self.vm, &self.log).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn provide_all(
+        &self,
+        container: &str,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        for bind in spec.host_binds().to_vec() {
+            self.bind(container, &bind, spec, provided).await?;
+        }
+        for device in spec.take_block_devices() {
+            self.device(container, &device, spec, provided).await?;
+        }
+        Ok(())
+    }
+
+    async fn bind(
+        &self,
+        container: &str,
+        bind: &HostBind,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        let (source, way) = self.look(bind).await?;
+        debug!(self.log, "volume"; "container" => container,
+            "destination" => %bind.destination.display(), "way" => ?way);
+        match way {
+            Way::Config | Way::PodFile => {
+                let target = self
+                    .copied(source, bind, CONFIG, true, &mut provided.held)
+                    .await?;
+                spec.provide(bind, &target);
+            }
+            Way::Snapshot { wanted_to_write } => {
+                let target = self.snapshot(source, bind, &mut provided.held).await?;
+                if wanted_to_write {
+                    warn!(self.log, "path of the host is a read-only copy in the guest";
+                        "container" => container, "path" => %bind.source.display(),
+                        "destination" => %bind.destination.display());
+                }
+                spec.provide_read_only(bind, &target);
+            }
+            Way::TerminationLog => {
+                provided.held.termination = Some(Termination::of(&source)?);
+                // Of this container alone, unlike other copies.
+                let copy = Copy::new(source, bind.guest_path.clone(), false, CONFIG);
+                copy.refresh(&self.agent).await?;
+                spec.annotate(PATH_ANNOTATION, &bind.destination.to_string_lossy());
+                spec.provide(bind, &bind.guest_path);
+            }
+            Way::Memory { .. } | Way::HugePages { .. } | Way::Scratch { .. } => {
+                let making = self.making(&way, &source, spec);
+                let path = self.make(making, provided).await?;
+                spec.provide(bind, &path);
+            }
+            Way::PartOfEmptyDir { .. } => {
+                let making = self.part(bind, source, spec).await?;
+                let path = self.make(making, provided).await?;
+                spec.provide(bind, &path);
+            }
+            Way::RawDisk => {
+                self.raw_disk(container, bind, &source, spec, provided)
+                    .await?
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the source and decides. Not on the runtime's threads: a host's path may hang.
+    async fn look(&self, bind: &HostBind) -> Result<(Source, Way), VolumeError> {
+        let (bind, settings) = (bind.clone(), self.settings.clone());
+        let path = bind.source.clone();
+        let looking = spawn_blocking(move || {
+            let source = Source::open(&bind.source)?;
+            let root = &settings.kubelet_root;
+            let part_of = match kubelet::place(root, &bind.source) {
+                Some(Place::Subpath { name }) => look::plugin_of(root, &bind.source, name),
+                _ => None,
+            };
+            let asked = Asked {
+                source: &bind.source,
+                destination: &bind.destination,
+                read_only: bind.read_only(),
+                part_of: part_of.as_ref().map(|(plugin, _)| plugin.as_str()),
+            };
+            let way = classify(&asked, &source.facts, &settings)
+                .map_err(|reason| refused(&bind, reason))?;
+            Ok((source, way))
+        });
+        looking.await.unwrap_or(Err(VolumeError::Ended { path }))
+    }
+
+    /// A copy that the sandbox's containers share; its path in the guest.
+    async fn copied(
+        &self,
+        source: Source,
+        bind: &HostBind,
+        limits: Limits,
+        watched: bool,
+        held: &mut HeldVolumes,
+    ) -> Result<String, VolumeError> {
+        let target = self.target(&source.path);
+        let recursive = bind.options.iter().any(|option| option == "rbind");
+        let copy = self.copies.of(source.identity, || {
+            Copy::new(source, target, recursive, limits)
+        })?;
+        if watched && copy.registration.get().is_none() {
+            let start = async { Watcher::start(self.agent.clone(), self.log.clone()) };
+            self.watcher.get_or_try_init(|| start).await?.add(&copy)?;
+        }
+        let summary = copy.refresh(&self.agent).await?;
+        if summary.left_out > 0 {
+            warn!(self.log, "sockets, fifos, devices or other file systems were not copied";
+                "path" => %copy.source.path.display(), "count" => summary.left_out);
+        }
+        let target = copy.target.clone();
+        if limits.key == HOST_LIMIT {
+            lock(&self.taken).insert(target.clone(), summary.bytes);
+        }
+        held.copies.push(copy);
+        Ok(target)
+    }
+
+    /// A copy of the host's files, within what is left of the sandbox's allowance.
+    async fn snapshot(
+        &self,
+        source: Source,
+        bind: &HostBind,
+        held: &mut HeldVolumes,
+    ) -> Result<String, VolumeError> {
+        let target = self.target(&source.path);
+        let others: u64 = {
+            let taken = lock(&self.taken);
+            taken
+                .iter()
+                .filter(|(path, _)| **path != target)
+                .map(|(_, bytes)| bytes)
+                .sum()
+        };
+        let limits = Limits {
+            bytes: self.settings.host_path_limit.saturating_sub(others),
+            entries: HOST_ENTRIES,
+            key: HOST_LIMIT,
+        };
+        // A directory that is replaced as kubelet does it is kept up to date as kubelet's are.
+        let watched = source.facts.versioned;
+        self.copied(source, bind, limits, watched, held).await
+    }
+
+    fn target(&self, source: &Path) -> String {
+        let digest = Sha256::digest(source.as_os_str().as_encoded_bytes());
+        let name = copy_name(source, &hex(&digest, 8));
+        shared_path(GUEST_SHARED, &self.sandbox, &name.to_string_lossy())
+    }
+
+    fn making(&self, way: &Way, source: &Source, spec: &GuestSpec) -> Making {
+        let huge = match way {
+            Way::HugePages { page_bytes, .. } => spec.huge_page_limit(*page_bytes),
+            _ => None,
+        };
+        empty_dir::making(way, &self.sandbox, &source.facts, huge)
+    }
+
+    /// A directory within an `emptyDir`.
+    async fn part(
+        &self,
+        bind: &HostBind,
+        source: Source,
+        spec: &GuestSpec,
+    ) -> Result<Making, VolumeError> {
+        let root = self.settings.kubelet_root.clone();
+        let (asked, facts) = (bind.clone(), source.facts);
+        let found = spawn_blocking(move || match kubelet::place(&root, &asked.source) {
+            Some(Place::Subpath { name }) => look::part_of_empty_dir(&root, &source, name),
+            _ => Ok(None),
+        });
+        let ended = |_| {
+            Err(VolumeError::Ended {
+                path: bind.source.clone(),
+            })
+        };
+        let (volume, part) = found
+            .await
+            .unwrap_or_else(ended)?
+            .ok_or_else(|| refused(bind, "it is not found within its emptyDir".to_owned()))?;
+        if plain(&part).is_none() {
+            return Err(refused(
+                bind,
+                "its path within its emptyDir is not plain".to_owned(),
+            ));
+        }
+        let asked = Asked {
+            source: &volume.path,
+            destination: &bind.destination,
+            read_only: bind.read_only(),
+            part_of: None,
+        };
+        let way = classify(&asked, &volume.facts, &self.settings)
+            .map_err(|reason| refused(bind, reason))?;
+        Ok(empty_dir::part(
+            self.making(&way, &volume, spec),
+            &part,
+            &facts,
+        ))
+    }
+
+    /// Makes directories that were not made yet, and notes storages.
+    async fn make(&self, making: Making, provided: &mut Provided) -> Result<String, VolumeError> {
+        for directory in making.directories {
+            let path = directory.path.clone();
+            if lock(&self.made).contains(&path) {
+                continue;
+            }
+            self.agent
+                .copy_file(directory)
+                .await
+                .map_err(|source| VolumeError::Agent {
+                    path: Path::new(&path).to_owned(),
+                    source,
+                })?;
+            lock(&self.made).insert(path);
+        }
+        for storage in making.storages {
+            if !provided
+                .storages
+                .iter()
+                .any(|other| other.mount_point == storage.mount_point)
+            {
+                provided.storages.push(storage);
+            }
+        }
+        Ok(making.path)
+    }
+
+    async fn raw_disk(
+        &self,
+        container: &str,
+        bind: &HostBind,
+        source: &Source,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        let Kind::Block(number) = source.facts.kind else {
+            return Err(VolumeError::Changing {
+                path: source.path.clone(),
+            });
+        };
+        let device = BlockDevice::at(&source.path, number, bind.read_only())?;
+        spec.provide_as_device(bind, source.facts.mode);
+        self.plug(container, &device, &bind.destination, provided, |reason| {
+            refused(bind, reason)
+        })
+        .await
+    }
+
+    /// A block device that the container was given by number.
+    async fn device(
+        &self,
+        container: &str,
+        device: &HostDevice,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        let block = BlockDevice::numbered(device.major, device.minor, device.read_only)?;
+        let refuse = |reason| VolumeError::Refused {
+            destination: device.path.clone(),
+            source_path: format!("block device {}:{}", device.major, device.minor).into(),
+            reason,
+        };
+        self.plug(container, &block, &device.path, provided, refuse)
+            .await?;
+        spec.give_back(device);
+        Ok(())
+    }
+
+    async fn plug(
+        &self,
+        container: &str,
+        device: &BlockDevice,
+        destination: &Path,
+        provided: &mut Provided,
+        refuse: impl Fn(String) -> VolumeError,
+    ) -> Result<(), VolumeError> {
+        if device.in_use()? {
+            return Err(refuse(
+                "the host uses the device itself (it is mounted there)".to_owned(),
+            ));
+        }
+        let id = disk_id(container, destination);
+        let pci_path = device.plug(&*self.vm, id.clone()).await?;
+        provided.held.disks.push(id);
+        provided.devices.push(Device {
+            id: pci_path.to_string(),
+            type_: "blk".to_owned(),
+            container_path: destination.to_string_lossy().into_owned(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+}
+
+fn refused(bind: &HostBind, reason: String) -> VolumeError {
+    VolumeError::Refused {
+        destination: bind.destination.clone(),
+        source_path: bind.source.clone(),
+        reason,
+    }
+}
