@@ -183,8 +183,9 @@ impl Making {
         let sandbox = NewSandbox {
             id: new.id.clone(),
             main: new.id.clone(),
-            hostname: new.bundle.spec.hostname().clone().unwrap_or_default(),
+            hostname: hostname(new),
             dns: Vec::new(),
+            volumes: self.config.runtime.volumes.clone(),
             storages: vec![oci::sandbox_shm_storage(SHM_BYTES)],
             vm: vm.vm.clone(),
             agent: vm.agent.clone(),
@@ -199,6 +200,16 @@ impl Making {
         if let Err(error) = self.dir.remove() {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
+    }
+}
+
+/// A guest has no hostname of its host's that a container without one could share.
+fn hostname(new: &NewTask) -> String {
+    let given = new.bundle.spec.hostname().as_deref().unwrap_or_default();
+    if given.is_empty() {
+        new.id.clone()
+    } else {
+        given.to_owned()
     }
 }
 

@@ -70,7 +70,8 @@ fn sandbox_code(error: &sandbox::Error) -> Code {
         E::AlreadyExists(_) => Code::ALREADY_EXISTS,
         E::WrongPhase { .. } => Code::FAILED_PRECONDITION,
         E::Ended(_) => Code::UNAVAILABLE,
-        E::Spec(_) | E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
+        E::Volume(error) if !error.is_refusal() => Code::UNKNOWN,
+        E::Volume(_) | E::Spec(_) | E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
         E::Agent { source, .. } => match source.code() {
             Some(GuestCode::NOT_FOUND) => Code::NOT_FOUND,
             Some(GuestCode::INVALID_ARGUMENT) => Code::INVALID_ARGUMENT,

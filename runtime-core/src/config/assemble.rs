@@ -11,6 +11,8 @@ use super::{
     view::View,
 };
 
+use crate::volumes::{HostPathPolicy, VolumeSettings};
+
 /// Checks everything and fills in the defaults.
 pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
     let file = &merged.files[0];
@@ -135,6 +137,14 @@ fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
         run_root: runtime.path("run_root", "/run/imprint"),
         rootfs_cache_dir: runtime.path("rootfs_cache_dir", "/var/lib/imprint/rootfs"),
         rootfs_cache_mib: runtime.count("rootfs_cache_mib").unwrap_or(10 << 10),
+        volumes: VolumeSettings {
+            host_path: match runtime.text("host_path_volumes") {
+                Some(("refuse", _)) => HostPathPolicy::Refuse,
+                _ => HostPathPolicy::Copy,
+            },
+            host_path_limit: runtime.count("host_path_copy_limit_mib").unwrap_or(64) << 20,
+            kubelet_root: runtime.path("kubelet_root_dir", "/var/lib/kubelet"),
+        },
         disable_guest_seccomp: runtime.bool("disable_guest_seccomp", true),
         network: match runtime.text("internetworking_model") {
             Some(("none", _)) => NetworkModel::None,

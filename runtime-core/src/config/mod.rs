@@ -30,6 +30,8 @@ use hypervisors::{
     qemu::{AcceleratorChoice, QemuConfig},
 };
 
+use crate::volumes::VolumeSettings;
+
 pub use annotations::{AnnotationError, AnnotationGate};
 pub use error::{ConfigError, Location};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
@@ -144,6 +146,8 @@ pub struct RuntimeConfig {
     pub rootfs_cache_dir: PathBuf,
     /// How much of the disk the packed root file systems may take, in MiB.
     pub rootfs_cache_mib: u64,
+    /// What becomes of the mounts of pods.
+    pub volumes: VolumeSettings,
     /// A container's seccomp profile is not applied in the guest.
     pub disable_guest_seccomp: bool,
     /// How the guest is connected to the sandbox's network namespace.

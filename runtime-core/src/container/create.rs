@@ -1,42 +1,72 @@
-//! Makes a container in the guest: plug its disk, let the agent mount it and build the container.
+//! Makes a container in the guest: plug its disk, bring its volumes, let the agent mount them and
+//! build the container.
 
 use std::{sync::Arc, time::Instant};
 
-use agent_client::{Agent, agent::CreateContainerRequest};
+use agent_client::{Agent, agent::CreateContainerRequest, agent::Device, agent::Storage};
 use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
 use slog::{Logger, info, warn};
 
 use super::{CreatePhases, Held, NewContainer};
 use crate::{
-    oci::{self, RootfsDisk},
+    oci::{self, GuestSpec, RootfsDisk},
     sandbox::Error,
+    volumes::{Provided, Volumes},
 };
 
-/// Makes a container. On an error its disk is out of the VM again, or the log says that it is not.
+/// Makes a container. On an error its disks are out of the VM again, or the log says that they are
+/// not.
 pub(crate) async fn create(
     vm: Arc<dyn Vm>,
     agent: Agent,
+    volumes: Arc<Volumes>,
     new: NewContainer,
     log: Logger,
 ) -> Result<(Held, CreatePhases), Error> {
     let started = Instant::now();
+    let root = oci::rootfs_path(&new.id, &RootfsDisk::from(&new.rootfs));
+    let mut spec = oci::guest_spec(&new.bundle, &new.id, &new.kind, &root, new.options)?;
+    if !spec.left_out().is_empty() {
+        info!(log, "parts of the specification stay outside of the guest";
+            "container" => &new.id, "parts" => spec.left_out().join(", "));
+    }
     let disk = DiskSpec {
         id: root_disk_id(&new.id),
         path: new.rootfs.path().to_owned(),
         read_only: new.rootfs.read_only(),
     };
-    let pci_path = vm.add_disk(&disk).await.map_err(|source| Error::Vm {
-        action: "Plugging the root disk",
-        source,
-    })?;
-    let plugged = started.elapsed();
-
-    if let Err(error) = make(&agent, &new, &pci_path.to_string(), &log).await {
-        if let Err(left) = vm.remove_disk(&disk.id).await {
-            warn!(log, "disk of a failed container stays plugged";
-                "container" => &new.id, "disk" => &disk.id, "error" => %left);
+    // The guest takes its time to find a disk; files are copied meanwhile.
+    let plug = async {
+        let path = vm.add_disk(&disk).await.map_err(|source| Error::Vm {
+            action: "Plugging the root disk",
+            source,
+        });
+        (path, started.elapsed())
+    };
+    let ((pci_path, plugged), provided) = tokio::join!(plug, volumes.provide(&new.id, &mut spec));
+    let (pci_path, provided) = match (pci_path, provided) {
+        (Ok(pci_path), Ok(provided)) => (pci_path, provided),
+        (Ok(_), Err(error)) => {
+            unplug(&*vm, &new.id, &disk.id, &log).await;
+            return Err(error.into());
         }
+        (Err(error), provided) => {
+            if let Ok(provided) = provided {
+                provided.held.release(&*vm, &log).await;
+            }
+            return Err(error);
+        }
+    };
+    let Provided {
+        storages,
+        devices,
+        held: volumes,
+    } = provided;
+    let pci_path = pci_path.to_string();
+    if let Err(error) = make(&agent, &new, spec, &pci_path, storages, devices).await {
+        volumes.release(&*vm, &log).await;
+        unplug(&*vm, &new.id, &disk.id, &log).await;
         return Err(error);
     }
     let phases = CreatePhases {
@@ -47,6 +77,7 @@ pub(crate) async fn create(
         Held {
             disk: disk.id,
             rootfs: new.rootfs,
+            volumes,
         },
         phases,
     ))
@@ -56,19 +87,17 @@ pub(crate) async fn create(
 async fn make(
     agent: &Agent,
     new: &NewContainer,
+    spec: GuestSpec,
     pci_path: &str,
-    log: &Logger,
+    volumes: Vec<Storage>,
+    devices: Vec<Device>,
 ) -> Result<(), Error> {
     let root = oci::rootfs_storages(&new.id, &RootfsDisk::from(&new.rootfs), pci_path);
-    let spec = oci::guest_spec(&new.bundle, &new.id, &new.kind, &root.path, new.options)?;
-    if !spec.left_out().is_empty() {
-        info!(log, "parts of the specification stay outside of the guest";
-            "container" => &new.id, "parts" => spec.left_out().join(", "));
-    }
     let request = CreateContainerRequest {
         container_id: new.id.clone(),
         exec_id: new.id.clone(),
-        storages: root.storages,
+        storages: root.storages.into_iter().chain(volumes).collect(),
+        devices,
         sandbox_pidns: spec.sandbox_pidns(),
         OCI: Some(spec.finish()?).into(),
         ..Default::default()
@@ -80,6 +109,13 @@ async fn make(
             action: "Creating the container",
             source,
         })
+}
+
+async fn unplug(vm: &dyn Vm, container: &str, disk: &str, log: &Logger) {
+    if let Err(left) = vm.remove_disk(disk).await {
+        warn!(log, "disk of a failed container stays plugged";
+            "container" => container, "disk" => disk, "error" => %left);
+    }
 }
 
 /// Identifier of a container's root disk in its VM; container ids are longer than it may be.

@@ -14,6 +14,7 @@ use crate::{
     oci::{Bundle, ContainerKind, SpecOptions},
     process::Process,
     rootfs::{Mount, Rootfs},
+    volumes::HeldVolumes,
 };
 
 /// A container to make.
@@ -51,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) disk: String,
     /// The disk's content.
     pub(crate) rootfs: Rootfs,
+    /// What its mounts hold.
+    pub(crate) volumes: HeldVolumes,
 }
 
 /// A container and its processes, as the sandbox's task knows them.

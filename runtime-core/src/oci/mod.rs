@@ -27,7 +27,7 @@ pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;
 pub use mounts::HostBind;
 pub use storage::{
-    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_storages,
+    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path, rootfs_storages,
     sandbox_shm_storage,
 };
 

@@ -58,6 +58,15 @@ pub struct RootfsStorages {
     pub path: String,
 }
 
+/// Path of a container's root file system in the guest.
+pub fn rootfs_path(container_id: &str, disk: &RootfsDisk) -> String {
+    if disk.read_only {
+        format!("{GUEST_BASE}/{container_id}/rootfs")
+    } else {
+        format!("{GUEST_SHARED}/{container_id}/rootfs")
+    }
+}
+
 /// The storages of a root file system on the disk at `pci_path`.
 ///
 /// A disk that may be written to is the root itself. One that may not is the lower layer of an
@@ -70,8 +79,8 @@ pub fn rootfs_storages(container_id: &str, disk: &RootfsDisk, pci_path: &str) ->
         options: mount_options(disk),
         ..Default::default()
     };
+    let path = rootfs_path(container_id, disk);
     if !disk.read_only {
-        let path = format!("{GUEST_SHARED}/{container_id}/rootfs");
         blk.mount_point.clone_from(&path);
         return RootfsStorages {
             storages: vec![blk],
@@ -81,7 +90,6 @@ pub fn rootfs_storages(container_id: &str, disk: &RootfsDisk, pci_path: &str) ->
     blk.mount_point = format!("{GUEST_BASE}/virtual-volumes/{}", base64url(pci_path));
     let container = format!("{GUEST_BASE}/{container_id}");
     let (upper, work) = (format!("{container}/fs"), format!("{container}/work"));
-    let path = format!("{container}/rootfs");
     let overlay = Storage {
         driver: "overlayfs".to_owned(),
         driver_options: [&upper, &work]

@@ -14,7 +14,10 @@ use super::{
     policy::{Phase, Verb},
     request::{Action, Reply},
 };
-use crate::process::{Exit, NewExec, Process, STATUS_LOST, TaskId, Watch};
+use crate::{
+    process::{Exit, NewExec, Process, STATUS_LOST, TaskId, Watch},
+    volumes::Termination,
+};
 
 impl Owner {
     /// Does what was asked; the policy has allowed it.
@@ -157,10 +160,23 @@ impl Owner {
                 })
             });
         }
+        let termination = self.termination(&id);
+        let (agent, log) = (self.agent.clone(), self.log.clone());
         self.run_aside(async move {
             let exit = watch.run().await;
+            // kubelet looks for the message as soon as it hears of the exit.
+            if let (Ok(_), Some(termination)) = (&exit, termination) {
+                termination.write_back(&agent, &id.container, &log).await;
+            }
             commit(move |owner| owner.watch_ended(&id, exit))
         });
+    }
+
+    /// Where the message goes that a container leaves when its init ends.
+    fn termination(&self, id: &TaskId) -> Option<Termination> {
+        let container = self.containers.get(&id.container);
+        let held = container.filter(|_| id.exec.is_none())?.held.as_ref()?;
+        held.volumes.termination()
     }
 
     pub(super) fn mark(&mut self, id: &TaskId, phase: Phase) {

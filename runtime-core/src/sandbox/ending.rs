@@ -20,6 +20,9 @@ use crate::{
 /// has ended, before the VM is taken down.
 const LAST_EXITS: Duration = Duration::from_secs(2);
 
+/// Exit code of a monitor that was killed by SIGKILL.
+const KILLED: i32 = 137;
+
 impl Owner {
     /// A watch has ended.
     pub(super) fn watch_ended(&mut self, id: &TaskId, exit: Result<Exit, agent_client::Error>) {
@@ -118,7 +121,11 @@ impl Owner {
         let writers: Vec<String> = self
             .containers
             .iter()
-            .filter(|(_, c)| c.held.as_ref().is_some_and(|held| !held.rootfs.read_only()))
+            .filter(|(_, c)| {
+                c.held
+                    .as_ref()
+                    .is_some_and(|held| !held.rootfs.read_only() || held.volumes.has_disks())
+            })
             .map(|(id, _)| id.clone())
             .collect();
         let live = self.live.subscribe();
@@ -159,8 +166,9 @@ impl Owner {
     }
 
     fn vm_ended(&mut self, exit: &VmExit) {
-        if !exit.last_words.is_empty() {
-            warn!(self.log, "monitor's last words"; "last_words" => &exit.last_words);
+        // Its own end, not a kill: whoever lost the agent to it wants to know why.
+        if !matches!(exit.code, None | Some(0 | KILLED)) {
+            warn!(self.log, "monitor failed"; "code" => exit.code, "last_words" => &exit.last_words);
         }
         let why = match &self.life {
             Life::Ended(_) => return,

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{Phase, policy::Verb};
-use crate::{io::InvalidStdio, oci::OciError, process::TaskId};
+use crate::{io::InvalidStdio, oci::OciError, process::TaskId, volumes::VolumeError};
 
 /// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum Error {
     /// The container's specification cannot be used.
     #[error(transparent)]
     Spec(#[from] OciError),
+    /// A volume cannot be had.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// A standard stream's name cannot be used.
     #[error(transparent)]
     Stdio(#[from] InvalidStdio),

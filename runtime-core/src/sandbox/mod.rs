@@ -49,6 +49,7 @@ pub use request::TaskState;
 use crate::{
     container::{CreatePhases, NewContainer},
     process::{Exit, NewExec, TaskId},
+    volumes::VolumeSettings,
 };
 use owner::Owner;
 use request::{Reply, Request};
@@ -69,6 +70,8 @@ pub struct NewSandbox {
     pub hostname: String,
     /// Lines of its `resolv.conf`.
     pub dns: Vec<String>,
+    /// What the node decides about volumes.
+    pub volumes: VolumeSettings,
     /// What its containers share, mounted by the guest.
     pub storages: Vec<Storage>,
     /// Its VM.

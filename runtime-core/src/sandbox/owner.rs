@@ -19,6 +19,7 @@ use crate::{
     container::{self, Container, CreatePhases, NewContainer},
     io::{Input, Outputs},
     process::{Process, TaskId},
+    volumes::Volumes,
 };
 
 /// What an operation leaves for the owner to do.
@@ -43,6 +44,7 @@ pub(super) fn commit(change: impl FnOnce(&mut Owner) + Send + 'static) -> Commit
 pub(super) struct Owner {
     pub(super) vm: Arc<dyn Vm>,
     pub(super) agent: Agent,
+    volumes: Arc<Volumes>,
     pub(super) log: Logger,
     pub(super) main: String,
     pub(super) life: Life,
@@ -61,10 +63,19 @@ impl Owner {
         queue: mpsc::Receiver<Request>,
     ) -> (Self, watch::Receiver<bool>) {
         let (ended, receiver) = watch::channel(false);
+        let log = new.log.new(o!("sandbox" => new.id.clone()));
+        let volumes = Volumes::new(
+            new.id,
+            new.volumes,
+            new.agent.clone(),
+            new.vm.clone(),
+            log.clone(),
+        );
         let owner = Self {
             vm: new.vm,
             agent: new.agent,
-            log: new.log.new(o!("sandbox" => new.id)),
+            volumes: Arc::new(volumes),
+            log,
             main: new.main,
             life: Life::Running,
             containers: HashMap::new(),
@@ -231,8 +242,9 @@ impl Owner {
             stdio: new.stdio.clone(),
         };
         let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
+        let volumes = self.volumes.clone();
         self.run_aside(async move {
-            let made = container::create(vm, agent, new, log).await;
+            let made = container::create(vm, agent, volumes, new, log).await;
             commit(move |owner| match made {
                 Ok((held, phases)) => {
                     if let Some(container) = owner.containers.get_mut(&id.container) {

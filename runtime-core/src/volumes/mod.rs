@@ -118,6 +118,11 @@ impl HeldVolumes {
         self.termination.clone()
     }
 
+    /// Whether it holds disks, which the guest may have written to.
+    pub(crate) fn has_disks(&self) -> bool {
+        !self.disks.is_empty()
+    }
+
     /// Gives back what the VM still has; the container is out of the guest.
     pub(crate) async fn release(self, vm: &dyn Vm, log: &Logger) {
         for disk in &self.disks {

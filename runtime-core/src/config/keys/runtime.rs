@@ -62,6 +62,8 @@ const OWN: &[Key] = &[
     read("run_root", Path),
     read("rootfs_cache_dir", Path),
     read("rootfs_cache_mib", Int(1, 1 << 40)),
+    read("host_path_volumes", OneOf(&["copy", "refuse"])),
+    read("host_path_copy_limit_mib", Int(0, 1 << 20)),
 ];
 
 const NO_TRACING: &str = "calls are not traced";
@@ -126,11 +128,7 @@ const KATA: &[Key] = &[
         Path,
         "devices are attached by the network plugin alone",
     ),
-    unused(
-        "kubelet_root_dir",
-        Path,
-        "there is one way to make an emptyDir",
-    ),
+    read("kubelet_root_dir", Path),
     empty(
         "pod_resource_api_sock",
         Path,

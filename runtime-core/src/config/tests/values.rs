@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use hypervisors::{GuestRoot, MemoryBacking, qemu::AcceleratorChoice};
 
 use super::{super::NetworkModel, LEAST, Node, with};
+use crate::volumes::VolumeSettings;
 
 #[test]
 fn the_least_gets_the_defaults() {
@@ -27,6 +28,7 @@ fn the_least_gets_the_defaults() {
         Path::new("/var/lib/imprint/rootfs")
     );
     assert_eq!(config.runtime.rootfs_cache_mib, 10_240);
+    assert_eq!(config.runtime.volumes, VolumeSettings::default());
     assert_eq!(config.runtime.network, NetworkModel::TcFilter);
     assert!(config.runtime.disable_guest_seccomp);
     assert_eq!(config.agent.connect_timeout, Duration::from_secs(45));
@@ -118,7 +120,10 @@ fn the_command_line_names_the_root_of_an_image() {
     assert!(
         line(&format!("{image}rootfs_type = \"erofs\"\n")).contains("vda1 ro rootfstype=erofs ")
     );
-    assert_eq!(line(LEAST), "console=ttyS0 panic=1 memhp_default_state=online quiet");
+    assert_eq!(
+        line(LEAST),
+        "console=ttyS0 panic=1 memhp_default_state=online quiet"
+    );
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Fixture {
             main: MAIN.into(),
             hostname: "host".into(),
             dns: vec![],
+            volumes: VolumeSettings::default(),
             storages: vec![],
             vm: vm.clone(),
             agent: guest.connect().await,
