@@ -191,32 +191,31 @@ impl TaskService {
         Ok(pod.sandbox.update(request.id, resources).await?)
     }
 
-    /// Ends the daemon, unless containers are left.
+    /// Ends the daemon, unless containers are left that somebody may come back for: nobody waits
+    /// for a pod whose making was still going on.
     async fn shut_down(&self, now: bool) {
-        let (slot, exit, log) = (self.slot.clone(), self.exit.clone(), self.log.clone());
-        // Of its own, since a caller that waits no longer must not keep the daemon alive.
-        let ending = tokio::spawn(async move {
-            // A pod that is still being made has no owner: its Create was given up.
-            let now = now || matches!(*slot.borrow(), Slot::Making);
-            let pod = {
-                let mut changes = slot.subscribe();
-                let made = changes.wait_for(|slot| !matches!(slot, Slot::Making)).await;
-                match made.as_deref() {
-                    Ok(Slot::Up(pod)) => Some(pod.clone()),
-                    _ => None,
-                }
-            };
-            if let Some(pod) = pod {
-                let left = pod.sandbox.count().await;
-                if left > 0 && !now {
-                    info!(log, "containers are left, the shim stays"; "containers" => left);
-                    return;
-                }
-                pod.end().await;
+        let mut abandoned = now;
+        let pod = {
+            let mut slot = self.slot.subscribe();
+            let settled = slot.wait_for(|slot| {
+                let making = matches!(slot, Slot::Making);
+                abandoned |= making;
+                !making
+            });
+            match settled.await.as_deref() {
+                Ok(Slot::Up(pod)) => Some(pod.clone()),
+                _ => None,
             }
-            exit.notify_one();
-        });
-        let _ = ending.await;
+        };
+        if let Some(pod) = pod {
+            let left = pod.sandbox.count().await;
+            if left > 0 && !abandoned {
+                info!(self.log, "containers are left, the shim stays"; "containers" => left);
+                return;
+            }
+            pod.end().await;
+        }
+        self.exit.notify_one();
     }
 
     /// Lets go of the pod and waits until its last events were taken, for as long as the caller
