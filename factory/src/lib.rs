@@ -24,6 +24,7 @@ mod source_file;
 pub mod start;
 mod store;
 mod stray;
+mod tally;
 mod template;
 mod unfit;
 
@@ -38,5 +39,6 @@ pub use start::{
     choose, plan, start,
 };
 pub use store::{StoreError, TemplateStore};
+pub use tally::{CountedBoot, StartTally};
 pub use template::{MAX_FAILURES, Template};
 pub use unfit::Unfit;

@@ -27,7 +27,7 @@ const GENERATION_DRIVERS: [&str; 2] = [
 
 /// Draws and collects. The agent draws from the kernel whenever it needs a number, and keeps no
 /// generator of its own. What it was started with and cannot exchange is told as well: the seeds of
-/// the standard library's hash tables, and where the kernel lies. Tables that live as long as the
+/// the standard library's hash tables, and where the agent lies in memory. Tables that live as long as the
 /// agent are ordered maps, so nothing of weight hangs on those seeds.
 ///
 /// # Errors
@@ -48,7 +48,7 @@ pub fn tell() -> Result<String> {
         "random": random()?,
         "agent_uuid": uuid()?,
         "agent_hash_seed": format!("{:016x}", RandomState::new().hash_one(0_u64)),
-        "kernel_layout": kernel_layout(),
+        "agent_layout": agent_layout(),
         "clock_seconds": now.as_secs_f64(),
         "mac_addresses": mac_addresses(),
         "generation_id_driver": GENERATION_DRIVERS.iter().any(|path| fs::exists(path).unwrap_or(false)),
@@ -61,12 +61,12 @@ fn kernel_file(path: &str) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// Where the kernel's text lies; empty where the kernel does not say.
-fn kernel_layout() -> String {
-    let symbols = File::open("/proc/kallsyms").map(BufReader::new);
-    let first = symbols.ok().and_then(|symbols| symbols.lines().next());
+/// Where this program lies in its memory: chosen once, before the template was saved.
+fn agent_layout() -> String {
+    let mappings = File::open("/proc/self/maps").map(BufReader::new);
+    let first = mappings.ok().and_then(|mappings| mappings.lines().next());
     let line = first.and_then(|line| line.ok()).unwrap_or_default();
-    line.split(' ').next().unwrap_or_default().to_owned()
+    line.split('-').next().unwrap_or_default().to_owned()
 }
 
 fn random() -> Result<String> {

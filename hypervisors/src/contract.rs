@@ -84,6 +84,12 @@ pub trait Vm: Send + Sync {
         Err(cannot_grow(String::from("list of vCPU threads")))
     }
 
+    /// The generation id that the guest is shown (VMGENID), by which its kernel notices that it is a
+    /// clone; `None` where the monitor has no such device.
+    async fn generation_id(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Waits until the monitor's process has ended, however it ended.
     async fn wait(&self) -> VmExit;
 

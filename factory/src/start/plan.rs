@@ -4,7 +4,7 @@ use hypervisors::{Hypervisor, VmSpec};
 
 use crate::{
     identity::{IdentityError, TemplateIdentity},
-    start::chain,
+    start::{chain, record::DISABLED},
     store::TemplateStore,
     template::Template,
     unfit::Unfit,
@@ -52,7 +52,7 @@ impl BootReason {
     /// A short stable word for the reason, for counters.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Disabled => "disabled",
+            Self::Disabled => DISABLED,
             Self::NotSupported { .. } => "not-supported",
             Self::Unknown(_) => "unknown",
             Self::Unfit(unfit) => unfit.label(),

@@ -6,6 +6,9 @@ use serde::{Serialize, Serializer};
 
 use crate::identity::Shape;
 
+/// Label of the reason that templates are not enabled.
+pub(super) const DISABLED: &str = "disabled";
+
 /// How a VM came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,6 +59,11 @@ pub struct StartRecord {
 }
 
 impl StartRecord {
+    /// Whether the VM was booted although templates are enabled.
+    pub fn is_fallback(&self) -> bool {
+        self.path == StartPath::Booted && self.reason_label != DISABLED
+    }
+
     /// The phases as one line: `restore 42 ms, resume 1 ms`.
     pub fn phases_line(&self) -> String {
         let texts = self

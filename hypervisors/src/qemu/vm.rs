@@ -9,7 +9,7 @@ use super::{
     hotplug::Plugs,
     launch::Monitor,
     migration,
-    qmp::command::{Cont, Stop},
+    qmp::command::{Cont, QueryVmGenerationId, Stop},
     resize::{self, Size},
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
@@ -109,6 +109,11 @@ impl Vm for QemuVm {
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {
         resize::vcpu_threads(&self.monitor).await
+    }
+
+    async fn generation_id(&self) -> Result<Option<String>> {
+        let answer = self.monitor.execute(&QueryVmGenerationId {}).await?;
+        Ok(Some(answer.guid))
     }
 
     async fn wait(&self) -> VmExit {

@@ -2,7 +2,9 @@
 //! `imprint`: the command line tool. Makes, shows and destroys VM templates, and checks a node.
 
 mod check;
+mod explain;
 mod factory_command;
+mod selftest;
 mod setup;
 mod status;
 mod terminal;
@@ -32,26 +34,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make, show or destroy the VM template
+    /// Make, show or destroy the VM templates
     #[command(subcommand)]
     Factory(Factory),
     /// Check that VMs can be started here with this configuration
     Check,
+    /// Restore two clones of the template and show that they are unique; fails if they are not
+    Selftest {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how a running sandbox was started, why so, and where the time went
+    Explain {
+        /// Id of the sandbox, or its beginning
+        sandbox: String,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the version
     Version,
 }
 
 #[derive(Subcommand)]
 enum Factory {
-    /// Make a template of the configured VM
+    /// Make a template of each configured shape
     Init {
-        /// Make a new one although there is one; running VMs keep the old one's memory
+        /// Make new ones although there are some; running VMs keep the old ones' memory
         #[arg(long)]
         replace: bool,
     },
-    /// Say whether VMs are restored from a template, or why not
+    /// Say whether VMs are restored from templates, or why not
     Status(Status),
-    /// Remove the template; running VMs are not affected
+    /// Remove the templates; running VMs are not affected
     Destroy,
 }
 
@@ -60,7 +76,7 @@ struct Status {
     /// As one JSON object
     #[arg(long)]
     json: bool,
-    /// Read all of the template's memory and restore a VM from it; fails if either fails
+    /// Read all memory of the templates and restore a VM from each; fails if any fails
     #[arg(long)]
     verify: bool,
 }
@@ -99,6 +115,15 @@ async fn run(arguments: &Arguments) -> Outcome {
             Ok(true)
         }
         Command::Check => check::check(config, &log(slog::Level::Info)).await,
+        Command::Selftest { json } => {
+            let log = log(slog::Level::Error);
+            let setup = setup::Setup::load(config, &log)?;
+            selftest::selftest(&setup, *json, &log).await
+        }
+        Command::Explain { sandbox, json } => {
+            let setup = setup::Setup::load(config, &log(slog::Level::Error))?;
+            explain::explain(&setup.config.runtime.run_root, sandbox, *json)
+        }
         Command::Factory(command) => {
             let log = log(slog::Level::Error);
             let setup = setup::Setup::load(config, &log)?;

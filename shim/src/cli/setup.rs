@@ -36,7 +36,9 @@ impl Setup {
     /// The VMs that templates are made of, smallest first.
     pub(crate) fn template_specs(&self) -> Vec<VmSpec> {
         let shapes = self.config.factory.shapes.iter();
-        shapes.map(|shape| self.config.template_spec(*shape)).collect()
+        shapes
+            .map(|shape| self.config.template_spec(*shape))
+            .collect()
     }
 
     /// A run directory that no other command uses.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use factory::{BootReason, StartPlan, Template, chain};
+use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template, chain};
+use hypervisors::{Hypervisor, VmSpec};
 use serde::Serialize;
 use slog::Logger;
 
@@ -12,27 +13,39 @@ use crate::{Outcome, setup::Setup, verify};
 #[derive(Serialize)]
 struct Answer {
     enabled: bool,
-    /// Whether a pod that starts now is restored.
+    /// Whether a pod that asks for nothing special and starts now is restored.
     on: bool,
     template_path: String,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    template: Option<Found>,
-    /// What was verified: the phases of the restore that was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<factory::StartRecord>,
+    /// What is there, also what cannot be used.
+    templates: Vec<Found>,
+    /// Shapes of the configuration for which there is no template that fits, and why.
+    missing: Vec<Missing>,
+    /// How the pods of this node were started.
+    starts: StartTally,
 }
 
+/// What lies in the template directory.
 #[derive(Serialize)]
 struct Found {
     directory: String,
+    shape: Shape,
     key: String,
     nonce: String,
     /// Seconds since the epoch.
     created: u64,
     made_from: Vec<(&'static str, String)>,
+    /// What was verified: the restore that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<StartRecord>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    shape: String,
+    reason: String,
 }
 
 impl Found {
@@ -40,61 +53,101 @@ impl Found {
         let manifest = template.manifest();
         Self {
             directory: template.dir().display().to_string(),
+            shape: template.shape(),
             key: manifest.key.clone(),
             nonce: manifest.nonce.clone(),
             created: manifest.created,
             made_from: manifest.made_from(),
+            verified: None,
         }
     }
 }
 
 pub(crate) async fn status(setup: &Setup, options: &crate::Status, log: &Logger) -> Outcome {
-    let answer = answer(setup, options.verify, log).await;
+    let (answer, good) = answer(setup, options.verify, log).await;
     if options.json {
         println!("{}", serde_json::to_string(&answer)?);
     } else {
         print(&answer);
     }
-    Ok(!options.verify || answer.on)
+    Ok(good || !options.verify)
 }
 
-async fn answer(setup: &Setup, verify: bool, log: &Logger) -> Answer {
+/// The answer, and whether every configured shape has a template that can be relied on.
+async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
     let mut answer = Answer {
         enabled: setup.enabled(),
         on: false,
         template_path: setup.store.path().display().to_string(),
         reason: None,
-        template: None,
-        verified: None,
+        templates: Vec::new(),
+        missing: Vec::new(),
+        starts: StartTally::read(&setup.config.runtime.run_root),
     };
     if !answer.enabled {
         answer.reason = Some(BootReason::Disabled.to_string());
-        return answer;
+        return (answer, false);
     }
     let qemu = match setup.qemu(log).await {
         Ok(qemu) => qemu,
         Err(error) => {
             answer.reason = Some(chain(&error));
-            return answer;
+            return (answer, false);
         }
     };
+    for spec in setup.template_specs() {
+        match look(setup, &qemu, &spec, verify, log).await {
+            Ok(found) => {
+                if !answer
+                    .templates
+                    .iter()
+                    .any(|known| known.directory == found.directory)
+                {
+                    answer.templates.push(found);
+                }
+            }
+            Err(reason) => answer.missing.push(Missing {
+                shape: Shape::of(&spec).to_string(),
+                reason,
+            }),
+        }
+    }
     match factory::choose(true, &setup.store, &qemu, &setup.spec()).await {
         StartPlan::Boot(reason) => answer.reason = Some(reason.to_string()),
         StartPlan::Restore(template) => {
-            answer.template = Some(Found::new(&template));
-            answer.on = true;
-            if verify {
-                match verify::verify(setup, &qemu, *template, log).await {
-                    Ok(record) => answer.verified = Some(record),
-                    Err(reason) => {
-                        answer.on = false;
-                        answer.reason = Some(reason);
-                    }
-                }
-            }
+            let directory = template.dir().display().to_string();
+            answer.on = answer
+                .templates
+                .iter()
+                .any(|found| found.directory == directory);
+            // The one that would be taken was tried, and failed.
+            let tried = answer.missing.first().filter(|_| !answer.on);
+            answer.reason = tried.map(|missing| missing.reason.clone());
         }
     }
-    answer
+    let good = answer.on && answer.missing.is_empty();
+    (answer, good)
+}
+
+/// The template that a VM of this size would be restored from, or why there is none.
+async fn look(
+    setup: &Setup,
+    hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
+    verify: bool,
+    log: &Logger,
+) -> Result<Found, String> {
+    match factory::choose(true, &setup.store, hypervisor, spec).await {
+        StartPlan::Boot(reason) => Err(reason.to_string()),
+        StartPlan::Restore(template) => {
+            let mut found = Found::new(&template);
+            if verify {
+                let restored = verify::verify(setup, hypervisor, spec, *template, log).await?;
+                found.verified = Some(restored);
+            }
+            Ok(found)
+        }
+    }
 }
 
 fn print(answer: &Answer) {
@@ -109,20 +162,44 @@ fn print(answer: &Answer) {
     if let Some(reason) = answer.reason.as_ref().filter(|_| answer.enabled) {
         println!("reason: {reason}");
     }
-    if let Some(template) = &answer.template {
-        println!("template: {}", template.directory);
-        println!("key: {}", template.key);
-        println!("age: {}", age(template.created));
-        for (name, value) in &template.made_from {
+    for found in &answer.templates {
+        println!("template: {}", found.directory);
+        println!("key: {}", found.key);
+        println!("shape: {}", found.shape);
+        println!("age: {}", age(found.created));
+        for (name, value) in &found.made_from {
             println!("{name}: {value}");
         }
+        if let Some(record) = &found.verified {
+            let (proof, phases) = (&record.proof, record.phases_line());
+            println!("verified: memory is as saved; {proof}; {phases}");
+        }
     }
-    if let Some(record) = &answer.verified {
-        println!(
-            "verified: memory is as saved; {}; {}",
-            record.proof,
-            record.phases_line()
-        );
+    for missing in &answer.missing {
+        println!("no template of {}: {}", missing.shape, missing.reason);
+    }
+    print_starts(&answer.starts);
+}
+
+fn print_starts(starts: &StartTally) {
+    let booted: u64 = starts.booted.values().sum();
+    if starts.restored + booted == 0 {
+        return;
+    }
+    println!("pods restored: {}", starts.restored);
+    let reasons: Vec<_> = starts
+        .booted
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    match booted {
+        0 => println!("pods booted: 0"),
+        _ => println!("pods booted: {booted} ({})", reasons.join(", ")),
+    }
+    if let Some(last) = starts.last_boots.last() {
+        // Both may hold what a guest or a caller said.
+        let (id, reason) = (last.id.escape_debug(), last.reason.escape_debug());
+        println!("last boot: {id}, {} ago: {reason}", age(last.at));
     }
 }
 

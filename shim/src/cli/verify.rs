@@ -1,9 +1,9 @@
 //! The truth about a template: its memory read in full, and a VM restored from it and ended.
 
-use std::{os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use factory::{StartPath, StartPlan, StartRecord, Template, chain};
-use hypervisors::Hypervisor;
+use hypervisors::{Hypervisor, VmSpec};
 use slog::Logger;
 
 use crate::setup::Setup;
@@ -12,6 +12,7 @@ use crate::setup::Setup;
 pub(crate) async fn verify(
     setup: &Setup,
     hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
     template: Template,
     log: &Logger,
 ) -> Result<StartRecord, String> {
@@ -24,25 +25,24 @@ pub(crate) async fn verify(
         return Err("The template is still being read".to_owned());
     };
 
-    let run_dir = setup.run_dir();
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&run_dir);
-    made.map_err(|error| format!("Making {}: {error}", run_dir.display()))?;
-    let tried = try_restore(setup, hypervisor, template, log).await;
-    remove(&run_dir);
-    tried
+    let run_dir = RunDir::make(setup.run_dir())?;
+    let spec = VmSpec {
+        id: "imprint-verify".to_owned(),
+        run_dir: run_dir.0.clone(),
+        ..spec.clone()
+    };
+    try_restore(setup, hypervisor, &spec, template, log).await
 }
 
 async fn try_restore(
     setup: &Setup,
     hypervisor: &dyn Hypervisor,
+    spec: &VmSpec,
     template: Template,
     log: &Logger,
 ) -> Result<StartRecord, String> {
     let plan = StartPlan::Restore(Box::new(template));
-    let started = factory::start(plan, hypervisor, &setup.spec(), setup.budgets(), log).await;
+    let started = factory::start(plan, hypervisor, spec, setup.budgets(), log).await;
     let started = started.map_err(|error| chain(&error))?;
     started.vm.kill().await.map_err(|error| chain(&error))?;
     match started.record.path {
@@ -51,8 +51,22 @@ async fn try_restore(
     }
 }
 
-fn remove(run_dir: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(run_dir) {
-        eprintln!("imprint: left behind: {}: {error}", run_dir.display());
+/// A VM's run directory, which goes with the value.
+pub(crate) struct RunDir(pub(crate) PathBuf);
+
+impl RunDir {
+    pub(crate) fn make(path: PathBuf) -> Result<Self, String> {
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| format!("Making {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("imprint: left behind: {}: {error}", self.0.display());
+        }
     }
 }

@@ -33,6 +33,7 @@ commands! {
     Stop = "stop" -> Empty;
     Cont = "cont" -> Empty;
     QueryStatus = "query-status" -> Status;
+    QueryVmGenerationId = "query-vm-generation-id" -> VmGenerationId;
     GetFd<'a> = "getfd" -> Empty;
     CloseFd<'a> = "closefd" -> Empty;
     MigrateSetCapabilities = "migrate-set-capabilities" -> Empty;
@@ -75,6 +76,17 @@ pub struct Status {
     pub status: String,
     /// Whether it is one in which they run.
     pub running: bool,
+}
+
+/// Asks for the generation id.
+#[derive(Debug, Serialize)]
+pub struct QueryVmGenerationId {}
+
+/// The generation id.
+#[derive(Debug, Deserialize)]
+pub struct VmGenerationId {
+    /// As a UUID.
+    pub guid: String,
 }
 
 /// Keeps the descriptor that travels along under a name.

@@ -1,0 +1,102 @@
+//! `imprint selftest`: restores two clones of one template at once and shows what of them differs.
+
+mod clone;
+mod compare;
+
+use factory::StartPlan;
+use hypervisors::Hypervisor;
+use serde::Serialize;
+use slog::Logger;
+
+use self::{
+    clone::Clone,
+    compare::{Row, Verdict, compare},
+};
+use crate::{Outcome, setup::Setup};
+
+/// The answer, as it is printed.
+#[derive(Serialize)]
+struct Answer {
+    /// Whether the clones have nothing in common that they must not.
+    unique: bool,
+    template_key: String,
+    rows: Vec<Row>,
+}
+
+/// Prints the table; false if the clones share what they must not, or it cannot be told.
+pub(crate) async fn selftest(setup: &Setup, json: bool, log: &Logger) -> Outcome {
+    if !setup.enabled() {
+        return Err("vm factory is not enabled (enable_template in [factory])".into());
+    }
+    let qemu = setup.qemu(log).await?;
+    let (template_key, [one, other]) = two_clones(setup, &qemu, log).await?;
+    let rows = compare(&one, &other);
+    // Both are ended even where ending one fails.
+    let (end_one, end_other) = tokio::join!(one.end(), other.end());
+    end_one.and(end_other)?;
+    let answer = Answer {
+        unique: rows.iter().all(|row| row.verdict != Verdict::Problem),
+        template_key,
+        rows,
+    };
+    if json {
+        println!("{}", serde_json::to_string(&answer)?);
+    } else {
+        print!("{}", told(&answer));
+    }
+    Ok(answer.unique)
+}
+
+/// Key of the template, and two clones of it that were restored beside each other.
+async fn two_clones(
+    setup: &Setup,
+    hypervisor: &dyn Hypervisor,
+    log: &Logger,
+) -> Result<(String, [Clone; 2]), String> {
+    let spec = setup.spec();
+    let (one, other) = tokio::join!(
+        factory::choose(true, &setup.store, hypervisor, &spec),
+        factory::choose(true, &setup.store, hypervisor, &spec),
+    );
+    let plans = match (one, other) {
+        (StartPlan::Restore(one), StartPlan::Restore(other)) => [one, other],
+        (StartPlan::Boot(reason), _) | (_, StartPlan::Boot(reason)) => {
+            return Err(format!("There is nothing to restore. {reason}"));
+        }
+    };
+    let key = plans[0].key().to_owned();
+    let [one, other] = plans.map(StartPlan::Restore);
+    let (one, other) = tokio::join!(
+        Clone::start(setup, hypervisor, one, "a", log),
+        Clone::start(setup, hypervisor, other, "b", log),
+    );
+    Ok((key, [one?, other?]))
+}
+
+fn told(answer: &Answer) -> String {
+    let mut text = format!("two clones of template {:.16}\n", answer.template_key);
+    let width = answer
+        .rows
+        .iter()
+        .map(|row| row.what.len())
+        .max()
+        .unwrap_or(0);
+    for row in &answer.rows {
+        let mark = match row.verdict {
+            Verdict::Good => "ok",
+            Verdict::Note => "note",
+            Verdict::Problem => "PROBLEM",
+        };
+        let [one, other] = &row.values;
+        text.push_str(&format!(
+            "{mark:<8}{:<width$}  {}\n{:8}{:width$}  {one}\n{:8}{:width$}  {other}\n",
+            row.what, row.says, "", "", "", ""
+        ));
+    }
+    text.push_str(if answer.unique {
+        "the clones are unique\n"
+    } else {
+        "the clones are NOT shown to be unique\n"
+    });
+    text
+}
