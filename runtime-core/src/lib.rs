@@ -7,6 +7,7 @@ pub mod io;
 pub mod network;
 pub mod oci;
 pub mod process;
+pub mod resources;
 pub mod rootfs;
 pub mod sandbox;
 pub mod state;

@@ -1,0 +1,92 @@
+//! One cgroup, in all hierarchies of the host.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use cgroups_rs::{
+    CgroupPid,
+    fs::{Cgroup, Hierarchy, cpuset::CpuSetController, error::Error},
+};
+
+use super::CgroupError;
+
+/// A cgroup, and which of its directories are ours.
+pub struct Group {
+    cgroup: Cgroup,
+    own: Vec<PathBuf>,
+}
+
+impl Group {
+    /// The cgroup at `path`. Makes nothing.
+    pub fn load(hierarchy: Box<dyn Hierarchy>, path: &str) -> Self {
+        let cgroup = Cgroup::load(hierarchy, path);
+        let directories: BTreeSet<PathBuf> = cgroup
+            .subsystems()
+            .iter()
+            .map(|subsystem| subsystem.to_controller().path().to_path_buf())
+            .collect();
+        let own = directories.into_iter().filter(|path| !path.exists());
+        Self {
+            own: own.collect(),
+            cgroup,
+        }
+    }
+
+    /// The directories that were not there before.
+    pub fn own(&self) -> &[PathBuf] {
+        &self.own
+    }
+
+    pub fn is_v2(&self) -> bool {
+        self.cgroup.v2()
+    }
+
+    /// Makes it where it is not there yet, and what leads to it. Another shim may remove a shared
+    /// parent, when it is empty, just after it was made: then it is made again.
+    pub fn make(&self) -> Result<(), CgroupError> {
+        let made = self.cgroup.create().or_else(|_| self.cgroup.create());
+        made.map_err(self.failed("Making"))
+    }
+
+    /// Moves a process in, with all its threads.
+    pub fn add_process(&self, pid: u32) -> Result<(), CgroupError> {
+        let pid = CgroupPid::from(u64::from(pid));
+        self.cgroup
+            .add_task_by_tgid(pid)
+            .map_err(self.failed("Entering"))
+    }
+
+    /// Moves one thread in.
+    pub fn add_thread(&self, tid: u32) -> Result<(), CgroupError> {
+        let tid = CgroupPid::from(u64::from(tid));
+        self.cgroup
+            .add_task(tid)
+            .map_err(self.failed("Moving a thread into"))
+    }
+
+    /// Restricts CPUs and memory nodes, where the host has that controller.
+    pub fn confine(&self, cpus: &str, nodes: &str) -> Result<(), CgroupError> {
+        let Some(controller) = self.cgroup.controller_of::<CpuSetController>() else {
+            return Ok(());
+        };
+        if !cpus.is_empty() {
+            controller
+                .set_cpus(cpus)
+                .map_err(self.failed("Choosing the CPUs of"))?;
+        }
+        if !nodes.is_empty() {
+            controller
+                .set_mems(nodes)
+                .map_err(self.failed("Choosing the memory of"))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(Error) -> CgroupError {
+        let path = self.cgroup.path().to_owned();
+        move |source| CgroupError::Group {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a pod's cgroup is: `linux.cgroupsPath` in either of its forms.
+
+use std::path::Path;
+
+use super::CgroupError;
+
+/// The slice of units that name none (systemd.special(7)).
+const DEFAULT_SLICE: &str = "system.slice";
+/// Parent of the cgroups of sandboxes that name none.
+pub(super) const DEFAULT_PARENT: &str = "imprint";
+
+/// A cgroup's path, the same in every hierarchy, relative to their roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupPath(String);
+
+impl CgroupPath {
+    /// Reads `linux.cgroupsPath` of sandbox `id`: a path, or systemd's `slice:prefix:name`. Without
+    /// one, or with the root, the sandbox gets a cgroup of its own below `imprint`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn of(given: Option<&Path>, id: &str) -> Result<Self, CgroupError> {
+        let Some(given) = given else {
+            return Ok(Self(format!("{DEFAULT_PARENT}/{id}")));
+        };
+        let invalid = || CgroupError::Path(given.to_string_lossy().into_owned());
+        let text = given.to_str().ok_or_else(invalid)?;
+        if text.contains(char::is_control) {
+            return Err(invalid());
+        }
+        let parts: Vec<&str> = text.split(':').collect();
+        if let [slice, prefix, name] = parts[..] {
+            return systemd(slice, prefix, name).map(Self).ok_or_else(invalid);
+        }
+        let steps: Vec<&str> = text
+            .split('/')
+            .filter(|step| !step.is_empty() && *step != ".")
+            .collect();
+        if steps.contains(&"..") {
+            return Err(invalid());
+        }
+        if steps.is_empty() {
+            return Self::of(None, id);
+        }
+        Ok(Self(steps.join("/")))
+    }
+
+    /// The path, without a slash at its beginning.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where systemd has the unit. A slice lies in the slices whose names are the beginnings of its own
+/// (systemd.slice(5)).
+fn systemd(slice: &str, prefix: &str, name: &str) -> Option<String> {
+    let slice = if slice.is_empty() {
+        DEFAULT_SLICE
+    } else {
+        slice
+    };
+    let stem = slice.strip_suffix(".slice")?;
+    if name.is_empty() || [slice, prefix, name].iter().any(|part| part.contains('/')) {
+        return None;
+    }
+    let mut path = String::new();
+    // "-.slice" is the root.
+    if stem != "-" {
+        for (index, _) in stem.match_indices('-').chain([(stem.len(), "")]) {
+            let parent = stem.get(..index)?;
+            if parent.is_empty() || parent.ends_with('-') {
+                return None;
+            }
+            path.push_str(parent);
+            path.push_str(".slice/");
+        }
+    }
+    path.push_str(&if name.ends_with(".slice") {
+        name.to_owned()
+    } else if prefix.is_empty() {
+        format!("{name}.scope")
+    } else {
+        format!("{prefix}-{name}.scope")
+    });
+    Some(path)
+}

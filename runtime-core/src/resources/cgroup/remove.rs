@@ -1,0 +1,117 @@
+//! The end of a cgroup, and of whatever is still in it.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+use super::{CgroupError, SHARED};
+
+/// How long killed processes may take to end.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A process that is being started while others are killed is found in the next round.
+const ROUNDS: usize = 8;
+const MEMBERS: &str = "cgroup.procs";
+
+/// Kills what is in the cgroup at `directory`, and removes it; also its parent, if that is ours and
+/// this was the last in it. One that is gone is no error.
+///
+/// # Errors
+/// It is still there.
+pub fn remove(directory: &Path) -> Result<(), CgroupError> {
+    empty_and_remove(directory)?;
+    if let Some(parent) = directory.parent()
+        && SHARED.iter().any(|name| parent.ends_with(name))
+    {
+        // Fails, as it should, while there is another in it.
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+fn empty_and_remove(directory: &Path) -> Result<(), CgroupError> {
+    let end = Instant::now() + DEADLINE;
+    for _ in 0..ROUNDS {
+        match fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                return Err(failed(directory, error));
+            }
+            Err(_) => {}
+        }
+        let members = members(directory);
+        let killed: Vec<(u32, OwnedFd)> = members
+            .iter()
+            .filter_map(|pid| Some((*pid, kill(directory, *pid)?)))
+            .collect();
+        if killed.is_empty() {
+            break;
+        }
+        let left: Vec<u32> = killed
+            .into_iter()
+            .filter(|(_, process)| !ends(process, end))
+            .map(|(pid, _)| pid)
+            .collect();
+        if !left.is_empty() {
+            return Err(CgroupError::Busy {
+                path: directory.to_owned(),
+                seconds: DEADLINE.as_secs(),
+                pids: left,
+            });
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory, error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(directory: &Path, source: io::Error) -> CgroupError {
+    CgroupError::Io {
+        action: "Removing cgroup",
+        path: directory.to_owned(),
+        source,
+    }
+}
+
+/// Processes in the cgroup, but for this one.
+fn members(directory: &Path) -> Vec<u32> {
+    let list = fs::read_to_string(directory.join(MEMBERS)).unwrap_or_default();
+    let pids = list.lines().filter_map(|line| line.parse().ok());
+    pids.filter(|pid| *pid != std::process::id()).collect()
+}
+
+/// Kills a member. It is looked for again when its descriptor is held, so that another process that
+/// was given its number meanwhile is spared.
+fn kill(directory: &Path, pid: u32) -> Option<OwnedFd> {
+    let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let process = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+    if !members(directory).contains(&pid) {
+        return None;
+    }
+    pidfd_send_signal(&process, Signal::KILL).ok()?;
+    Some(process)
+}
+
+fn ends(process: &OwnedFd, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(left) = Timespec::try_from(left) else {
+            return false;
+        };
+        let mut fds = [PollFd::new(process, PollFlags::IN)];
+        match poll(&mut fds, Some(&left)) {
+            Ok(0) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.is_ok(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! How much a pod asks for, read from annotations and limits.
+
+use std::collections::HashMap;
+
+use agent_client::oci as wire;
+
+/// Annotations of the sandbox: what all containers of the pod ask for together (containerd
+/// `pkg/cri/annotations`).
+const CPU_QUOTA: &str = "io.kubernetes.cri.sandbox-cpu-quota";
+const CPU_PERIOD: &str = "io.kubernetes.cri.sandbox-cpu-period";
+const CPU_SHARES: &str = "io.kubernetes.cri.sandbox-cpu-shares";
+const MEMORY: &str = "io.kubernetes.cri.sandbox-memory";
+
+/// The kernel's period where none is given, in microseconds (sched-bwc).
+const DEFAULT_PERIOD: u64 = 100_000;
+/// Shares of one CPU.
+const SHARES: u64 = 1024;
+
+/// How much is asked for. 0 is no wish.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Thousandths of a CPU.
+    pub cpu_millis: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Demand {
+    /// What a sandbox's annotations say. A value that is no number says nothing, like one that is
+    /// not there. Without a quota the shares count: they are what the pod was promised.
+    #[must_use]
+    pub fn of_annotations(annotations: &HashMap<String, String>) -> Self {
+        let number = |key| {
+            annotations
+                .get(key)
+                .and_then(|text| text.parse::<i64>().ok())
+        };
+        let quota = number(CPU_QUOTA).unwrap_or_default();
+        let cpu_millis = if quota > 0 {
+            millis(quota, count(number(CPU_PERIOD)))
+        } else {
+            count(number(CPU_SHARES)).saturating_mul(1000) / SHARES
+        };
+        Self {
+            cpu_millis,
+            memory_bytes: count(number(MEMORY)),
+        }
+    }
+
+    /// What a container's limits say.
+    #[must_use]
+    pub fn of_limits(limits: &wire::LinuxResources) -> Self {
+        let cpu_millis = limits.CPU.as_ref().map_or(0, |cpu| {
+            if cpu.Quota > 0 {
+                millis(cpu.Quota, cpu.Period)
+            } else {
+                0
+            }
+        });
+        let memory = limits.Memory.as_ref().map(|memory| memory.Limit);
+        Self {
+            cpu_millis,
+            memory_bytes: count(memory),
+        }
+    }
+
+    /// Both: of containers beside each other.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+        }
+    }
+
+    /// The larger: two accounts of the same pod.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.max(other.cpu_millis),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+        }
+    }
+
+    /// A wish changed by an update, in which 0 leaves as it is and less than 0 lifts a limit.
+    #[must_use]
+    pub fn updated(self, limits: &wire::LinuxResources) -> Self {
+        let new = Self::of_limits(limits);
+        let quota = limits.CPU.as_ref().map_or(0, |cpu| cpu.Quota);
+        let memory = limits.Memory.as_ref().map_or(0, |memory| memory.Limit);
+        Self {
+            cpu_millis: if quota == 0 {
+                self.cpu_millis
+            } else {
+                new.cpu_millis
+            },
+            memory_bytes: if memory == 0 {
+                self.memory_bytes
+            } else {
+                new.memory_bytes
+            },
+        }
+    }
+}
+
+/// Negative numbers stand for "no limit" and "not set".
+fn count(number: Option<i64>) -> u64 {
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .unwrap_or_default()
+}
+
+fn millis(quota: i64, period: u64) -> u64 {
+    let period = if period == 0 { DEFAULT_PERIOD } else { period };
+    count(Some(quota)).saturating_mul(1000).div_ceil(period)
+}

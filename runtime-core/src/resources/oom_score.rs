@@ -1,0 +1,40 @@
+//! Which of the node's processes goes first when the host's memory runs out.
+
+use std::{fs, io};
+
+use slog::{Logger, warn};
+
+/// The range of `oom_score_adj` (proc(5)).
+const RANGE: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// The score of a monitor, from those of its pod's containers and of the shim. The pod's best
+/// protected container decides, since all of them end with the VM; but the monitor goes before the
+/// shim, which has to tell of its end.
+#[must_use]
+pub fn of_monitor(containers: impl IntoIterator<Item = i32>, shim: i32) -> Option<i32> {
+    let least = containers.into_iter().min()?;
+    let above_shim = shim.saturating_add(1);
+    Some(least.max(above_shim).clamp(*RANGE.start(), *RANGE.end()))
+}
+
+/// The score of a process.
+///
+/// # Errors
+/// There is no such process.
+pub fn read(pid: u32) -> io::Result<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+/// Sets the score of a process. Not every host lets a score be lowered: then it stays, with a
+/// warning.
+pub fn set(pid: u32, score: i32, log: &Logger) {
+    let now = read(pid);
+    if now.as_ref().is_ok_and(|now| *now == score) {
+        return;
+    }
+    if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        warn!(log, "monitor keeps its OOM score";
+            "pid" => pid, "score" => now.ok(), "wanted" => score, "error" => %error);
+    }
+}
