@@ -192,30 +192,35 @@ impl TaskService {
     }
 
     /// Ends the daemon, unless containers are left that somebody may come back for: nobody waits
-    /// for a pod whose making was still going on.
+    /// for a pod whose making was still going on. Goes on when the request is given up, as
+    /// containerd does after seconds.
     async fn shut_down(&self, now: bool) {
-        let mut abandoned = now;
-        let pod = {
-            let mut slot = self.slot.subscribe();
+        let mut slot = self.slot.subscribe();
+        let (exit, log) = (self.exit.clone(), self.log.clone());
+        let ending = tokio::spawn(async move {
+            let mut abandoned = now;
             let settled = slot.wait_for(|slot| {
                 let making = matches!(slot, Slot::Making);
                 abandoned |= making;
                 !making
             });
-            match settled.await.as_deref() {
+            let pod = match settled.await.as_deref() {
                 Ok(Slot::Up(pod)) => Some(pod.clone()),
                 _ => None,
+            };
+            if let Some(pod) = pod {
+                let left = pod.sandbox.count().await;
+                if left > 0 && !abandoned {
+                    info!(log, "containers are left, the shim stays"; "containers" => left);
+                    return;
+                }
+                pod.end().await;
             }
-        };
-        if let Some(pod) = pod {
-            let left = pod.sandbox.count().await;
-            if left > 0 && !abandoned {
-                info!(self.log, "containers are left, the shim stays"; "containers" => left);
-                return;
-            }
-            pod.end().await;
+            exit.notify_one();
+        });
+        if let Err(error) = ending.await {
+            warn!(self.log, "shutdown was lost"; "error" => %error);
         }
-        self.exit.notify_one();
     }
 
     /// Lets go of the pod and waits until its last events were taken, for as long as the caller
