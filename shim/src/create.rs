@@ -1,8 +1,9 @@
 //! Starts a pod: its VM, its sandbox, its first container.
 //!
 //! ```text
-//!   config --> directory --+--> vm ------+--> sandbox --> disk, container --> report
-//!                          +--> rootfs --+
+//!   config --> directory --+--> vm -------+--> sandbox --> disk, container --+--> report
+//!                          +--> rootfs ---+                                  |
+//!                          +--> network --+--> NICs, addresses, routes ------+
 //! ```
 //!
 //! On an error everything made so far is undone, last first.
@@ -25,6 +26,7 @@ use crate::{
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm},
+    network::{self, PodNetwork, Waiting},
     pod::{NewTask, Pod, record_of, spec_options},
     publisher::{self, Destination},
     timeline::{StartReport, Timeline},
@@ -45,12 +47,19 @@ pub async fn pod(
 ) -> Result<Pod, Error> {
     let mut making = Making::begin(&new, log)?;
     match making.machine(&new, launch).await {
-        Ok((vm, rootfs)) => making.populate(new, vm, rootfs, namespace).await,
+        Ok(machine) => making.populate(new, machine, namespace).await,
         Err(error) => {
-            making.undo();
+            making.undo().await;
             Err(error)
         }
     }
+}
+
+/// What a pod is made of, before its sandbox is opened.
+struct Machine {
+    vm: Vm,
+    rootfs: Rootfs,
+    network: Waiting,
 }
 
 /// A pod in the making.
@@ -58,6 +67,7 @@ struct Making {
     config: Config,
     cache: RootfsCache,
     dir: SandboxDir,
+    network: PodNetwork,
     timeline: Timeline,
     log: Logger,
 }
@@ -70,6 +80,7 @@ impl Making {
         let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
         let runtime = &config.runtime;
         let cache = RootfsCache::open(&runtime.rootfs_cache_dir, runtime.rootfs_cache_mib << 20)?;
+        let network = PodNetwork::of(&new.bundle.spec, &config)?;
         bundle::note_sandbox(
             &new.bundle.path,
             &SandboxDir::path_for(&runtime.run_root, &new.id)?,
@@ -80,16 +91,18 @@ impl Making {
             config,
             cache,
             dir,
+            network,
             timeline,
             log: log.clone(),
         })
     }
 
-    /// The VM and the root file system, made beside each other.
-    async fn machine(&mut self, new: &NewTask, launch: &dyn Launch) -> Result<(Vm, Rootfs), Error> {
+    /// The VM, the root file system and the network, made beside each other.
+    async fn machine(&mut self, new: &NewTask, launch: &dyn Launch) -> Result<Machine, Error> {
         let monitor = self.config.hypervisor.path.clone();
         self.dir.record(|state| {
             state.monitor_binary = Some(monitor);
+            state.network = self.network.record();
             state
                 .containers
                 .insert(new.id.clone(), record_of(&new.bundle));
@@ -101,11 +114,17 @@ impl Making {
             (rootfs, start, start.elapsed())
         };
         let timeline = &mut self.timeline;
-        let launched = launch.launch(&self.config, &new.id, &run_dir, timeline, &self.log);
-        let (launched, (rootfs, start, took)) = tokio::join!(launched, prepare);
+        let netns = self.network.monitor_path();
+        let launched = launch.launch(&self.config, &new.id, &run_dir, &netns, timeline, &self.log);
+        let attach = self.network.attach(&self.log);
+        let (launched, (rootfs, start, took), network) = tokio::join!(launched, prepare, attach);
         self.timeline.took("rootfs", start, took);
-        match (launched, rootfs) {
-            (Ok(vm), Ok(rootfs)) => {
+        let vm = launched?;
+        let others = rootfs
+            .map_err(Error::from)
+            .and_then(|rootfs| Ok((rootfs, network?)));
+        match others {
+            Ok((rootfs, network)) => {
                 if let Rootfs::Erofs {
                     packed: Some(packed),
                     ..
@@ -113,13 +132,16 @@ impl Making {
                 {
                     self.timeline.took("rootfs.pack", start, *packed);
                 }
-                Ok((vm, rootfs))
+                Ok(Machine {
+                    vm,
+                    rootfs,
+                    network,
+                })
             }
-            (Ok(vm), Err(error)) => {
+            Err(error) => {
                 kill(&vm, &self.log).await;
-                Err(error.into())
+                Err(error)
             }
-            (Err(error), _) => Err(error.into()),
         }
     }
 
@@ -127,17 +149,22 @@ impl Making {
     async fn populate(
         mut self,
         new: NewTask,
-        vm: Vm,
-        rootfs: Rootfs,
+        machine: Machine,
         namespace: &str,
     ) -> Result<Pod, Error> {
+        let Machine {
+            vm,
+            rootfs,
+            network,
+        } = machine;
         let (events, queue) = mpsc::unbounded_channel();
+        let plugging = network.plug(&vm, &mut self.timeline);
         let start = Instant::now();
         let sandbox = match self.open(&new, &vm, events).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 kill(&vm, &self.log).await;
-                self.undo();
+                self.undo().await;
                 return Err(error);
             }
         };
@@ -157,9 +184,14 @@ impl Making {
             main: new.id.clone(),
             dir: Mutex::new(Some(self.dir)),
             events: Mutex::new(Some(publishing)),
+            network: Mutex::new(self.network.late(&vm)),
             log: self.log,
         };
-        match fill(&pod, new, rootfs, &mut self.timeline).await {
+        let filled = async {
+            fill(&pod, new, rootfs, &mut self.timeline).await?;
+            Ok(plugging.done(&mut self.timeline).await?)
+        };
+        match filled.await {
             Ok(()) => {
                 report(&pod, &vm, &self.timeline).await;
                 Ok(pod)
@@ -195,8 +227,9 @@ impl Making {
         Ok(Sandbox::open(sandbox).await?)
     }
 
-    /// Removes the directory, all that there is but the VM.
-    fn undo(self) {
+    /// Gives the interfaces back and removes the directory, all that there is but the VM.
+    async fn undo(self) {
+        network::give_back(self.dir.state(), &self.log).await;
         if let Err(error) = self.dir.remove() {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }

@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
-use runtime_core::{oci::OciError, rootfs::RootfsError, sandbox, state::StateError};
+use runtime_core::{
+    network::NetworkError, oci::OciError, rootfs::RootfsError, sandbox, state::StateError,
+};
 
 use crate::{launch::LaunchError, options::OptionsError};
 
@@ -26,6 +28,9 @@ pub enum Error {
     /// The root file system could not be prepared.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    /// The pod's network could not be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -54,11 +59,16 @@ impl Error {
             Self::Spec(_) | Self::Options(_) | Self::Launch(LaunchError::Config(_)) => {
                 Code::INVALID_ARGUMENT
             }
+            Self::Network(NetworkError::HostNetwork) => Code::INVALID_ARGUMENT,
             Self::NoTask(_) => Code::NOT_FOUND,
             Self::SecondSandbox => Code::ALREADY_EXISTS,
             Self::NoSandbox(_) => Code::FAILED_PRECONDITION,
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,
-            Self::Launch(_) | Self::Rootfs(_) | Self::State(_) | Self::Lost(_) => Code::UNKNOWN,
+            Self::Launch(_)
+            | Self::Rootfs(_)
+            | Self::Network(_)
+            | Self::State(_)
+            | Self::Lost(_) => Code::UNKNOWN,
         }
     }
 }

@@ -28,12 +28,14 @@ pub enum LaunchError {
 /// Starts VMs. Tests put another in the place of [`FromConfig`].
 #[async_trait]
 pub trait Launch: Send + Sync {
-    /// Starts the VM of sandbox `id`, with its sockets in `run_dir`.
+    /// Starts the VM of sandbox `id`, with its sockets in `run_dir` and its monitor in the network
+    /// namespace `netns`.
     async fn launch(
         &self,
         config: &Config,
         id: &str,
         run_dir: &Path,
+        netns: &Path,
         timeline: &mut Timeline,
         log: &Logger,
     ) -> Result<Vm, LaunchError>;
@@ -59,6 +61,7 @@ impl Launch for FromConfig {
         config: &Config,
         id: &str,
         run_dir: &Path,
+        netns: &Path,
         timeline: &mut Timeline,
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
@@ -67,7 +70,8 @@ impl Launch for FromConfig {
         timeline.ended("probe", start);
 
         let start = Instant::now();
-        let spec = config.vm_spec(id, run_dir);
+        let mut spec = config.vm_spec(id, run_dir);
+        spec.netns = Some(netns.to_owned());
         let store = TemplateStore::at(&config.factory.template_path);
         let plan = factory::choose(config.factory.enable_template, &store, &monitor, &spec).await;
         timeline.ended("plan", start);

@@ -18,7 +18,11 @@ use runtime_core::{
 use slog::{Logger, warn};
 use tokio::{sync::Mutex, task::JoinHandle};
 
-use crate::{bundle, error::Error};
+use crate::{
+    bundle,
+    error::Error,
+    network::{self, LateNetwork},
+};
 
 /// What a Create request asks for, read and checked.
 #[derive(Debug)]
@@ -49,10 +53,27 @@ pub struct Pod {
     pub(crate) dir: Mutex<Option<SandboxDir>>,
     /// Sends its events; ends when the sandbox's task has.
     pub(crate) events: Mutex<Option<JoinHandle<()>>>,
+    /// What its first container's start has to look at.
+    pub(crate) network: Mutex<Option<LateNetwork>>,
     pub(crate) log: Logger,
 }
 
 impl Pod {
+    /// Starts a process; with the main container what a client has put into the pod's network
+    /// namespace since its creation becomes its network.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`], or the guest has no network.
+    pub async fn start(&self, id: TaskId) -> Result<(), Error> {
+        if id.exec.is_none()
+            && id.container == self.main
+            && let Some(network) = self.network.lock().await.take()
+        {
+            network.plug(&self.log).await?;
+        }
+        Ok(self.sandbox.start(id).await?)
+    }
+
     /// Adds a container.
     ///
     /// # Errors
@@ -137,9 +158,11 @@ impl Pod {
     }
 
     async fn remove_directory(&self) {
-        if let Some(dir) = self.dir.lock().await.take()
-            && let Err(error) = dir.remove()
-        {
+        let Some(dir) = self.dir.lock().await.take() else {
+            return;
+        };
+        network::give_back(dir.state(), &self.log).await;
+        if let Err(error) = dir.remove() {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
     }

@@ -34,9 +34,7 @@ impl Task for TaskService {
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let started = async {
             let pod = self.pod(&request.id)?;
-            pod.sandbox
-                .start(TaskId::new(request.id, request.exec_id))
-                .await?;
+            pod.start(TaskId::new(request.id, request.exec_id)).await?;
             Ok(pod.sandbox.pid())
         };
         let pid = self.answer("Start", started.await)?;

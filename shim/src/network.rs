@@ -1,0 +1,195 @@
+//! A pod's network, from its specification to its end.
+//!
+//! The CNI's interfaces are attached while the VM starts and plugged while its first container is
+//! made. A namespace that this shim made is empty until then; a client that configures the one of
+//! the monitor's process (`ctr run --cni`) does so before it starts the container, so it is looked
+//! at once more at that moment.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use agent_client::Agent;
+use hypervisors::Vm;
+use oci_spec::runtime::Spec;
+use runtime_core::{
+    config::{Config, NetworkModel},
+    network::{self, Attached, Namespace, NetworkError, PlugPhases, Request},
+    state::{NetworkRecord, SandboxState},
+};
+use slog::{Logger, info, warn};
+use tokio::task::JoinHandle;
+
+use crate::{launch, timeline::Timeline};
+
+/// The network a pod is to have.
+pub struct PodNetwork {
+    namespace: Namespace,
+    /// Others made it, so it outlives the pod.
+    existing: bool,
+    model: NetworkModel,
+}
+
+/// Interfaces that wait for their VM, and what that took.
+pub struct Waiting {
+    attached: Option<Attached>,
+    start: Instant,
+    took: Duration,
+}
+
+impl PodNetwork {
+    /// Opens the namespace the specification names, or makes one.
+    ///
+    /// # Errors
+    /// There is none, or it is the host's.
+    pub fn of(spec: &Spec, config: &Config) -> Result<Self, NetworkError> {
+        let (namespace, existing) = match network::of_specification(spec)? {
+            Request::Existing(path) => (Namespace::open(&path)?, true),
+            Request::New => (Namespace::unshared()?, false),
+        };
+        Ok(Self {
+            namespace,
+            existing,
+            model: config.runtime.network,
+        })
+    }
+
+    /// What is to be undone in it at the pod's end. One without a name ends with the pod.
+    pub fn record(&self) -> Option<NetworkRecord> {
+        self.existing.then(|| NetworkRecord::from(&self.namespace))
+    }
+
+    /// Where the monitor is to live, as long as this value lives.
+    pub fn monitor_path(&self) -> PathBuf {
+        self.namespace.descriptor_path()
+    }
+
+    /// Attaches what the CNI has put into the namespace.
+    ///
+    /// # Errors
+    /// Nothing is attached.
+    pub async fn attach(&self, log: &Logger) -> Result<Waiting, NetworkError> {
+        let start = Instant::now();
+        let attached = if self.existing {
+            attach(&self.namespace, self.model, log).await?
+        } else {
+            None
+        };
+        Ok(Waiting {
+            attached,
+            start,
+            took: start.elapsed(),
+        })
+    }
+
+    /// What is left to do at the start of the pod's first container.
+    pub fn late(self, vm: &launch::Vm) -> Option<LateNetwork> {
+        (!self.existing).then(|| LateNetwork {
+            network: self,
+            vm: vm.vm.clone(),
+            agent: vm.agent.clone(),
+        })
+    }
+}
+
+async fn attach(
+    namespace: &Namespace,
+    model: NetworkModel,
+    log: &Logger,
+) -> Result<Option<Attached>, NetworkError> {
+    if model == NetworkModel::None {
+        return Ok(None);
+    }
+    let attached = network::attach(namespace).await?;
+    for what in &attached.left_out {
+        info!(log, "not carried into the VM"; "what" => what);
+    }
+    Ok(Some(attached))
+}
+
+impl Waiting {
+    /// Begins to plug.
+    pub fn plug(self, vm: &launch::Vm, timeline: &mut Timeline) -> Plugging {
+        timeline.took("network.attach", self.start, self.took);
+        let (vm, agent) = (vm.vm.clone(), vm.agent.clone());
+        let start = Instant::now();
+        let plugging = self.attached.map(|attached| {
+            tokio::spawn(async move { network::plug(attached, &*vm, &agent).await })
+        });
+        Plugging { start, plugging }
+    }
+}
+
+/// Interfaces that are being plugged.
+pub struct Plugging {
+    start: Instant,
+    plugging: Option<JoinHandle<Result<PlugPhases, NetworkError>>>,
+}
+
+impl Plugging {
+    /// Waits until the guest has its network.
+    ///
+    /// # Errors
+    /// It has not; the VM is of no use.
+    pub async fn done(mut self, timeline: &mut Timeline) -> Result<(), NetworkError> {
+        let Some(plugging) = &mut self.plugging else {
+            return Ok(());
+        };
+        // Nothing in it panics, and nobody but this value gives it up.
+        let phases = plugging
+            .await
+            .unwrap_or_else(|_| Ok(PlugPhases::default()))?;
+        let mut at = self.start;
+        for (name, took) in [
+            ("network.devices", phases.devices),
+            ("network.interfaces", phases.interfaces),
+            ("network.routes", phases.routes),
+        ] {
+            timeline.took(name, at, took);
+            at += took;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Plugging {
+    fn drop(&mut self) {
+        if let Some(plugging) = &self.plugging {
+            plugging.abort();
+        }
+    }
+}
+
+/// A namespace that a client may fill between Create and Start.
+pub struct LateNetwork {
+    network: PodNetwork,
+    vm: Arc<dyn Vm>,
+    agent: Agent,
+}
+
+impl LateNetwork {
+    /// Gives the VM what is in the namespace by now.
+    ///
+    /// # Errors
+    /// The guest has no network.
+    pub async fn plug(self, log: &Logger) -> Result<(), NetworkError> {
+        let network = &self.network;
+        match attach(&network.namespace, network.model, log).await? {
+            Some(attached) => network::plug(attached, &*self.vm, &self.agent)
+                .await
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives the CNI's interfaces back.
+pub async fn give_back(state: &SandboxState, log: &Logger) {
+    if let Some(record) = &state.network
+        && let Err(error) = network::detach(record).await
+    {
+        warn!(log, "filters stay on the pod's interfaces"; "error" => %error);
+    }
+}
