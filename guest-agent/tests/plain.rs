@@ -2,11 +2,12 @@
 //!
 //! Needs root and a static busybox; says so and passes where they are missing. What needs version
 //! 2 of the control groups (pausing, limits, statistics) is tested in a virtual machine only.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -212,7 +213,7 @@ fn soon() -> Context {
     context::with_duration(Duration::from_secs(30))
 }
 
-fn make_rootfs(rootfs: &PathBuf) {
+fn make_rootfs(rootfs: &Path) {
     for directory in ["bin", "proc", "dev", "tmp"] {
         fs::create_dir_all(rootfs.join(directory)).unwrap();
     }
