@@ -8,8 +8,9 @@
 //!
 //! On an error everything made so far is undone, last first.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
+use factory::StartPath;
 use runtime_core::{
     config::Config,
     container::{CreatePhases, NewContainer},
@@ -26,6 +27,7 @@ use crate::{
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm},
+    management::{Management, Metrics},
     network::{self, PodNetwork, Waiting},
     pod::{NewTask, Pod, record_of, spec_options},
     publisher::{self, Destination},
@@ -184,6 +186,7 @@ impl Making {
             main: new.id.clone(),
             dir: Mutex::new(Some(self.dir)),
             events: Mutex::new(Some(publishing)),
+            management: OnceLock::new(),
             network: Mutex::new(self.network.late(&vm)),
             log: self.log,
         };
@@ -283,14 +286,33 @@ async fn report(pod: &Pod, vm: &Vm, timeline: &Timeline) {
         start_path: record.path.as_str().to_owned(),
         template_key: record.template_key.clone(),
         reason: record.reason.clone(),
+        reason_label: record.reason_label,
+        shape: record.shape,
         proof: record.proof.clone(),
         total_ms: timeline.total_ms(),
         phases: timeline.phases().to_vec(),
     };
-    if let Some(dir) = pod.dir.lock().await.as_ref()
-        && let Err(error) = report.write(dir.path())
+    if let Some(dir) = pod.dir.lock().await.as_ref() {
+        tell(pod, vm, dir, timeline, &report);
+    }
+}
+
+/// Leaves what others look for: the record, the link to a restored VM, the management socket. The
+/// pod depends on none of it.
+fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, timeline: &Timeline, report: &StartReport) {
+    if vm.record.path == StartPath::Restored
+        && let Err(error) = dir.link_vm()
     {
-        warn!(pod.log, "start report was not written"; "error" => %error);
+        warn!(pod.log, "link to the VM was not made"; "error" => %error);
+    }
+    let pid = vm.vm.process().pid;
+    let served = report.write(dir.path()).and_then(|record| {
+        let metrics = Metrics::of_start(&pod.main, &vm.record, timeline, pid);
+        Management::serve(dir.path(), metrics, record, &pod.log)
+    });
+    match served {
+        Ok(management) => drop(pod.management.set(management)),
+        Err(error) => warn!(pod.log, "start is not reported"; "error" => %error),
     }
 }
 

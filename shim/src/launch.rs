@@ -4,10 +4,10 @@
 use std::{path::Path, time::Instant};
 
 use async_trait::async_trait;
-use factory::{Budgets, StartError, StartRecord, Started, TemplateStore};
+use factory::{Budgets, StartError, StartRecord, StartTally, Started, TemplateStore};
 use hypervisors::qemu::Qemu;
 use runtime_core::config::{Config, ConfigError};
-use slog::Logger;
+use slog::{Logger, warn};
 
 use crate::timeline::Timeline;
 
@@ -85,6 +85,7 @@ impl Launch for FromConfig {
             vm, agent, record, ..
         } = factory::start(plan, &monitor, &spec, budgets, log).await?;
         timeline.ended("vm", start);
+        count(config, id, &record, log);
         let mut at = start;
         for phase in &record.phases {
             timeline.took(format!("vm.{}", phase.name), at, phase.took);
@@ -93,4 +94,15 @@ impl Launch for FromConfig {
         let agent = agent.with_deadlines(config.agent.deadlines);
         Ok(Vm { vm, agent, record })
     }
+}
+
+/// Counts the start for `imprint factory status`, beside whatever comes next.
+fn count(config: &Config, id: &str, record: &StartRecord, log: &Logger) {
+    let (run_root, id) = (config.runtime.run_root.clone(), id.to_owned());
+    let (record, log) = (record.clone(), log.clone());
+    tokio::spawn(async move {
+        if let Err(error) = StartTally::count(&run_root, &id, &record).await {
+            warn!(log, "start was not counted"; "error" => %error);
+        }
+    });
 }

@@ -18,6 +18,7 @@ mod guest_log;
 mod info;
 mod launch;
 mod logging;
+mod management;
 mod network;
 mod options;
 mod pod;

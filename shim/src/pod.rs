@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use runtime_core::{
@@ -21,6 +21,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use crate::{
     bundle,
     error::Error,
+    management::Management,
     network::{self, LateNetwork},
 };
 
@@ -53,6 +54,8 @@ pub struct Pod {
     pub(crate) dir: Mutex<Option<SandboxDir>>,
     /// Sends its events; ends when the sandbox's task has.
     pub(crate) events: Mutex<Option<JoinHandle<()>>>,
+    /// Its management socket.
+    pub(crate) management: OnceLock<Management>,
     /// What its first container's start has to look at.
     pub(crate) network: Mutex<Option<LateNetwork>>,
     pub(crate) log: Logger,

@@ -8,6 +8,8 @@
 //!   "start_path": "restored",
 //!   "template_key": "3f6c...",
 //!   "reason": "...",
+//!   "reason_label": "fits",
+//!   "shape": {"memory_mib": 256, "vcpus": 1, "max_memory_mib": 1024, "max_vcpus": 2},
 //!   "proof": "...",
 //!   "total_ms": 312.4,
 //!   "phases": [{"name": "config", "start_ms": 0.0, "ms": 1.2}]
@@ -27,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use factory::Shape;
 use serde::Serialize;
 
 /// Name of the file.
@@ -56,6 +59,10 @@ pub struct StartReport {
     pub template_key: Option<String>,
     /// Why this path.
     pub reason: String,
+    /// The reason as one stable word, as the metrics have it.
+    pub reason_label: &'static str,
+    /// The VM's size: a template may be larger than what was asked for.
+    pub shape: Shape,
     /// The monitor's words on how the VM came to be.
     pub proof: String,
     /// From the Create request to the container being made.
@@ -98,6 +105,13 @@ impl Timeline {
         &self.phases
     }
 
+    /// Name of each step, and its length in milliseconds.
+    pub fn lengths(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.phases
+            .iter()
+            .map(|phase| (phase.name.as_str(), phase.ms))
+    }
+
     /// The steps in one line: `name=ms`, separated by spaces.
     pub fn line(&self) -> String {
         let phases: Vec<String> = self
@@ -110,18 +124,20 @@ impl Timeline {
 }
 
 impl StartReport {
-    /// Writes the file into a sandbox's directory.
+    /// Writes the file into a sandbox's directory, and answers its content.
     ///
     /// # Errors
     /// It could not be written; nobody depends on it.
-    pub fn write(&self, directory: &Path) -> io::Result<()> {
+    pub fn write(&self, directory: &Path) -> io::Result<Vec<u8>> {
+        let text = serde_json::to_vec(self)?;
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(directory.join(FILE))?;
-        file.write_all(&serde_json::to_vec(self)?)
+        file.write_all(&text)?;
+        Ok(text)
     }
 }
 

@@ -164,7 +164,30 @@ fn a_template_is_made_shown_verified_and_destroyed() {
     let (code, out, _) = bench.run(&["factory", "status", "--json", "--verify"]);
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &answer["on"]), (0, &serde_json::Value::Bool(true)));
-    assert_eq!(answer["verified"]["path"], "restored");
+    assert_eq!(answer["templates"][0]["verified"]["path"], "restored");
+    assert_eq!(bench.monitors(), 0);
+
+    let (code, out, err) = bench.run(&["selftest", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &answer["unique"]),
+        (0, &serde_json::Value::Bool(true)),
+        "{err}"
+    );
+    let rows = answer["rows"].as_array().unwrap();
+    for what in [
+        "random numbers",
+        "boot id",
+        "machine id",
+        "clock",
+        "generation id (VMGENID)",
+    ] {
+        assert!(
+            rows.iter()
+                .any(|row| row["what"] == what && row["verdict"] == "good"),
+            "{what}"
+        );
+    }
     assert_eq!(bench.monitors(), 0);
 
     bench.configure(true, 256, "");
@@ -192,6 +215,31 @@ fn a_template_is_made_shown_verified_and_destroyed() {
     assert_eq!((code, out.as_str()), (0, "vm factory destroyed\n"));
     bench.assert_nothing_left();
     assert_eq!(bench.run(&["factory", "destroy"]).0, 0);
+}
+
+#[test]
+fn every_shape_gets_its_template() {
+    let Some(bench) = Bench::new() else { return };
+    let shapes = "[[factory.shape]]\nmemory = 256\n[[factory.shape]]\n";
+    bench.configure(true, 192, shapes);
+    assert_eq!(bench.run(&["factory", "init"]).0, 0);
+    let (code, out, _) = bench.run(&["factory", "status", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["on"]), (0, &serde_json::Value::Bool(true)));
+    let templates = answer["templates"].as_array().unwrap().iter();
+    let memory: Vec<_> = templates
+        .map(|one| one["shape"]["memory_mib"].as_u64())
+        .collect();
+    assert_eq!(memory, [Some(192), Some(256)]);
+
+    bench.configure(true, 192, &format!("{shapes}memory = 320\n"));
+    let (_, out, _) = bench.run(&["factory", "status"]);
+    assert!(
+        out.contains("no template of 1 vCPU, 320 MiB: Template does not fit"),
+        "{out}"
+    );
+    assert_eq!(bench.run(&["factory", "destroy"]).0, 0);
+    bench.assert_nothing_left();
 }
 
 #[test]

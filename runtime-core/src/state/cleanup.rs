@@ -159,6 +159,9 @@ fn remove_cgroup(point: &Path, report: &mut Report) {
 /// monitor is left that only it names.
 fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     if !path.is_dir() {
+        if let Err(error) = dir::unlink_vm(path) {
+            report.problems.push(whole(&error));
+        }
         return;
     }
     let shown = path.display();

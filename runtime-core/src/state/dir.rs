@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,8 @@ use crate::oci::validate_id;
 const SANDBOXES: &str = "s";
 /// Directory of the monitor's sockets below a sandbox's.
 const MONITOR: &str = "vm";
+/// Directory of the links to the VMs of restored sandboxes, below the run root.
+const LINKS: &str = "vm";
 const RECORD: &str = "state.json";
 /// Longest socket path: `sun_path` of unix(7) has 108 bytes and ends with a zero byte.
 const SOCKET_PATH_MAX: usize = 107;
@@ -87,6 +89,20 @@ impl SandboxDir {
         self.path.join(MONITOR)
     }
 
+    /// Makes `<run root>/vm/<id>`, a link to the monitor's directory: it says of a sandbox that its VM
+    /// was there before it, restored from a template. Scripts written for other runtimes look for
+    /// it. It goes with the directory.
+    pub fn link_vm(&self) -> Result<(), StateError> {
+        let Some((link, target)) = link_of(&self.path) else {
+            return Ok(());
+        };
+        let made = link
+            .parent()
+            .map_or(Ok(()), |parent| private().recursive(true).create(parent));
+        made.and_then(|()| symlink(target, &link))
+            .map_err(StateError::io("Making", &link))
+    }
+
     /// The record as it was last written.
     pub fn state(&self) -> &SandboxState {
         &self.state
@@ -122,6 +138,7 @@ pub(super) fn load(dir: &Path) -> Result<Option<SandboxState>, StateError> {
 /// Removes a sandbox's directory, and that of all sandboxes if it was the last. Symbolic links are
 /// removed, not followed. A directory that is gone is no error.
 pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
+    unlink_vm(dir)?;
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(StateError::io("Removing", dir)(error));
@@ -133,6 +150,24 @@ pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
         let _ = fs::remove_dir(parent);
     }
     Ok(())
+}
+
+/// Removes the link to the VM of the sandbox whose directory is `dir`, if it has one.
+pub(super) fn unlink_vm(dir: &Path) -> Result<(), StateError> {
+    match link_of(dir) {
+        Some((link, target)) if fs::read_link(&link).is_ok_and(|found| found == target) => {
+            fs::remove_file(&link).map_err(StateError::io("Removing", &link))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The link to the VM of the sandbox whose directory is `dir`, and where it leads.
+fn link_of(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let id = dir.file_name()?;
+    let run_root = dir.parent()?.parent()?;
+    let target = Path::new("..").join(SANDBOXES).join(id).join(MONITOR);
+    Some((run_root.join(LINKS).join(id), target))
 }
 
 fn private() -> DirBuilder {

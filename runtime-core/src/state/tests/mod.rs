@@ -155,3 +155,43 @@ fn damaged_records_are_told() {
     symlink("/etc/passwd", &record).unwrap();
     assert!(matches!(fixture.open("one"), Err(StateError::Io { .. })));
 }
+
+#[test]
+fn the_link_to_a_restored_vm_goes_with_the_sandbox_on_every_path() {
+    let fixture = Fixture::new();
+    let links = fixture.root.path().join("vm");
+    let link = links.join("one");
+    let linked = || {
+        let dir = fixture.create("one");
+        dir.link_vm().unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(
+            link.canonicalize().unwrap(),
+            dir.monitor_dir().canonicalize().unwrap()
+        );
+        dir
+    };
+    linked().remove().unwrap();
+    assert!(link.symlink_metadata().is_err());
+
+    let path = linked().path().to_owned();
+    assert!(cleanup(&path).is_clean());
+    assert!(link.symlink_metadata().is_err());
+
+    // Clean-up may come twice, or after the directory has gone.
+    let path = linked().path().to_owned();
+    fs::remove_dir_all(&path).unwrap();
+    assert!(cleanup(&path).is_clean());
+    assert!(link.symlink_metadata().is_err());
+}
+
+#[test]
+fn what_is_no_link_of_the_sandbox_is_not_touched() {
+    let fixture = Fixture::new();
+    let template = fixture.root.path().join("vm/template");
+    fs::create_dir_all(&template).unwrap();
+    let dir = fixture.create("template");
+    assert!(dir.link_vm().is_err());
+    dir.remove().unwrap();
+    assert!(template.is_dir());
+}

@@ -1,0 +1,227 @@
+//! What a shim counts and measures of its pod's start.
+
+use std::{fmt::Write, fs};
+
+use factory::{StartPath, StartRecord};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use crate::timeline::Timeline;
+
+/// The text's format.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds: from a call within the host to a boot on a slow machine.
+const BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    path: &'static str,
+    phase: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// The metrics of one pod.
+pub struct Metrics {
+    registry: Registry,
+    monitor_pid: u32,
+    monitor_bytes: Gauge,
+    shim_bytes: Gauge,
+}
+
+impl Metrics {
+    /// The metrics of a pod that was started so, by the monitor `monitor_pid`.
+    pub fn of_start(
+        sandbox: &str,
+        record: &StartRecord,
+        timeline: &Timeline,
+        monitor_pid: u32,
+    ) -> Self {
+        let mut registry = Registry::default();
+        let path = record.path.as_str();
+        let durations =
+            Family::<PhaseLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        let observe = |phase: &str, seconds: f64| {
+            let phase = phase.to_owned();
+            durations
+                .get_or_create(&PhaseLabels { path, phase })
+                .observe(seconds);
+        };
+        for (name, ms) in timeline.lengths() {
+            observe(name, ms / 1e3);
+        }
+        observe("total", timeline.total_ms() / 1e3);
+        registry.register_with_unit(
+            "imprint_start_duration",
+            "How long the steps of sandbox starts took; total is from request to answer",
+            Unit::Seconds,
+            durations.clone(),
+        );
+
+        let hits = Counter::<u64>::default();
+        let fallbacks = Family::<ReasonLabels, Counter>::default();
+        if record.path == StartPath::Restored {
+            hits.inc();
+        }
+        if record.is_fallback() {
+            let reason = record.reason_label;
+            fallbacks.get_or_create(&ReasonLabels { reason }).inc();
+        }
+        registry.register(
+            "imprint_template_hits",
+            "Sandboxes restored from a template",
+            hits,
+        );
+        registry.register(
+            "imprint_template_fallbacks",
+            "Sandboxes booted although templates are enabled, by reason",
+            fallbacks,
+        );
+        let start = Info::new([
+            ("sandbox_id", sandbox.to_owned()),
+            ("path", path.to_owned()),
+            ("reason", record.reason_label.to_owned()),
+            (
+                "template_key",
+                record.template_key.clone().unwrap_or_default(),
+            ),
+        ]);
+        registry.register(
+            "imprint_sandbox_start",
+            "How the sandbox was started",
+            start,
+        );
+
+        let (monitor_bytes, shim_bytes) = (Gauge::default(), Gauge::default());
+        for (name, help, gauge) in [
+            (
+                "imprint_monitor_resident",
+                "Resident memory of the VM's monitor",
+                &monitor_bytes,
+            ),
+            (
+                "imprint_shim_resident",
+                "Resident memory of the shim",
+                &shim_bytes,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
+        Self {
+            registry,
+            monitor_pid,
+            monitor_bytes,
+            shim_bytes,
+        }
+    }
+
+    /// The metrics as they are now.
+    pub fn text(&self) -> String {
+        self.monitor_bytes
+            .set(resident(&self.monitor_pid.to_string()));
+        self.shim_bytes.set(resident("self"));
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            // Only a text that cannot grow would get here.
+            let _ = write!(text, "# {error}");
+        }
+        text
+    }
+}
+
+/// Resident memory of a process in bytes; 0 if it has ended.
+fn resident(process: &str) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kib = status.lines().find_map(|line| {
+        let rest = line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?;
+        rest.trim().parse::<i64>().ok()
+    });
+    kib.unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::{Duration, Instant};
+
+    use factory::Shape;
+
+    use super::*;
+
+    fn metrics(path: StartPath, reason_label: &'static str) -> Metrics {
+        let record = StartRecord {
+            path,
+            template_key: Some("ab".into()),
+            shape: Shape {
+                memory_mib: 256,
+                vcpus: 1,
+                max_memory_mib: 256,
+                max_vcpus: 1,
+            },
+            reason: "There is no VM template in /t".into(),
+            reason_label,
+            phases: Vec::new(),
+            proof: String::new(),
+        };
+        let mut timeline = Timeline::begin();
+        timeline.took("vm.boot", Instant::now(), Duration::from_millis(30));
+        Metrics::of_start("pod", &record, &timeline, std::process::id())
+    }
+
+    pub(in crate::management) fn sample() -> Metrics {
+        metrics(StartPath::Booted, "absent")
+    }
+
+    #[test]
+    fn a_start_is_told_by_path_phase_and_reason() {
+        let text = sample().text();
+        for line in [
+            "imprint_start_duration_seconds_bucket{le=\"0.05\",path=\"booted\",phase=\"vm.boot\"} 1",
+            "imprint_start_duration_seconds_count{path=\"booted\",phase=\"total\"} 1",
+            "imprint_template_hits_total 0",
+            "imprint_template_fallbacks_total{reason=\"absent\"} 1",
+            "# EOF",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        let resident = text
+            .lines()
+            .find(|line| line.starts_with("imprint_monitor_resident_bytes"));
+        let bytes: i64 = resident
+            .unwrap()
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(bytes > 0);
+    }
+
+    #[test]
+    fn only_a_boot_that_templates_could_have_spared_is_a_fallback() {
+        for (path, label, hits, fallbacks) in [
+            (StartPath::Restored, "fits", 1, 0),
+            (StartPath::Booted, "disabled", 0, 0),
+            (StartPath::Booted, "mismatch", 0, 1),
+        ] {
+            let text = metrics(path, label).text();
+            assert!(
+                text.contains(&format!("imprint_template_hits_total {hits}")),
+                "{text}"
+            );
+            let counted = text.matches("imprint_template_fallbacks_total{").count();
+            assert_eq!(counted, fallbacks, "{text}");
+        }
+    }
+}
