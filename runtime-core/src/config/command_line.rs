@@ -7,9 +7,10 @@ use super::HypervisorConfig;
 /// Longest line that a kernel on x86 reads, in bytes (`COMMAND_LINE_SIZE` less the final NUL).
 pub const MAX_LEN: usize = 2047;
 
-/// What every guest gets: messages on the serial port, and an end instead of a halt on a panic.
+/// What every guest gets: messages on the serial port, an end instead of a halt on a panic, and no
+/// self-tests of the crypto drivers, which are a sixth of an emulated boot.
 /// Memory that is plugged in is of use at once, whatever the agent.
-const ALWAYS: &str = "console=ttyS0 panic=1 memhp_default_state=online";
+const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online";
 /// Units that a stock image with systemd must and must not start.
 const SYSTEMD: &str = "systemd.unit=kata-containers.target \
     systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket";
