@@ -1,6 +1,7 @@
 //! A containerd of our own: own root, state, socket, configuration and CNI directory.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -99,10 +100,15 @@ default_runtime_name = "imprint"
 runtime_type = "io.containerd.imprint.v2"
 pod_annotations = ["io.katacontainers.*"]
 
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.imprint.options]
+TypeUrl = "runtimeoptions.v1.Options"
+ConfigPath = "{config}"
+
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 "#,
-            image = crate::image::BUSYBOX,
+            image = crate::cri::PAUSE,
+            config = self.imprint_config.display(),
         );
         fs::write(&config, text).map_err(Error::io("Writing", &config))?;
         Ok(config)
@@ -126,7 +132,7 @@ fn cni_configuration(directory: &Path) -> String {
 #[derive(Debug)]
 pub struct Containerd {
     layout: Layout,
-    process: Process,
+    process: RefCell<Process>,
     log: Log,
 }
 
@@ -180,9 +186,17 @@ impl Containerd {
         fs::write(&pid_file, text).map_err(Error::io("Writing", &pid_file))?;
         Ok(Self {
             layout,
-            process,
+            process: RefCell::new(process),
             log,
         })
+    }
+
+    /// Kills it and starts another one in its place, as happens to a node.
+    pub fn replace(&self) -> Result<()> {
+        self.process.borrow().kill()?;
+        let next = Self::start(self.layout.clone())?;
+        self.process.swap(&next.process);
+        Ok(())
     }
 
     /// The containerd that an earlier process started with this layout, if it still runs.
@@ -194,7 +208,7 @@ impl Containerd {
         let log = Log::at(layout.log());
         (process.start_time.to_string() == start_time).then_some(Self {
             layout,
-            process,
+            process: RefCell::new(process),
             log,
         })
     }
@@ -219,17 +233,16 @@ impl Containerd {
 
     /// The daemon's process.
     #[must_use]
-    pub fn process(&self) -> &Process {
-        &self.process
+    pub fn process(&self) -> Process {
+        self.process.borrow().clone()
     }
 
     /// Asks it to end, makes it end if it does not, and returns when it is gone.
     pub fn stop(&self) -> Result<()> {
         let _shield = shield();
-        self.process.signal(Signal::TERM);
+        let process = self.process();
+        process.signal(Signal::TERM);
         let deadline = Deadline::after(Duration::from_secs(15));
-        self.process
-            .wait_gone(deadline)
-            .or_else(|_| self.process.kill())
+        process.wait_gone(deadline).or_else(|_| process.kill())
     }
 }

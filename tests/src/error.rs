@@ -55,6 +55,16 @@ pub enum Error {
         /// What it wrote to standard error.
         stderr: String,
     },
+    /// A call that was answered with an error.
+    #[error("{method} ended with code {code}: {message}")]
+    Rpc {
+        /// Name of the call.
+        method: &'static str,
+        /// gRPC's status code.
+        code: i32,
+        /// The server's words.
+        message: String,
+    },
     /// Something that the fixtures need is not on this machine.
     #[error("{what} is missing at {}; {remedy}", path.display())]
     Missing {

@@ -86,6 +86,8 @@ pub struct Settings {
     pub run_root: PathBuf,
     /// Where packed root file systems are kept.
     pub rootfs_cache: PathBuf,
+    /// kubelet's directory.
+    pub kubelet_root: PathBuf,
 }
 
 impl Settings {
@@ -102,6 +104,7 @@ impl Settings {
             template_path: run_root.join("vm/template"),
             run_root,
             rootfs_cache: directory.join("rootfs-cache"),
+            kubelet_root: directory.join("kubelet"),
         }
     }
 
@@ -123,6 +126,7 @@ template_path = "{}"
 [runtime]
 run_root = "{}"
 rootfs_cache_dir = "{}"
+kubelet_root_dir = "{}"
 "#,
             self.vmm.display(),
             self.kernel.display(),
@@ -132,6 +136,7 @@ rootfs_cache_dir = "{}"
             self.template_path.display(),
             self.run_root.display(),
             self.rootfs_cache.display(),
+            self.kubelet_root.display(),
         )
     }
 }

@@ -3,6 +3,7 @@
 //! made on the spot, an installation of Imprint, and a check for what was left behind.
 
 pub mod containerd;
+pub mod cri;
 pub mod ctr;
 pub mod demo;
 mod error;

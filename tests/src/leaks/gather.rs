@@ -42,7 +42,7 @@ pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> 
     let directory = scope.directory.display().to_string();
     let mut things = BTreeMap::from([
         (Kind::Mount, mount_lines()?),
-        (Kind::Link, names("/sys/class/net")?),
+        (Kind::Link, links()?),
         (Kind::NetworkNamespace, names("/run/netns")?),
         (Kind::Cgroup, cgroups()?),
         (Kind::LoopDevice, loop_devices()?),
@@ -77,6 +77,14 @@ fn mount_lines() -> Result<BTreeSet<String>> {
         .into_iter()
         .map(|m| format!("{} ({})", m.point.display(), m.what))
         .collect())
+}
+
+/// Network interfaces of this process's network namespace, which `/sys` may not be that of.
+fn links() -> Result<BTreeSet<String>> {
+    let path = "/proc/self/net/dev";
+    let text = fs::read_to_string(path).map_err(Error::io("Reading", path))?;
+    let named = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(named.map(|(name, _)| name.trim().to_owned()).collect())
 }
 
 fn names(directory: &str) -> Result<BTreeSet<String>> {

@@ -75,6 +75,7 @@ impl Case {
 pub struct Harness {
     filters: Vec<String>,
     list: bool,
+    prepare: fn(&Node) -> Result<()>,
 }
 
 #[derive(Default)]
@@ -91,7 +92,13 @@ impl Harness {
         Self {
             filters,
             list: options.iter().any(|option| option == "--list"),
+            prepare: |_| Ok(()),
         }
+    }
+
+    /// Has the node prepared before the first case.
+    pub fn preparing(self, prepare: fn(&Node) -> Result<()>) -> Self {
+        Self { prepare, ..self }
     }
 
     /// Runs the cases that the filters choose.
@@ -118,7 +125,7 @@ impl Harness {
             return ExitCode::SUCCESS;
         }
         let count = chosen.len();
-        let tally = run_all(chosen).unwrap_or_else(|error| {
+        let tally = run_all(chosen, self.prepare).unwrap_or_else(|error| {
             println!("The end-to-end tests did not run to their end: {error}");
             Tally {
                 passed: 0,
@@ -144,12 +151,13 @@ impl Harness {
     }
 }
 
-fn run_all(cases: Vec<Case>) -> Result<Tally> {
+fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> {
     wait::catch_signals()?;
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Unexpected("they need root".to_owned()));
     }
     let node = Node::start(Playground::temporary("e2e")?, Artefacts::find()?)?;
+    prepare(&node)?;
     println!(
         "running {} tests in {}",
         cases.len(),

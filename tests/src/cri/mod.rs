@@ -1,0 +1,19 @@
+//! What kubelet is to a node: a client of containerd's CRI plugin, and pods made with it.
+
+mod client;
+mod image;
+mod pod;
+mod rpc;
+mod stream;
+
+pub use client::Cri;
+pub use image::{PAUSE, pause_archive};
+pub use pod::{Container, ContainerState, Kubelet, Pod};
+pub use stream::{Channel, Session};
+
+/// The messages, generated from `api.proto`.
+#[allow(missing_docs, clippy::all, clippy::panic, clippy::unwrap_used)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/cri/mod.rs"));
+}
+pub use generated::api;

@@ -1,0 +1,161 @@
+//! Volumes as kubelet makes them: config maps that change, emptyDirs, files, termination messages.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use imprint_tests::{
+    Error, Result,
+    cri::{Kubelet, api},
+    ensure,
+    node::Node,
+};
+
+use crate::{
+    harness::Case,
+    pods::{SERVICE, same},
+};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "volumes::a_config_map_changes_while_the_pod_runs",
+            config_map,
+        ),
+        Case::new("volumes::files_hosts_and_termination_messages", files),
+        Case::new(
+            "volumes::empty_dirs_are_shared_and_end_with_the_pod",
+            empty_dirs,
+        ),
+    ]
+}
+
+/// A mount of a path of the host.
+fn mount(host: &Path, container: &str, readonly: bool) -> api::Mount {
+    let mut mount = api::Mount::new();
+    mount.host_path = host.to_string_lossy().into_owned();
+    container.clone_into(&mut mount.container_path);
+    mount.readonly = readonly;
+    mount
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(Error::io("Writing", path))
+}
+
+/// Writes a version of a volume as kubelet's atomic writer does: a directory with a name of its own,
+/// and a link `..data` to it that is exchanged at once.
+fn publish(volume: &Path, version: &str, files: &[(&str, &str)]) -> Result<()> {
+    let data = volume.join(format!("..{version}"));
+    fs::create_dir(&data).map_err(Error::io("Making", &data))?;
+    for (name, text) in files {
+        write(&data.join(name), text)?;
+        let link = volume.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new("..data").join(name), &link).map_err(Error::io("Linking", &link))?;
+        }
+    }
+    let aside = volume.join("..data_tmp");
+    symlink(format!("..{version}"), &aside).map_err(Error::io("Linking", &aside))?;
+    let current = volume.join("..data");
+    let before = fs::read_link(&current).ok();
+    fs::rename(&aside, &current).map_err(Error::io("Exchanging", &current))?;
+    if let Some(before) = before {
+        let before = volume.join(before);
+        fs::remove_dir_all(&before).map_err(Error::io("Removing", &before))?;
+    }
+    Ok(())
+}
+
+fn config_map(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("config")?;
+    let volume = pod.volume("kubernetes.io~configmap", "config")?;
+    publish(&volume, "2024_1", &[("key", "first"), ("pair", "first")])?;
+    let container = pod.start_with("config", SERVICE, |config| {
+        config.mounts.push(mount(&volume, "/config", true));
+    })?;
+    same("The key", &container.shell("cat /config/key")?, "first")?;
+    let (code, _, _) = container.exec(&["sh", "-c", "echo x > /config/key"])?;
+    ensure!(
+        code != 0 || !kubelet.is_imprint() || container.shell("cat /config/key")?.trim() == "first",
+        "It can be written"
+    );
+    // Whoever reads both files through one look at the link sees one version.
+    let watch = "for i in $(seq 200); do cd /config/..data; a=$(cat key); b=$(cat pair); cd /; \
+                 [ \"$a\" = \"$b\" ] || { echo torn: $a $b; exit 1; }; [ \"$a\" = second ] && { echo changed; exit 0; }; \
+                 sleep 0.05; done; exit 2";
+    let watching = pod.start_with("watching", watch, |config| {
+        config.mounts.push(mount(&volume, "/config", true));
+    })?;
+    publish(&volume, "2024_2", &[("key", "second"), ("pair", "second")])?;
+    let ended = watching.ended()?;
+    ensure!(ended.exit_code == 0, "{ended} {:?}", watching.log());
+    same(
+        "The other container",
+        &container.shell("cat /config/key")?,
+        "second",
+    )?;
+    let names = container.shell("ls -A /config")?;
+    ensure!(
+        !names.contains("2024_1"),
+        "The old version is still there: {names}"
+    );
+    pod.remove()
+}
+
+fn files(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("files")?;
+    let hosts = pod.directory().join("etc-hosts");
+    write(&hosts, "127.0.0.1 localhost\n10.1.2.3 a-name-of-kubelet\n")?;
+    let logs = pod.directory().join("containers/files");
+    fs::create_dir_all(&logs).map_err(Error::io("Making", &logs))?;
+    let message = logs.join("1a2b3c4d");
+    write(&message, "")?;
+    let file = pod.directory().join("a-file");
+    write(&file, "of the host")?;
+    let script = "cat /file; grep -c a-name-of-kubelet /etc/hosts; echo the last words > /dev/termination-log; exit 6";
+    let container = pod.start_with("files", script, |config| {
+        config.mounts.push(mount(&hosts, "/etc/hosts", false));
+        config
+            .mounts
+            .push(mount(&message, "/dev/termination-log", false));
+        config.mounts.push(mount(&file, "/file", true));
+    })?;
+    let ended = container.ended()?;
+    ensure!(ended.exit_code == 6, "{ended} {:?}", container.log());
+    container.logged("of the host1")?;
+    let told = fs::read_to_string(&message).map_err(Error::io("Reading", &message))?;
+    same("The termination message", &told, "the last words")?;
+    same(
+        "The file",
+        &fs::read_to_string(&file).unwrap_or_default(),
+        "of the host",
+    )?;
+    pod.remove()
+}
+
+fn empty_dirs(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("empty")?;
+    let disk = pod.volume("kubernetes.io~empty-dir", "cache")?;
+    let both =
+        |config: &mut api::ContainerConfig| config.mounts.push(mount(&disk, "/cache", false));
+    let one = pod.start_with("one", SERVICE, both)?;
+    let two = pod.start_with("two", SERVICE, both)?;
+    one.shell("mkdir /cache/deep && echo from-one > /cache/deep/file && mkfifo /cache/pipe && chmod 640 /cache/deep/file")?;
+    same(
+        "File",
+        &two.shell("cat /cache/deep/file; stat -c %a /cache/deep/file")?,
+        "from-one\n640",
+    )?;
+    // A container that comes later, as one that was restarted, finds what was left.
+    one.stop(5)?;
+    one.remove()?;
+    let later = pod.start_with("later", SERVICE, both)?;
+    same(
+        "Later",
+        &later.shell("cat /cache/deep/file; test -p /cache/pipe && echo pipe")?,
+        "from-one\npipe",
+    )?;
+    pod.remove()
+}
