@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Seek},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
@@ -13,13 +13,17 @@ use std::{
 use agent_client::agent::CopyFileRequest;
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat},
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat},
     sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat},
 };
 
+mod versions;
+
 use crate::error::{Doing, Error, Result};
 
+/// Where files are copied to, below the agent's directory.
+pub const DIRECTORY: &str = "shared/containers";
 /// Largest file that is taken: what is copied lies in the guest's RAM.
 const MAX_SIZE: i64 = 1 << 30;
 /// Added to a file's name until it is complete.
@@ -27,7 +31,8 @@ const PART: &str = ".part";
 
 /// Writes a piece of a file, a directory or a symbolic link below `base`.
 ///
-/// A file appears under its name when its last byte has come. No symbolic link is followed on the
+/// A file appears under its name when its last byte has come; one that is there already is written
+/// to then, since a container may have it mounted. No symbolic link is followed on the
 /// way: containers can write there too.
 ///
 /// # Errors
@@ -119,7 +124,12 @@ fn link(directory: &OwnedFd, name: &str, request: &CopyFileRequest) -> io::Resul
         group,
         AtFlags::AT_SYMLINK_NOFOLLOW,
     )?;
-    Ok(renameat(directory, part.as_str(), directory, name)?)
+    let before = readlinkat(directory, name).ok();
+    renameat(directory, part.as_str(), directory, name)?;
+    if let Some(before) = before.filter(|before| before.as_os_str() != target) {
+        versions::tidy(directory, name, &before);
+    }
+    Ok(())
 }
 
 fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -> io::Result<()> {
@@ -139,14 +149,43 @@ fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -
     } else {
         Mode::empty()
     };
-    let file: File = open(directory, &part, begin | OFlag::O_WRONLY, private)?.into();
+    let file: File = open(directory, &part, begin | OFlag::O_RDWR, private)?.into();
     file.write_all_at(&request.data, request.offset.unsigned_abs())?;
-    if end == request.file_size {
-        give(file.as_fd(), request)?;
-        fchmod(&file, Mode::from_bits_truncate(mode))?;
-        renameat(directory, part.as_str(), directory, name)?;
+    if end < request.file_size {
+        return Ok(());
     }
-    Ok(())
+    let present = present(directory, name);
+    let last = present.as_ref().unwrap_or(&file);
+    if present.is_some() {
+        overwrite(last, file.try_clone()?, end.unsigned_abs())?;
+    }
+    give(last.as_fd(), request)?;
+    fchmod(last, Mode::from_bits_truncate(mode))?;
+    if present.is_some() {
+        Ok(unlinkat(
+            directory,
+            part.as_str(),
+            UnlinkatFlags::NoRemoveDir,
+        )?)
+    } else {
+        Ok(renameat(directory, part.as_str(), directory, name)?)
+    }
+}
+
+/// The regular file of this name, if there is one that can be written to.
+fn present(directory: &OwnedFd, name: &str) -> Option<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::from(open(directory, name, flags, Mode::empty()).ok()?);
+    file.metadata()
+        .is_ok_and(|found| found.is_file())
+        .then_some(file)
+}
+
+/// Cut last: a reader sees old content or new content, for a moment both, but never none.
+fn overwrite(mut present: &File, mut from: File, length: u64) -> io::Result<()> {
+    from.rewind()?;
+    io::copy(&mut from, &mut present)?;
+    present.set_len(length)
 }
 
 fn give(file: std::os::fd::BorrowedFd<'_>, request: &CopyFileRequest) -> io::Result<()> {
@@ -198,6 +237,48 @@ mod tests {
         );
         let parent = fs::metadata(base.path().join("a")).unwrap();
         assert_eq!(parent.permissions().mode() & 0o7777, 0o750);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_the_same_file() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("hosts");
+        copy(
+            base.path(),
+            &request(&path, 0o100_644, b"a long first version"),
+        )
+        .unwrap();
+        let mounted = File::open(&path).unwrap();
+        copy(base.path(), &request(&path, 0o100_600, b"short")).unwrap();
+        assert_eq!(io::read_to_string(mounted).unwrap(), "short");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_version_before_goes_with_its_links() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join("volume").join(name);
+        let link =
+            |name: &str, to: &str| copy(base.path(), &request(&at(name), 0o120_777, to.as_bytes()));
+        for (version, file) in [("..1", "old"), ("..2", "new")] {
+            copy(
+                base.path(),
+                &request(&at(&format!("{version}/{file}")), 0o100_644, b"x"),
+            )
+            .unwrap();
+            link("..data", version).unwrap();
+            link(file, &format!("..data/{file}")).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(base.path().join("volume"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["..2", "..data", "new"]);
     }
 
     #[test]

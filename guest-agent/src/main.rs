@@ -23,6 +23,7 @@ mod server;
 mod service;
 mod storage;
 mod sysctl;
+mod termination;
 mod uevent;
 mod zygote;
 

@@ -82,7 +82,7 @@ impl Service {
     }
 
     pub(super) async fn copy_file(&self, request: agent::CopyFileRequest) -> Result<Empty> {
-        copy_file::copy(&self.0.settings.root.join("shared/containers"), &request)?;
+        copy_file::copy(&self.0.settings.root.join(copy_file::DIRECTORY), &request)?;
         Ok(Empty::new())
     }
 

@@ -8,9 +8,9 @@ use protobuf::well_known_types::empty::Empty;
 
 use super::{Service, unsupported};
 use crate::{
-    boot,
+    boot, copy_file,
     error::{Doing, Error, Result},
-    identity,
+    identity, termination,
 };
 
 /// The longest host name Linux takes.
@@ -134,11 +134,17 @@ impl Service {
         &self,
         request: agent::GetDiagnosticDataRequest,
     ) -> Result<agent::GetDiagnosticDataResponse> {
-        if request.log_type != identity::LOG_TYPE {
-            return unsupported("diagnostic data");
-        }
+        let data = match request.log_type.as_str() {
+            identity::LOG_TYPE => identity::tell()?,
+            termination::LOG_TYPE => {
+                let container = self.0.container(&request.container_id)?;
+                let copies = self.0.settings.root.join(copy_file::DIRECTORY);
+                termination::message(&container.bundle, &copies)?
+            }
+            _ => return unsupported("diagnostic data"),
+        };
         Ok(agent::GetDiagnosticDataResponse {
-            data: identity::tell()?,
+            data,
             ..Default::default()
         })
     }

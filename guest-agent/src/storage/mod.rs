@@ -82,8 +82,9 @@ impl Storages {
             return Ok(mount_point);
         }
         drivers::mount_storage(storage, &source, &mount_point)?;
+        // A shared one outlives the containers that use it: the sandbox holds it as well.
         let first = Use {
-            count: 1,
+            count: if storage.shared { 2 } else { 1 },
             directory: storage.driver == "local",
         };
         in_use.insert(mount_point.clone(), first);
