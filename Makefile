@@ -61,7 +61,7 @@ packages:
 	@tests/install-packages.sh $(PACKAGES) >&2
 
 deny-tool:
-	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny >&2
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug --config profile.dev.debug=false cargo-deny@0.20.2 >&2
 
 clean:
 	cargo clean

@@ -81,6 +81,7 @@ pub fn sweep(playground: &Playground, layout: &Layout, ids: &[String]) -> Result
     }
     for id in ids.iter().cloned().chain(bundles(layout)) {
         let _ = fs::remove_file(shim_socket(layout, crate::node::NAMESPACE, &id));
+        remove_fifos(&id);
     }
     if Path::new("/sys/class/net").join(BRIDGE).exists()
         && playground.path().join("cni/ipam").exists()
@@ -92,6 +93,21 @@ pub fn sweep(playground: &Playground, layout: &Layout, ids: &[String]) -> Result
     playground.unmount_all()?;
     remove_what_was_absent(layout);
     playground.remove()
+}
+
+/// Removes the fifos that a client made for a container it left running, and nobody else's.
+fn remove_fifos(id: &str) {
+    let streams = ["stdin", "stdout", "stderr"].map(|stream| format!("{id}-{stream}"));
+    for directory in fs::read_dir("/run/containerd/fifo")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = directory.path();
+        if streams.iter().any(|stream| path.join(stream).exists()) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
 }
 
 /// Identifiers of the containers whose bundles are still there.
