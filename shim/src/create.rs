@@ -8,13 +8,20 @@
 //!
 //! On an error everything made so far is undone, last first.
 
-use std::{sync::OnceLock, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use factory::StartPath;
 use runtime_core::{
     config::Config,
     container::{CreatePhases, NewContainer},
-    oci,
+    oci::{self, ContainerKind},
+    resources::{
+        Demand, PodResources, Sizing, VmSize,
+        cgroup::{CgroupPath, PodCgroups},
+    },
     rootfs::{self, Rootfs, RootfsCache},
     sandbox::{Event, NewSandbox, Sandbox},
     state::SandboxDir,
@@ -26,10 +33,10 @@ use crate::{
     bundle,
     error::Error,
     guest_log,
-    launch::{Launch, LaunchError, Vm},
+    launch::{Launch, LaunchError, Vm, Wanted},
     management::{Management, Metrics},
     network::{self, PodNetwork, Waiting},
-    pod::{NewTask, Pod, record_of, spec_options},
+    pod::{NewTask, Pod, leave_cgroups, record_of, spec_options},
     publisher::{self, Destination},
     timeline::{StartReport, Timeline},
 };
@@ -71,6 +78,8 @@ struct Making {
     dir: SandboxDir,
     network: PodNetwork,
     timeline: Timeline,
+    /// Once they are made.
+    cgroups: Option<Arc<PodCgroups>>,
     log: Logger,
 }
 
@@ -95,8 +104,26 @@ impl Making {
             dir,
             network,
             timeline,
+            cgroups: None,
             log: log.clone(),
         })
+    }
+
+    /// Makes the pod's cgroups and enters them: all that is started from here on is in them.
+    fn confine(&mut self, new: &NewTask) -> Result<(), Error> {
+        let start = Instant::now();
+        let linux = new.bundle.spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let alone = new.kind == ContainerKind::SingleContainer;
+        let path = CgroupPath::of(path, &new.id, alone)?;
+        let only = self.config.runtime.sandbox_cgroup_only;
+        let cgroups = PodCgroups::plan(&path, &new.id, only, &self.log)?;
+        self.dir
+            .record(|state| state.cgroups = cgroups.directories())?;
+        cgroups.enter()?;
+        self.cgroups = Some(Arc::new(cgroups));
+        self.timeline.ended("cgroup", start);
+        Ok(())
     }
 
     /// The VM, the root file system and the network, made beside each other.
@@ -109,6 +136,7 @@ impl Making {
                 .containers
                 .insert(new.id.clone(), record_of(&new.bundle));
         })?;
+        self.confine(new)?;
         let run_dir = self.dir.monitor_dir();
         let prepare = async {
             let start = Instant::now();
@@ -117,7 +145,13 @@ impl Making {
         };
         let timeline = &mut self.timeline;
         let netns = self.network.monitor_path();
-        let launched = launch.launch(&self.config, &new.id, &run_dir, &netns, timeline, &self.log);
+        let wanted = Wanted {
+            id: &new.id,
+            demand: demand(new),
+            run_dir: &run_dir,
+            netns: &netns,
+        };
+        let launched = launch.launch(&self.config, wanted, timeline, &self.log);
         let attach = self.network.attach(&self.log);
         let (launched, (rootfs, start, took), network) = tokio::join!(launched, prepare, attach);
         self.timeline.took("rootfs", start, took);
@@ -185,6 +219,7 @@ impl Making {
             cache: self.cache,
             main: new.id.clone(),
             dir: Mutex::new(Some(self.dir)),
+            cgroups: self.cgroups,
             events: Mutex::new(Some(publishing)),
             management: OnceLock::new(),
             network: Mutex::new(self.network.late(&vm)),
@@ -215,6 +250,14 @@ impl Making {
         let process = vm.vm.process();
         self.dir
             .record(|state| state.monitor = Some(process.into()))?;
+        let size = VmSize::new(
+            vm.vm.clone(),
+            vm.agent.clone(),
+            Sizing::of(&self.config),
+            vm.shape,
+            self.log.clone(),
+        );
+        let cgroups = self.cgroups.clone();
         let sandbox = NewSandbox {
             id: new.id.clone(),
             main: new.id.clone(),
@@ -222,6 +265,7 @@ impl Making {
             dns: Vec::new(),
             volumes: self.config.runtime.volumes.clone(),
             storages: vec![oci::sandbox_shm_storage(SHM_BYTES)],
+            resources: PodResources::new(size, demand(new), cgroups, self.log.clone()),
             vm: vm.vm.clone(),
             agent: vm.agent.clone(),
             events,
@@ -233,10 +277,23 @@ impl Making {
     /// Gives the interfaces back and removes the directory, all that there is but the VM.
     async fn undo(self) {
         network::give_back(self.dir.state(), &self.log).await;
+        if !leave_cgroups(self.cgroups, &self.log).await {
+            return;
+        }
         if let Err(error) = self.dir.remove() {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
     }
+}
+
+/// What the sandbox was announced to need: by kubelet for a pod, by its own limits for a container.
+fn demand(new: &NewTask) -> Demand {
+    let spec = &new.bundle.spec;
+    let announced = spec.annotations().as_ref().map(Demand::of_annotations);
+    let linux = spec.linux().as_ref();
+    let limits = linux.and_then(|linux| linux.resources().as_ref());
+    let own = limits.map(|limits| Demand::of_limits(&oci::guest_limits(limits)));
+    announced.unwrap_or_default().or(own.unwrap_or_default())
 }
 
 /// A guest has no hostname of its host's that a container without one could share.

@@ -5,7 +5,8 @@ use std::error::Error as StdError;
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
 use runtime_core::{
-    network::NetworkError, oci::OciError, rootfs::RootfsError, sandbox, state::StateError,
+    network::NetworkError, oci::OciError, resources::cgroup::CgroupError, rootfs::RootfsError,
+    sandbox, state::StateError,
 };
 
 use crate::{launch::LaunchError, options::OptionsError};
@@ -31,6 +32,9 @@ pub enum Error {
     /// The pod's network could not be made.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The pod's cgroups could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -65,6 +69,7 @@ impl Error {
             Self::NoSandbox(_) => Code::FAILED_PRECONDITION,
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,
             Self::Launch(_)
+            | Self::Cgroup(_)
             | Self::Rootfs(_)
             | Self::Network(_)
             | Self::State(_)

@@ -4,12 +4,17 @@
 use std::{path::Path, time::Instant};
 
 use async_trait::async_trait;
-use factory::{Budgets, StartError, StartRecord, StartTally, Started, TemplateStore};
-use hypervisors::qemu::Qemu;
-use runtime_core::config::{Config, ConfigError};
+use factory::{
+    BootReason, Budgets, StartError, StartPlan, StartRecord, StartTally, Started, TemplateStore,
+};
+use hypervisors::{Hypervisor, VmSpec, qemu::Qemu};
+use runtime_core::{
+    config::{Config, ConfigError},
+    resources::{Beyond, Demand, Shape, Sizing, VmSize},
+};
 use slog::{Logger, warn};
 
-use crate::timeline::Timeline;
+use crate::{error::chain, timeline::Timeline};
 
 /// A VM that was not started. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -28,17 +33,27 @@ pub enum LaunchError {
 /// Starts VMs. Tests put another in the place of [`FromConfig`].
 #[async_trait]
 pub trait Launch: Send + Sync {
-    /// Starts the VM of sandbox `id`, with its sockets in `run_dir` and its monitor in the network
-    /// namespace `netns`.
+    /// Starts the VM of a sandbox.
     async fn launch(
         &self,
         config: &Config,
-        id: &str,
-        run_dir: &Path,
-        netns: &Path,
+        wanted: Wanted<'_>,
         timeline: &mut Timeline,
         log: &Logger,
     ) -> Result<Vm, LaunchError>;
+}
+
+/// The VM that a sandbox wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The sandbox's id.
+    pub id: &'a str,
+    /// What its pod asks for.
+    pub demand: Demand,
+    /// Where its sockets go.
+    pub run_dir: &'a Path,
+    /// The network namespace of its monitor.
+    pub netns: &'a Path,
 }
 
 /// A started VM.
@@ -49,6 +64,8 @@ pub struct Vm {
     pub agent: agent_client::Agent,
     /// How it came to be.
     pub record: StartRecord,
+    /// Its size, grown since it was started or not.
+    pub shape: Shape,
 }
 
 /// Starts what the configuration describes.
@@ -59,9 +76,7 @@ impl Launch for FromConfig {
     async fn launch(
         &self,
         config: &Config,
-        id: &str,
-        run_dir: &Path,
-        netns: &Path,
+        wanted: Wanted<'_>,
         timeline: &mut Timeline,
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
@@ -70,10 +85,12 @@ impl Launch for FromConfig {
         timeline.ended("probe", start);
 
         let start = Instant::now();
-        let mut spec = config.vm_spec(id, run_dir);
-        spec.netns = Some(netns.to_owned());
-        let store = TemplateStore::at(&config.factory.template_path);
-        let plan = factory::choose(config.factory.enable_template, &store, &monitor, &spec).await;
+        let sizing = Sizing::of(config);
+        let shape = sizing.shape(wanted.demand).shape;
+        let mut base = config.vm_spec(wanted.id, wanted.run_dir);
+        base.netns = Some(wanted.netns.to_owned());
+        let large = sized(&base, shape);
+        let (plan, spec) = choose(config, &monitor, &base, &large).await;
         timeline.ended("plan", start);
 
         let budgets = Budgets {
@@ -81,19 +98,94 @@ impl Launch for FromConfig {
             restore: config.factory.restore_timeout,
         };
         let start = Instant::now();
+        let mut started = factory::start(plan, &monitor, spec, budgets, log).await?;
+        timeline.ended("vm", start);
+        if !size_of(&started.record).covers(shape) {
+            let start = Instant::now();
+            if let Err(reason) = grow(&started, sizing, wanted.demand, log).await {
+                let plan = StartPlan::Boot(reason);
+                started = factory::start(plan, &monitor, &large, budgets, log).await?;
+            }
+            timeline.ended("grow", start);
+        }
         let Started {
             vm, agent, record, ..
-        } = factory::start(plan, &monitor, &spec, budgets, log).await?;
-        timeline.ended("vm", start);
-        count(config, id, &record, log);
+        } = started;
+        count(config, wanted.id, &record, log);
         let mut at = start;
         for phase in &record.phases {
             timeline.took(format!("vm.{}", phase.name), at, phase.took);
             at += phase.took;
         }
-        let agent = agent.with_deadlines(config.agent.deadlines);
-        Ok(Vm { vm, agent, record })
+        Ok(Vm {
+            vm,
+            agent: agent.with_deadlines(config.agent.deadlines),
+            shape: size_of(&record).or(shape),
+            record,
+        })
     }
+}
+
+/// Decides between restore and boot. A template that is too small is good for a VM that can grow:
+/// that takes a fraction of a boot.
+async fn choose<'a>(
+    config: &Config,
+    monitor: &Qemu,
+    base: &'a VmSpec,
+    large: &'a VmSpec,
+) -> (StartPlan, &'a VmSpec) {
+    let enabled = config.factory.enable_template;
+    let store = TemplateStore::at(&config.factory.template_path);
+    let plan = factory::choose(enabled, &store, monitor, large).await;
+    let can = monitor.capabilities();
+    let grows = !config.runtime.static_sandbox_resource_mgmt
+        && (large.vcpus == base.vcpus || can.vcpu_hotplug)
+        && (large.memory.mib == base.memory.mib || can.memory_hotplug);
+    if matches!(plan, StartPlan::Boot(BootReason::Unfit(_))) && large != base && grows {
+        let smaller = factory::choose(enabled, &store, monitor, base).await;
+        if matches!(smaller, StartPlan::Restore(_)) {
+            return (smaller, base);
+        }
+    }
+    (plan, large)
+}
+
+fn sized(base: &VmSpec, shape: Shape) -> VmSpec {
+    let mut spec = base.clone();
+    spec.vcpus = shape.vcpus;
+    spec.memory.mib = shape.memory_mib;
+    spec
+}
+
+fn size_of(record: &StartRecord) -> Shape {
+    Shape {
+        vcpus: record.shape.vcpus,
+        memory_mib: record.shape.memory_mib,
+    }
+}
+
+/// Lets a VM grow to what its pod needs. One that does not is of no use: it is gone then, and
+/// another is to be booted.
+async fn grow(
+    started: &Started,
+    sizing: Sizing,
+    demand: Demand,
+    log: &Logger,
+) -> Result<(), BootReason> {
+    let (vm, agent) = (started.vm.clone(), started.agent.clone());
+    let size = VmSize::new(vm, agent, sizing, size_of(&started.record), log.clone());
+    let Err(error) = size.ensure(demand, Beyond::Clip).await else {
+        return Ok(());
+    };
+    let reason = chain(&error);
+    warn!(log, "VM is too small, another is booted"; "reason" => &reason);
+    if let Err(error) = started.vm.kill().await {
+        warn!(log, "VM may be left behind"; "error" => %error);
+    }
+    Err(BootReason::RestoreFailed {
+        template_key: started.record.template_key.clone().unwrap_or_default(),
+        reason,
+    })
 }
 
 /// Counts the start for `imprint factory status`, beside whatever comes next.

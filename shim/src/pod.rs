@@ -11,16 +11,20 @@ use runtime_core::{
     io::Stdio,
     oci::{self, Bundle, ContainerKind, SpecOptions},
     process::{Exit, TaskId},
+    resources::cgroup::PodCgroups,
     rootfs::{self, Mount, Rootfs, RootfsCache},
     sandbox::Sandbox,
     state::{ContainerRecord, DiskRecord, SandboxDir},
 };
 use slog::{Logger, warn};
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::Mutex,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{
     bundle,
-    error::Error,
+    error::{Error, chain},
     management::Management,
     network::{self, LateNetwork},
 };
@@ -52,6 +56,8 @@ pub struct Pod {
     pub(crate) main: String,
     /// Its directory; `None` when it has been removed.
     pub(crate) dir: Mutex<Option<SandboxDir>>,
+    /// Its cgroups; this process is in them.
+    pub(crate) cgroups: Option<Arc<PodCgroups>>,
     /// Sends its events; ends when the sandbox's task has.
     pub(crate) events: Mutex<Option<JoinHandle<()>>>,
     /// Its management socket.
@@ -165,10 +171,28 @@ impl Pod {
             return;
         };
         network::give_back(dir.state(), &self.log).await;
+        if !leave_cgroups(self.cgroups.clone(), &self.log).await {
+            return;
+        }
         if let Err(error) = dir.remove() {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
     }
+}
+
+/// Goes back out of the pod's cgroups and removes them. Tells whether nothing is left; a directory
+/// that names what is left is kept for whoever comes after.
+pub async fn leave_cgroups(cgroups: Option<Arc<PodCgroups>>, log: &Logger) -> bool {
+    let Some(cgroups) = cgroups else {
+        return true;
+    };
+    let Ok(problems) = spawn_blocking(move || cgroups.leave()).await else {
+        return false;
+    };
+    for problem in &problems {
+        warn!(log, "pod's cgroup stays"; "error" => chain(problem));
+    }
+    problems.is_empty()
 }
 
 /// A container of which nothing was made yet.

@@ -1,6 +1,7 @@
 //! The values that requests for a running container carry as JSON.
 
 use agent_client::oci as wire;
+use oci_spec::runtime as host;
 
 use super::{
     OciError, bundle,
@@ -14,12 +15,17 @@ pub fn exec_process(type_url: &str, value: &[u8]) -> Result<wire::Process, OciEr
     guest_process(&bundle::parse(value, "The process of the exec request")?)
 }
 
-/// The resources of an Update request, trimmed to what a container in a guest has.
-pub fn update_resources(type_url: &str, value: &[u8]) -> Result<wire::LinuxResources, OciError> {
+/// The resources of an Update request, whole.
+pub fn update_resources(type_url: &str, value: &[u8]) -> Result<host::LinuxResources, OciError> {
     expect_type(type_url, "LinuxResources")?;
-    let host = bundle::parse(value, "The resources of the update request")?;
-    let Applied { resources, .. } = resources::guest_resources(&host);
-    Ok(resources)
+    bundle::parse(value, "The resources of the update request")
+}
+
+/// Resources trimmed to what a container in a guest has.
+#[must_use]
+pub fn guest_limits(host: &host::LinuxResources) -> wire::LinuxResources {
+    let Applied { resources, .. } = resources::guest_resources(host);
+    resources
 }
 
 /// containerd names JSON values `types.containerd.io/opencontainers/runtime-spec/<major>/<type>`.

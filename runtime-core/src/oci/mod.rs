@@ -21,7 +21,7 @@ mod storage;
 pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
 pub use devices::HostDevice;
 pub use error::OciError;
-pub use exec::{exec_process, update_resources};
+pub use exec::{exec_process, guest_limits, update_resources};
 pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;

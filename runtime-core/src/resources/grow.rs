@@ -98,6 +98,19 @@ impl VmSize {
         *self.now.lock().await
     }
 
+    /// Process id of the monitor.
+    pub fn monitor(&self) -> u32 {
+        self.vm.process().pid
+    }
+
+    /// The host's thread behind each vCPU.
+    ///
+    /// # Errors
+    /// The monitor does not tell.
+    pub async fn vcpu_threads(&self) -> hypervisors::Result<Vec<u32>> {
+        self.vm.vcpu_threads().await
+    }
+
     /// Makes the VM large enough for `demand`, if it is not.
     ///
     /// # Errors

@@ -12,10 +12,12 @@ pub mod cgroup;
 mod demand;
 mod grow;
 pub mod oom_score;
+mod pod;
 mod shape;
 
 pub use demand::Demand;
 pub use grow::{Beyond, ResizeError, VmSize};
+pub use pod::PodResources;
 pub use shape::{Fit, Shape, Sizing};
 
 #[cfg(test)]

@@ -22,6 +22,15 @@ impl Shape {
     pub fn covers(self, other: Self) -> bool {
         self.vcpus >= other.vcpus && self.memory_mib >= other.memory_mib
     }
+
+    /// The larger of both, in each.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.max(other.vcpus),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+        }
+    }
 }
 
 /// The rules by which VMs are sized.

@@ -6,8 +6,8 @@ use agent_client::{
         PauseContainerRequest, ResumeContainerRequest, SignalProcessRequest, StatsContainerRequest,
         StatsContainerResponse, TtyWinResizeRequest, UpdateContainerRequest,
     },
-    oci::LinuxResources,
 };
+use oci_spec::runtime::LinuxResources;
 
 use super::{
     Error, Event,
@@ -15,7 +15,7 @@ use super::{
     policy::Phase,
     request::Reply,
 };
-use crate::process::TaskId;
+use crate::{oci::guest_limits, process::TaskId};
 
 const SIGKILL: u32 = 9;
 
@@ -119,12 +119,14 @@ impl Owner {
         });
     }
 
-    pub(super) fn update(&mut self, id: TaskId, resources: LinuxResources, reply: Reply<()>) {
-        let agent = self.agent.clone();
+    /// The VM grows before a container may use more; smaller limits are the guest's business alone.
+    pub(super) fn update(&mut self, id: TaskId, limits: LinuxResources, reply: Reply<()>) {
+        let (agent, resources) = (self.agent.clone(), self.resources.clone());
         let update = async move {
+            resources.update(&id.container, &limits).await?;
             let request = UpdateContainerRequest {
                 container_id: id.container,
-                resources: Some(resources).into(),
+                resources: Some(guest_limits(&limits)).into(),
                 ..Default::default()
             };
             agent

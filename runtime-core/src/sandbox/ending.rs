@@ -55,6 +55,9 @@ impl Owner {
         if !deleting {
             self.settle(id, Phase::Stopped);
         }
+        if id.exec.is_none() {
+            self.resources.forget(&id.container);
+        }
         if id.exec.is_none() && id.container == self.main {
             self.stop("its main container has ended");
         }

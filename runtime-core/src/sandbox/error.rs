@@ -3,7 +3,9 @@
 use std::{io, path::PathBuf};
 
 use super::{Phase, policy::Verb};
-use crate::{io::InvalidStdio, oci::OciError, process::TaskId, volumes::VolumeError};
+use crate::{
+    io::InvalidStdio, oci::OciError, process::TaskId, resources::ResizeError, volumes::VolumeError,
+};
 
 /// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,9 @@ pub enum Error {
         #[source]
         source: hypervisors::Error,
     },
+    /// The VM is too small for what was asked for.
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
     /// The container's specification cannot be used.
     #[error(transparent)]
     Spec(#[from] OciError),

@@ -34,9 +34,9 @@ use std::sync::Arc;
 use agent_client::{
     Agent,
     agent::{CreateSandboxRequest, StatsContainerResponse, Storage},
-    oci::LinuxResources,
 };
 use hypervisors::Vm;
+use oci_spec::runtime::LinuxResources;
 use slog::Logger;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -49,6 +49,7 @@ pub use request::TaskState;
 use crate::{
     container::{CreatePhases, NewContainer},
     process::{Exit, NewExec, TaskId},
+    resources::PodResources,
     volumes::VolumeSettings,
 };
 use owner::Owner;
@@ -74,6 +75,8 @@ pub struct NewSandbox {
     pub volumes: VolumeSettings,
     /// What its containers share, mounted by the guest.
     pub storages: Vec<Storage>,
+    /// What it may use.
+    pub resources: PodResources,
     /// Its VM.
     pub vm: Arc<dyn Vm>,
     /// The agent in that VM.
@@ -209,10 +212,10 @@ impl Sandbox {
             .await
     }
 
-    /// Changes a container's resources.
+    /// Changes a container's resources, and lets the VM grow first if they ask for it.
     ///
     /// # Errors
-    /// Its phase does not allow it, or the guest could not.
+    /// Its phase does not allow it, the VM cannot grow, or the guest could not.
     pub async fn update(&self, container: String, resources: LinuxResources) -> Result<(), Error> {
         let id = TaskId::new(container, "");
         self.ask(|reply| Request::Task(id, Action::Update(Box::new(resources), reply)))

@@ -19,6 +19,7 @@ use crate::{
     container::{self, Container, CreatePhases, NewContainer},
     io::{Input, Outputs},
     process::{Process, TaskId},
+    resources::PodResources,
     volumes::Volumes,
 };
 
@@ -45,6 +46,7 @@ pub(super) struct Owner {
     pub(super) vm: Arc<dyn Vm>,
     pub(super) agent: Agent,
     volumes: Arc<Volumes>,
+    pub(super) resources: Arc<PodResources>,
     pub(super) log: Logger,
     pub(super) main: String,
     pub(super) life: Life,
@@ -75,6 +77,7 @@ impl Owner {
             vm: new.vm,
             agent: new.agent,
             volumes: Arc::new(volumes),
+            resources: Arc::new(new.resources),
             log,
             main: new.main,
             life: Life::Running,
@@ -242,9 +245,13 @@ impl Owner {
             stdio: new.stdio.clone(),
         };
         let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
-        let volumes = self.volumes.clone();
+        let (volumes, resources) = (self.volumes.clone(), self.resources.clone());
         self.run_aside(async move {
-            let made = container::create(vm, agent, volumes, new, log).await;
+            let admitted = resources.admit(&new.id, &new.bundle.spec).await;
+            let made = match admitted {
+                Ok(()) => container::create(vm, agent, volumes, new, log).await,
+                Err(error) => Err(error.into()),
+            };
             commit(move |owner| match made {
                 Ok((held, phases)) => {
                     if let Some(container) = owner.containers.get_mut(&id.container) {
@@ -268,6 +275,7 @@ impl Owner {
 
     /// Drops a container; what still waits for it learns that it is not there.
     pub(super) fn forget(&mut self, container: &str) {
+        self.resources.forget(container);
         let Some(gone) = self.containers.remove(container) else {
             return;
         };

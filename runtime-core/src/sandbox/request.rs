@@ -1,6 +1,7 @@
 //! What clients ask of a sandbox's task.
 
-use agent_client::{agent::StatsContainerResponse, oci::LinuxResources};
+use agent_client::agent::StatsContainerResponse;
+use oci_spec::runtime::LinuxResources;
 use std::path::PathBuf;
 use tokio::sync::{oneshot, watch};
 

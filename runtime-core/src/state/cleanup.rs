@@ -2,13 +2,13 @@
 
 use std::{
     error::Error,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::{ProcessRecord, SandboxState, dir, monitor, mounts};
-use crate::network::detach_blocking;
+use crate::{network::detach_blocking, resources::cgroup::remove_all};
 
 /// How long killed monitors are waited for, all together.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
@@ -79,8 +79,9 @@ pub fn cleanup(path: &Path) -> Report {
     for point in recorded {
         unmount(point, &mut report);
     }
-    for point in state.iter().flat_map(|state| state.cgroups.iter().rev()) {
-        remove_cgroup(point, &mut report);
+    let cgroups = state.as_ref().map(|state| state.cgroups.as_slice());
+    for left in remove_all(cgroups.unwrap_or_default()) {
+        report.problems.push(whole(&left));
     }
     remove_directory(path, damaged, &mut report);
     report
@@ -144,15 +145,6 @@ fn unmount(point: &Path, report: &mut Report) {
     if done == Some(true) {
         report.unmounted.push(point.to_owned());
     }
-}
-
-fn remove_cgroup(point: &Path, report: &mut Report) {
-    let removed = match fs::remove_dir(point) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
-    let shown = point.display();
-    report.try_to(format_args!("Cgroup {shown} could not be removed"), removed);
 }
 
 /// The directory goes last, and only if no mount below it could lead the removal elsewhere, and no

@@ -210,7 +210,7 @@ fn an_exec_gets_its_whole_process() {
 fn an_update_gets_what_a_guest_has() {
     let json = br#"{"memory":{"limit":7},"cpu":{"quota":-1,"cpus":"0"},"pids":{"limit":3}}"#;
     let url = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
-    let resources = update_resources(url, json).unwrap();
+    let resources = guest_limits(&update_resources(url, json).unwrap());
     assert_eq!(resources.Memory.Limit, 7);
     assert_eq!((resources.CPU.Quota, resources.CPU.Cpus.as_str()), (-1, ""));
     assert!(resources.Pids.is_none() && resources.BlockIO.is_none());

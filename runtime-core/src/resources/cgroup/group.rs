@@ -16,22 +16,27 @@ pub struct Group {
 }
 
 impl Group {
-    /// The cgroup at `path`. Makes nothing.
-    pub fn load(hierarchy: Box<dyn Hierarchy>, path: &str) -> Self {
+    /// The cgroup at `path`. Makes nothing. With `parent_is_shared` its parent is removed by whoever
+    /// is the last in it.
+    pub fn load(hierarchy: Box<dyn Hierarchy>, path: &str, parent_is_shared: bool) -> Self {
         let cgroup = Cgroup::load(hierarchy, path);
-        let directories: BTreeSet<PathBuf> = cgroup
-            .subsystems()
-            .iter()
-            .map(|subsystem| subsystem.to_controller().path().to_path_buf())
-            .collect();
-        let own = directories.into_iter().filter(|path| !path.exists());
+        let depth = path.split('/').count();
+        let mut own = BTreeSet::new();
+        for subsystem in cgroup.subsystems() {
+            let leaf = subsystem.to_controller().path();
+            for (height, directory) in leaf.ancestors().take(depth).enumerate() {
+                if !directory.exists() || (height == 1 && parent_is_shared) {
+                    own.insert(directory.to_path_buf());
+                }
+            }
+        }
         Self {
-            own: own.collect(),
             cgroup,
+            own: own.into_iter().collect(),
         }
     }
 
-    /// The directories that were not there before.
+    /// The directories to remove at the end, parents first.
     pub fn own(&self) -> &[PathBuf] {
         &self.own
     }

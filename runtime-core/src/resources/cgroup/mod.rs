@@ -7,6 +7,7 @@
 
 mod error;
 mod group;
+mod list;
 mod origin;
 mod path;
 mod remove;
@@ -17,16 +18,15 @@ use cgroups_rs::fs::{Hierarchy, hierarchies};
 use slog::{Logger, warn};
 
 pub use error::CgroupError;
+pub use list::union;
 pub use path::CgroupPath;
-pub use remove::remove;
+pub use remove::remove_all;
 
 use group::Group;
 use origin::Origin;
 
 /// Parent of the cgroups that are outside of their pods'.
 const OVERHEAD: &str = "imprint_overhead";
-/// Parents of cgroups of several pods that nobody else knows of.
-const SHARED: [&str; 2] = [OVERHEAD, path::DEFAULT_PARENT];
 
 /// The cgroups of one pod.
 pub struct PodCgroups {
@@ -59,11 +59,11 @@ impl PodCgroups {
         only: bool,
         log: &Logger,
     ) -> Result<Self, CgroupError> {
-        let pod = Group::load(hierarchy(), path.as_str());
+        let pod = Group::load(hierarchy(), path.as_str(), path.parent_is_shared());
         let (home, vcpus) = if only {
             (pod, None)
         } else {
-            let overhead = Group::load(hierarchy(), &format!("{OVERHEAD}/{id}"));
+            let overhead = Group::load(hierarchy(), &format!("{OVERHEAD}/{id}"), true);
             (overhead, Some(pod))
         };
         Ok(Self {
@@ -74,8 +74,9 @@ impl PodCgroups {
         })
     }
 
-    /// The directories that [`enter`](Self::enter) will make, to be recorded before it does. Those
-    /// that are there already belong to somebody else and are left alone.
+    /// The directories that [`enter`](Self::enter) will make, parents first, to be recorded before
+    /// it does. Those that are there already belong to somebody else and are left alone, but for
+    /// parents that hold nothing else than containers: who is the last in them removes them.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
         let groups = [Some(&self.home), self.vcpus.as_ref()];
@@ -103,6 +104,12 @@ impl PodCgroups {
             vcpus.make()?;
         }
         self.home.add_process(std::process::id())
+    }
+
+    /// Whether vCPUs have a cgroup of their own.
+    #[must_use]
+    pub fn has_vcpus_apart(&self) -> bool {
+        self.vcpus.is_some()
     }
 
     /// Puts the threads of vCPUs where they belong.
@@ -139,8 +146,8 @@ impl PodCgroups {
     /// Tells what could not be done.
     pub fn leave(&self) -> Vec<CgroupError> {
         let back = self.origin.enter().err();
-        let directories = self.directories().into_iter().rev();
-        let left = directories.filter_map(|directory| remove(&directory).err());
-        back.into_iter().chain(left).collect()
+        back.into_iter()
+            .chain(remove_all(&self.directories()))
+            .collect()
     }
 }

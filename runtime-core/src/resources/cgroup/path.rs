@@ -7,21 +7,30 @@ use super::CgroupError;
 /// The slice of units that name none (systemd.special(7)).
 const DEFAULT_SLICE: &str = "system.slice";
 /// Parent of the cgroups of sandboxes that name none.
-pub(super) const DEFAULT_PARENT: &str = "imprint";
+const DEFAULT_PARENT: &str = "imprint";
 
 /// A cgroup's path, the same in every hierarchy, relative to their roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CgroupPath(String);
+pub struct CgroupPath {
+    path: String,
+    parent_is_shared: bool,
+}
 
 impl CgroupPath {
     /// Reads `linux.cgroupsPath` of sandbox `id`: a path, or systemd's `slice:prefix:name`. Without
-    /// one, or with the root, the sandbox gets a cgroup of its own below `imprint`.
+    /// one, or with the root, the sandbox gets a cgroup of its own below `imprint`. `alone`: it is a
+    /// single container's, whose parent is named after containerd's namespace and holds nothing but
+    /// containers.
     ///
     /// # Errors
     /// It is neither.
-    pub fn of(given: Option<&Path>, id: &str) -> Result<Self, CgroupError> {
+    pub fn of(given: Option<&Path>, id: &str, alone: bool) -> Result<Self, CgroupError> {
+        let default = || Self {
+            path: format!("{DEFAULT_PARENT}/{id}"),
+            parent_is_shared: true,
+        };
         let Some(given) = given else {
-            return Ok(Self(format!("{DEFAULT_PARENT}/{id}")));
+            return Ok(default());
         };
         let invalid = || CgroupError::Path(given.to_string_lossy().into_owned());
         let text = given.to_str().ok_or_else(invalid)?;
@@ -30,25 +39,33 @@ impl CgroupPath {
         }
         let parts: Vec<&str> = text.split(':').collect();
         if let [slice, prefix, name] = parts[..] {
-            return systemd(slice, prefix, name).map(Self).ok_or_else(invalid);
+            return Ok(Self {
+                path: systemd(slice, prefix, name).ok_or_else(invalid)?,
+                parent_is_shared: false,
+            });
         }
         let steps: Vec<&str> = text
             .split('/')
             .filter(|step| !step.is_empty() && *step != ".")
             .collect();
-        if steps.contains(&"..") {
-            return Err(invalid());
+        match steps[..] {
+            _ if steps.contains(&"..") => Err(invalid()),
+            [] => Ok(default()),
+            _ => Ok(Self {
+                path: steps.join("/"),
+                parent_is_shared: alone && steps.len() == 2,
+            }),
         }
-        if steps.is_empty() {
-            return Self::of(None, id);
-        }
-        Ok(Self(steps.join("/")))
     }
 
     /// The path, without a slash at its beginning.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.path
+    }
+
+    pub(super) fn parent_is_shared(&self) -> bool {
+        self.parent_is_shared
     }
 }
 

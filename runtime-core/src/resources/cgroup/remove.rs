@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{CgroupError, SHARED};
+use super::CgroupError;
 
 /// How long killed processes may take to end.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -20,23 +20,24 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 8;
 const MEMBERS: &str = "cgroup.procs";
 
-/// Kills what is in the cgroup at `directory`, and removes it; also its parent, if that is ours and
-/// this was the last in it. One that is gone is no error.
-///
-/// # Errors
-/// It is still there.
-pub fn remove(directory: &Path) -> Result<(), CgroupError> {
-    empty_and_remove(directory)?;
-    if let Some(parent) = directory.parent()
-        && SHARED.iter().any(|name| parent.ends_with(name))
-    {
-        // Fails, as it should, while there is another in it.
-        let _ = fs::remove_dir(parent);
+/// Removes these directories, parents first in the list, and kills what is in those at the ends.
+/// One that is gone is no error, nor is a parent in which there is something else. Tells what could
+/// not be done.
+pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
+    let mut failed = Vec::new();
+    for directory in directories.iter().rev() {
+        let below = |other: &PathBuf| other != directory && other.starts_with(directory);
+        if directories.iter().any(below) {
+            // Fails, as it should, while there is another in it.
+            let _ = fs::remove_dir(directory);
+        } else if let Err(error) = remove(directory) {
+            failed.push(error);
+        }
     }
-    Ok(())
+    failed
 }
 
-fn empty_and_remove(directory: &Path) -> Result<(), CgroupError> {
+fn remove(directory: &Path) -> Result<(), CgroupError> {
     let end = Instant::now() + DEADLINE;
     for _ in 0..ROUNDS {
         match fs::remove_dir(directory) {

@@ -15,7 +15,7 @@ use cgroups_rs::fs::{
     pid::PidController,
 };
 
-use super::super::cgroup::{CgroupPath, PodCgroups, remove};
+use super::super::cgroup::{CgroupPath, PodCgroups, remove_all};
 
 const HYBRID: &str = "/sys/fs/cgroup/unified";
 /// Name of the test in a child process, and what it is to do.
@@ -121,7 +121,7 @@ fn name(what: &str) -> String {
 /// In and out again: with a child that inherits, which ends with the cgroup.
 fn round_trip(make: impl Fn() -> Box<dyn Hierarchy>, root: &Path, id: &str) {
     let before = cgroups_of(std::process::id());
-    let path = CgroupPath::of(Some(Path::new(&format!("/{id}"))), id).unwrap();
+    let path = CgroupPath::of(Some(Path::new(&format!("/{id}-ns/{id}"))), id, true).unwrap();
     let groups = PodCgroups::within(&make, &path, id, true, &log()).unwrap();
     let directories = groups.directories();
     assert!(!directories.is_empty());
@@ -131,11 +131,16 @@ fn round_trip(make: impl Fn() -> Box<dyn Hierarchy>, root: &Path, id: &str) {
     let mut child = sleeper();
     let inside = cgroups_of(child.id());
     let lines = inside.iter().filter(|line| line.ends_with(id)).count();
-    assert_eq!(lines, directories.len(), "{inside:?}");
+    // Each hierarchy has the namespace's directory and the container's.
+    assert_eq!(2 * lines, directories.len(), "{inside:?}");
 
     // What is there already is another's.
     let second = PodCgroups::within(&make, &path, id, true, &log()).unwrap();
-    assert_eq!(second.directories(), [] as [PathBuf; 0]);
+    let shared = second.directories();
+    assert!(
+        shared.iter().all(|path| path.ends_with(format!("{id}-ns"))),
+        "{shared:?}"
+    );
 
     assert!(groups.leave().is_empty(), "{:?}", groups.leave());
     assert_eq!(cgroups_of(std::process::id()), before);
@@ -179,7 +184,7 @@ fn threads_are_apart_from_their_process_on_v1() {
         return alone("resources::tests::cgroups::threads_are_apart_from_their_process_on_v1");
     }
     let id = name("threads");
-    let path = CgroupPath::of(Some(Path::new(&format!("/{id}"))), &id).unwrap();
+    let path = CgroupPath::of(Some(Path::new(&format!("/{id}-ns/{id}"))), &id, false).unwrap();
     let make = || Box::new(V1::new()) as Box<dyn Hierarchy>;
     let groups = PodCgroups::within(make, &path, &id, false, &log()).unwrap();
     groups.enter().unwrap();
@@ -187,7 +192,10 @@ fn threads_are_apart_from_their_process_on_v1() {
     let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
     groups.place_vcpus(&[thread]).unwrap();
     let of_thread = fs::read_to_string(format!("/proc/{own}/task/{thread}/cgroup")).unwrap();
-    assert!(of_thread.contains(&format!(":cpu:/{id}")), "{of_thread}");
+    assert!(
+        of_thread.contains(&format!(":cpu:/{id}-ns/{id}")),
+        "{of_thread}"
+    );
     let of_process = fs::read_to_string(format!("/proc/{own}/cgroup")).unwrap();
     assert!(
         of_process.contains(&format!(":cpu:/imprint_overhead/{id}")),
@@ -195,7 +203,7 @@ fn threads_are_apart_from_their_process_on_v1() {
     );
     // The host's first CPU and memory node are there everywhere.
     groups.confine("0", "0").unwrap();
-    let set = PathBuf::from(format!("/sys/fs/cgroup/cpuset/{id}/cpuset.cpus"));
+    let set = PathBuf::from(format!("/sys/fs/cgroup/cpuset/{id}-ns/{id}/cpuset.cpus"));
     assert_eq!(fs::read_to_string(set).unwrap().trim(), "0");
     assert!(groups.confine("x", "").is_err());
     assert!(groups.leave().is_empty(), "{:?}", groups.leave());
@@ -218,20 +226,21 @@ fn removal_ends_what_is_inside_and_spares_what_is_not() {
     fs::create_dir(&directory).unwrap();
     let (mut inside, mut outside) = (sleeper(), sleeper());
     fs::write(directory.join("cgroup.procs"), inside.id().to_string()).unwrap();
-    remove(&directory).unwrap();
+    assert!(remove_all(std::slice::from_ref(&directory)).is_empty());
     assert!(!directory.exists());
     assert!(inside.wait().unwrap().code().is_none());
     assert!(outside.try_wait().unwrap().is_none());
     outside.kill().unwrap();
     outside.wait().unwrap();
-    remove(&directory).unwrap();
+    assert!(remove_all(std::slice::from_ref(&directory)).is_empty());
 
     // A cgroup below it is another's.
     fs::create_dir_all(directory.join("below")).unwrap();
-    let error = remove(&directory).unwrap_err();
-    let source = std::error::Error::source(&error).unwrap();
+    let errors = remove_all(std::slice::from_ref(&directory));
+    let source = std::error::Error::source(&errors[0]).unwrap();
     let source = source.downcast_ref::<io::Error>().unwrap();
     assert_eq!(source.kind(), io::ErrorKind::ResourceBusy);
-    fs::remove_dir(directory.join("below")).unwrap();
-    remove(&directory).unwrap();
+    // Unless it is its own.
+    assert!(remove_all(&[directory.clone(), directory.join("below")]).is_empty());
+    assert!(!directory.exists());
 }

@@ -17,6 +17,7 @@ use crate::{
     io::{Sink, Stdio},
     oci::{Bundle, ContainerKind, SpecOptions},
     process::NewExec,
+    resources::{Demand, PodResources, Shape, Sizing, VmSize},
     rootfs::Rootfs,
 };
 use guest::Guest;
@@ -33,10 +34,26 @@ struct Fixture {
 
 const MAIN: &str = "main";
 
+const SIZING: Sizing = Sizing {
+    base: Shape {
+        vcpus: 1,
+        memory_mib: 256,
+    },
+    most: Shape {
+        vcpus: 4,
+        memory_mib: 2048,
+    },
+    overhead_vcpus: 0.0,
+    overhead_memory_mib: 64,
+    fixed: false,
+};
+
 impl Fixture {
     async fn new() -> Self {
         let (vm, guest) = (FakeVm::new(), Guest::default());
         let (sender, events) = mpsc::unbounded_channel();
+        let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
+        let size = VmSize::new(vm.clone(), agent.clone(), SIZING, SIZING.base, log.clone());
         let sandbox = Sandbox::open(NewSandbox {
             id: MAIN.into(),
             main: MAIN.into(),
@@ -44,10 +61,11 @@ impl Fixture {
             dns: vec![],
             volumes: VolumeSettings::default(),
             storages: vec![],
+            resources: PodResources::new(size, Demand::default(), None, log.clone()),
             vm: vm.clone(),
-            agent: guest.connect().await,
+            agent,
             events: sender,
-            log: Logger::root(Discard, o!()),
+            log,
         });
         let sandbox = sandbox.await.unwrap();
         Self {

@@ -1,0 +1,188 @@
+//! The service on a launch that a test holds back and lets fail: no VM is needed for what happens
+//! while a pod is being made.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use containerd_shim_protos::{api::CreateTaskRequest, protobuf::well_known_types::any::Any};
+use runtime_core::{config::Config, oci::ContainerKind};
+use slog::{Discard, o};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::{
+    launch::{LaunchError, Vm, Wanted},
+    timeline::Timeline,
+};
+
+/// Fails when it is let go.
+struct Gate {
+    reached: Notify,
+    open: Notify,
+}
+
+#[async_trait]
+impl Launch for Gate {
+    async fn launch(
+        &self,
+        _: &Config,
+        _: Wanted<'_>,
+        _: &mut Timeline,
+        _: &Logger,
+    ) -> Result<Vm, LaunchError> {
+        self.reached.notify_one();
+        self.open.notified().await;
+        Err(LaunchError::Monitor(hypervisors::Error::Protocol(
+            "told to fail".into(),
+        )))
+    }
+}
+
+struct Fixture {
+    service: Arc<TaskService>,
+    gate: Arc<Gate>,
+    exit: Arc<Notify>,
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["qemu-system-x86_64", "vmlinux", "initrd.img"] {
+            fs::write(at(name), "not looked into").unwrap();
+        }
+        let root = dir.path().display();
+        let config = format!(
+            "[hypervisor.qemu]\npath = \"{root}/qemu-system-x86_64\"\nkernel = \"{root}/vmlinux\"\n\
+             initrd = \"{root}/initrd.img\"\n[runtime]\nrun_root = \"{root}/run\"\n\
+             rootfs_cache_dir = \"{root}/cache\"\n"
+        );
+        fs::write(at("config.toml"), config).unwrap();
+        fs::create_dir_all(at("bundle/rootfs")).unwrap();
+        let spec = oci_spec::runtime::Spec::default();
+        fs::write(at("bundle/config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+
+        let gate = Arc::new(Gate {
+            reached: Notify::new(),
+            open: Notify::new(),
+        });
+        let exit = Arc::new(Notify::new());
+        let log = Logger::root(Discard, o!());
+        let service = TaskService::new("ns".into(), gate.clone(), exit.clone(), log);
+        Self {
+            service: Arc::new(service),
+            gate,
+            exit,
+            dir,
+        }
+    }
+
+    fn request(&self) -> CreateTaskRequest {
+        let path = self.dir.path().join("config.toml").display().to_string();
+        let mut value = vec![0x12, u8::try_from(path.len()).unwrap()];
+        value.extend(path.bytes());
+        CreateTaskRequest {
+            id: "pod".into(),
+            bundle: self.dir.path().join("bundle").display().to_string(),
+            options: Some(Any {
+                type_url: "runtimeoptions.v1.Options".into(),
+                value,
+                ..Default::default()
+            })
+            .into(),
+            ..Default::default()
+        }
+    }
+
+    /// A Create that has come as far as the launch.
+    async fn making(&self) -> tokio::task::JoinHandle<Result<u32, Error>> {
+        let (service, request) = (self.service.clone(), self.request());
+        let mut making = tokio::spawn(async move { service.create_task(request).await });
+        tokio::select! {
+            () = soon(self.gate.reached.notified()) => making,
+            ended = &mut making => panic!("not launched: {}", error::chain(&ended.unwrap().unwrap_err())),
+        }
+    }
+
+    fn leftovers(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.path().join("run"));
+        entries
+            .map(|all| all.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or_default()
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(5), what)
+        .await
+        .expect("did not happen in time")
+}
+
+#[tokio::test]
+async fn a_failed_launch_is_told_and_leaves_nothing() {
+    let f = Fixture::new();
+    let making = f.making().await;
+    assert!(matches!(f.service.pod("pod"), Err(Error::NoTask(_))));
+    assert!(matches!(
+        f.service.create_task(f.request()).await,
+        Err(Error::SecondSandbox)
+    ));
+    f.gate.open.notify_one();
+    let error = soon(making).await.unwrap().unwrap_err();
+    assert!(error::chain(&error).contains("told to fail"), "{error}");
+    assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
+    // And it can be tried again.
+    f.gate.open.notify_one();
+    assert!(matches!(
+        f.service.create_task(f.request()).await,
+        Err(Error::Launch(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_create_that_is_given_up_is_finished_and_undone() {
+    let f = Fixture::new();
+    f.making().await.abort();
+    f.gate.open.notify_one();
+    soon(f.service.shut_down(false)).await;
+    soon(f.exit.notified()).await;
+    assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_shutdown_that_is_given_up_still_ends_the_shim() {
+    let f = Fixture::new();
+    let making = f.making().await;
+    assert!(
+        timeout(Duration::from_millis(20), f.service.shut_down(false))
+            .await
+            .is_err()
+    );
+    f.gate.open.notify_one();
+    soon(f.exit.notified()).await;
+    assert!(soon(making).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_member_needs_its_pod() {
+    let f = Fixture::new();
+    let kind = |name: &str, value: &str| (format!("io.kubernetes.cri.{name}"), value.to_owned());
+    let mut spec = oci_spec::runtime::Spec::default();
+    let annotations = [
+        kind("container-type", "container"),
+        kind("sandbox-id", "other"),
+    ];
+    spec.set_annotations(Some(annotations.into_iter().collect()));
+    assert!(matches!(
+        ContainerKind::of(&spec),
+        Ok(ContainerKind::PodContainer { .. })
+    ));
+    let config = f.dir.path().join("bundle/config.json");
+    fs::write(config, serde_json::to_vec(&spec).unwrap()).unwrap();
+    assert!(matches!(
+        f.service.create_task(f.request()).await,
+        Err(Error::NoSandbox(id)) if id == "other"
+    ));
+}
