@@ -1,0 +1,412 @@
+//! Each way in which a template can fail, produced on a real QEMU: the VM is ready by boot, within
+//! the budget, and nothing of the attempt is left.
+//!
+//! Without `IMPRINT_E2E=1` only some are tried: each one costs a boot. The table that this prints is
+//! the one in `docs/fallback.md`.
+
+mod faulty;
+#[path = "support/guest.rs"]
+mod guest;
+mod real;
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::{FileExt, PermissionsExt, chown, symlink},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use factory::{Budgets, StartPath, StartRecord};
+use faulty::{Faulty, Trouble};
+use guest::GuestFault;
+use real::Bench;
+
+/// What a restore may take here; a hanging one costs it in full.
+const RESTORE: Duration = Duration::from_secs(2);
+/// What giving up may take beside it: the monitor is killed and waited for.
+const GIVING_UP: Duration = Duration::from_secs(2);
+
+/// How a template is damaged before the start.
+type Damage = fn(&Path);
+
+/// One failure.
+struct Case {
+    name: &'static str,
+    damage: Option<Damage>,
+    trouble: Option<Trouble>,
+    label: &'static str,
+    reason: &'static str,
+    /// Tried also where time is short.
+    always: bool,
+}
+
+const fn damaged(
+    name: &'static str,
+    damage: Damage,
+    label: &'static str,
+    reason: &'static str,
+) -> Case {
+    Case {
+        name,
+        damage: Some(damage),
+        trouble: None,
+        label,
+        reason,
+        always: false,
+    }
+}
+
+const fn troubled(name: &'static str, trouble: Trouble, reason: &'static str) -> Case {
+    Case {
+        name,
+        damage: None,
+        trouble: Some(trouble),
+        label: "restore-failed",
+        reason,
+        always: false,
+    }
+}
+
+/// Failures that the next start does not see any more when state and manifest are written anew.
+const CASES: [Case; 21] = [
+    damaged(
+        "manifest is half written",
+        |dir| cut(&dir.join("manifest.json")),
+        "damaged",
+        "manifest",
+    ),
+    damaged(
+        "manifest has a flipped bit",
+        |dir| flip(&dir.join("manifest.json")),
+        "damaged",
+        "manifest",
+    ),
+    damaged(
+        "manifest is missing",
+        |dir| remove(&dir.join("manifest.json")),
+        "absent",
+        "no VM template",
+    ),
+    damaged(
+        "manifest is of another version",
+        other_version,
+        "format-version",
+        "format version 99",
+    ),
+    damaged(
+        "manifest belongs to another user",
+        |dir| give_away(&dir.join("manifest.json")),
+        "not-private",
+        "owner 1",
+    ),
+    damaged(
+        "directory is open to others",
+        |dir| open_up(dir),
+        "not-private",
+        "mode 0755",
+    ),
+    damaged(
+        "state is missing",
+        |dir| remove(&dir.join("state")),
+        "damaged",
+        "state is missing",
+    ),
+    damaged(
+        "state cannot be read (a link)",
+        link,
+        "unreadable",
+        "cannot read",
+    ),
+    damaged(
+        "state is a directory",
+        directory,
+        "damaged",
+        "not a regular file",
+    ),
+    Case {
+        always: true,
+        ..damaged(
+            "state is truncated",
+            |dir| cut(&dir.join("state")),
+            "damaged",
+            "bytes, not",
+        )
+    },
+    damaged(
+        "state has a flipped bit",
+        |dir| flip(&dir.join("state")),
+        "damaged",
+        "is not what was saved",
+    ),
+    damaged(
+        "state is open to others",
+        |dir| open_up(&dir.join("state")),
+        "not-private",
+        "mode 0755",
+    ),
+    damaged(
+        "three restores failed before",
+        failed_before,
+        "set-aside",
+        "3 failed restores in a row",
+    ),
+    troubled(
+        "monitor refuses the state",
+        Trouble::StateCutWhileRestoring,
+        "loading the saved state",
+    ),
+    Case {
+        always: true,
+        ..troubled(
+            "monitor is killed while it loads",
+            Trouble::KilledWhileLoading,
+            "",
+        )
+    },
+    troubled(
+        "monitor stops while it loads",
+        Trouble::StoppedWhileLoading,
+        "not ready within 2s",
+    ),
+    troubled(
+        "monitor is killed after the resume",
+        Trouble::KilledAfterResume,
+        "",
+    ),
+    troubled(
+        "agent does not answer",
+        Trouble::Guest(GuestFault::Silent),
+        "connecting to the guest's agent",
+    ),
+    Case {
+        always: true,
+        ..troubled(
+            "reseed is refused",
+            Trouble::Guest(GuestFault::ReseedRefused),
+            "reseeding the guest's random numbers",
+        )
+    },
+    troubled(
+        "reseed hangs",
+        Trouble::Guest(GuestFault::ReseedHangs),
+        "while making the clone unique",
+    ),
+    troubled(
+        "clock is refused",
+        Trouble::Guest(GuestFault::ClockRefused),
+        "setting the guest's clock",
+    ),
+];
+
+/// Failures that need a new template afterwards: the memory is known by its time stamps.
+const MEMORY_CASES: [Case; 3] = [
+    damaged(
+        "memory is truncated",
+        |dir| cut(&dir.join("memory")),
+        "damaged",
+        "bytes, not",
+    ),
+    damaged(
+        "memory has a flipped bit",
+        |dir| flip(&dir.join("memory")),
+        "damaged",
+        "was changed or replaced",
+    ),
+    damaged(
+        "memory is missing",
+        |dir| remove(&dir.join("memory")),
+        "damaged",
+        "memory is missing",
+    ),
+];
+
+fn cut(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(path.metadata().unwrap().len() / 2).unwrap();
+}
+
+fn flip(path: &Path) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let at = path.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn give_away(path: &Path) {
+    chown(path, Some(1), None).unwrap();
+}
+
+fn open_up(path: &Path) {
+    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+fn other_version(dir: &Path) {
+    let path = dir.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(
+        path,
+        text.replacen("\"format_version\":1", "\"format_version\":99", 1),
+    )
+    .unwrap();
+}
+
+fn link(dir: &Path) {
+    fs::rename(dir.join("state"), dir.join("elsewhere")).unwrap();
+    symlink("elsewhere", dir.join("state")).unwrap();
+}
+
+fn directory(dir: &Path) {
+    remove(&dir.join("state"));
+    fs::create_dir(dir.join("state")).unwrap();
+    fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).unwrap();
+}
+
+fn failed_before(dir: &Path) {
+    fs::write(dir.join("failures"), "1 one\n2 two\n3 three\n").unwrap();
+    fs::set_permissions(dir.join("failures"), Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The files of a template that tests may write: they count by content.
+struct Saved {
+    state: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl Saved {
+    fn read(dir: &Path) -> Self {
+        Self {
+            state: fs::read(dir.join("state")).unwrap(),
+            manifest: fs::read(dir.join("manifest.json")).unwrap(),
+        }
+    }
+
+    fn restore(&self, dir: &Path) {
+        for name in ["state", "manifest.json", "failures", "elsewhere"] {
+            let path = dir.join(name);
+            let _ = fs::remove_dir(&path);
+            let _ = fs::remove_file(&path);
+        }
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).unwrap();
+        for (name, content) in [("state", &self.state), ("manifest.json", &self.manifest)] {
+            let path = dir.join(name);
+            File::create(&path)
+                .unwrap()
+                .write_all_at(content, 0)
+                .unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+}
+
+/// Starts a VM in spite of the failure, and says in a line of the table what that cost.
+async fn survive(bench: &Bench, case: &Case, dir: &Path) -> String {
+    let spec = bench.spec("pod");
+    if let Some(damage) = case.damage {
+        damage(dir);
+    }
+    let faulty = Faulty::new(&bench.qemu, case.trouble);
+    let budgets = Budgets {
+        restore: RESTORE,
+        agent: Duration::from_secs(60),
+    };
+    let began = Instant::now();
+    let plan = factory::choose(true, &bench.store, &faulty, &spec).await;
+    let planned = began.elapsed();
+    let started = factory::start(plan, &faulty, &spec, budgets, &bench.log)
+        .await
+        .unwrap();
+    let took = began.elapsed();
+    started.agent.check().await.unwrap();
+
+    let record = &started.record;
+    let (name, reason) = (case.name, &record.reason);
+    assert_eq!(record.path, StartPath::Booted, "{name}: {reason}");
+    assert_eq!(record.reason_label, case.label, "{name}: {reason}");
+    assert!(reason.contains(case.reason), "{name}: {reason}");
+    assert_eq!(
+        record.template_key.is_some(),
+        case.trouble.is_some(),
+        "{name}"
+    );
+    let lost = lost(record);
+    assert!(lost < RESTORE + GIVING_UP, "{name}: {lost:?}");
+    assert_eq!(bench.processes(), 1, "{name}: a monitor was left");
+    started.vm.kill().await.unwrap();
+    assert_eq!(bench.processes(), 0, "{name}");
+    let left: Vec<_> = fs::read_dir(&spec.run_dir).unwrap().collect();
+    assert!(left.is_empty(), "{name}: {left:?}");
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    // A path of this test says nothing to a reader.
+    let reason = reason
+        .replace(bench.dir.path().to_str().unwrap(), "...")
+        .replace('|', "/");
+    format!(
+        "| {name} | `{}` | {:.0} | {:.0} | {reason} |",
+        case.label,
+        ms(planned + lost),
+        ms(took)
+    )
+}
+
+/// What was spent before the boot began.
+fn lost(record: &StartRecord) -> Duration {
+    let phases = record.phases.iter();
+    phases
+        .take_while(|phase| phase.name != "boot")
+        .map(|phase| phase.took)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_template_does_the_vm_is_ready() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    let all = std::env::var_os("IMPRINT_E2E").is_some_and(|value| value == "1");
+    if !all {
+        eprintln!(
+            "SKIPPED: most failures, of which each costs a boot; IMPRINT_E2E=1 tries them all"
+        );
+    }
+    let mut table = vec![];
+    bench.init().await;
+    let dir = bench.template_dir();
+    let saved = Saved::read(&dir);
+    for case in CASES.iter().filter(|case| all || case.always) {
+        table.push(survive(&bench, case, &dir).await);
+        saved.restore(&dir);
+    }
+    // After all that it is still the template it was.
+    let spec = bench.spec("pod");
+    let plan = bench.plan(&spec).await;
+    let started = bench.start(plan, &spec).await;
+    assert_eq!(
+        started.record.path,
+        StartPath::Restored,
+        "{}",
+        started.record.reason
+    );
+    started.vm.kill().await.unwrap();
+
+    for case in MEMORY_CASES.iter().filter(|_| all) {
+        bench.store.destroy().await.unwrap();
+        bench.init().await;
+        table.push(survive(&bench, case, &bench.template_dir()).await);
+    }
+    bench.store.destroy().await.unwrap();
+    let absent = Case {
+        damage: None,
+        ..damaged("there is no template", |_| {}, "absent", "no VM template")
+    };
+    table.push(survive(&bench, &absent, &dir).await);
+    eprintln!("{}", table.join("\n"));
+}
