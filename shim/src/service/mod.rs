@@ -2,6 +2,8 @@
 //! call on it.
 
 mod api;
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, sync::Arc};
 
