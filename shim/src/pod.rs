@@ -77,8 +77,11 @@ impl Pod {
         if id.exec.is_none()
             && id.container == self.main
             && let Some(network) = self.network.lock().await.take()
+            && let Err(error) = network.plug(&self.log).await
         {
-            network.plug(&self.log).await?;
+            // Started again it would run without its network.
+            self.sandbox.stop().await;
+            return Err(error.into());
         }
         Ok(self.sandbox.start(id).await?)
     }
