@@ -16,13 +16,23 @@ use crate::{
 const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
 /// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
-/// start reads, and the parents of what comes and goes.
-const KEPT: [&str; 3] = ["run/qemu-probe.json", "run/s", "run/vm"];
+/// start reads, the count of starts, and the parents of what comes and goes.
+const KEPT: [&str; 5] = [
+    "run/qemu-probe.json",
+    "run/s",
+    "run/starts.json",
+    "run/starts.lock",
+    "run/vm",
+];
 
 /// Processes that count.
 pub(super) fn processes(scope: &Scope) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let counts = |process: &Process| {
+        // The daemon is the node's, and may be another one than before.
+        if process.command.starts_with("containerd --config") {
+            return false;
+        }
         let named = !scope.only_ours && is_runtime(&process.command);
         process.pid != own && (named || process.belongs_to(&scope.directory))
     };
