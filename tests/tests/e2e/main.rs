@@ -11,6 +11,7 @@ mod fallback;
 mod harness;
 mod lifecycle;
 mod run;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -18,7 +19,13 @@ use harness::{Case, Harness};
 
 /// All cases, in the order in which they run: first what boots, then what needs a template.
 fn cases() -> Vec<Case> {
-    let booted = [run::cases(), lifecycle::cases(), death::cases()].concat();
+    let booted = [
+        run::cases(),
+        lifecycle::cases(),
+        death::cases(),
+        volumes::cases(),
+    ]
+    .concat();
     let restored = booted.clone();
     let mut all: Vec<Case> = booted.into_iter().map(Case::booted).collect();
     all.extend(bad_input::cases());
