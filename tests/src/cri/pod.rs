@@ -114,6 +114,8 @@ impl Kubelet {
         config.log_directory = logs.to_string_lossy().into_owned();
         let linux = config.linux.mut_or_insert_default();
         linux.cgroup_parent = format!("{}/{uid}", self.cgroup);
+        let context = linux.security_context.mut_or_insert_default();
+        context.namespace_options = own_processes();
         Ok(config)
     }
 }
@@ -122,6 +124,13 @@ impl Drop for Kubelet {
     fn drop(&mut self) {
         remove_cgroup(&self.cgroup);
     }
+}
+
+/// What kubelet asks for unless a pod says `shareProcessNamespace`: CONTAINER, by the CRI's number.
+fn own_processes() -> MessageField<api::NamespaceOption> {
+    let mut options = api::NamespaceOption::new();
+    options.pid = 1;
+    MessageField::some(options)
 }
 
 /// Removes a cgroup in all hierarchies. One that is in use stays, and is found by the leak check.
@@ -187,7 +196,9 @@ impl<'a> Pod<'a> {
         BUSYBOX.clone_into(&mut config.image.mut_or_insert_default().image);
         config.command = ["sh", "-c", script].map(str::to_owned).to_vec();
         config.log_path = format!("{name}.log");
-        config.linux = MessageField::some(api::LinuxContainerConfig::new());
+        let linux = config.linux.mut_or_insert_default();
+        let context = linux.security_context.mut_or_insert_default();
+        context.namespace_options = own_processes();
         adjust(&mut config);
         let log = Path::new(&self.config.log_directory).join(&config.log_path);
         let cri = &self.kubelet.cri;
@@ -225,6 +236,12 @@ impl<'a> Pod<'a> {
             .and_then(|()| self.kubelet.cri.remove_pod(&self.id));
         self.tidy();
         outcome
+    }
+
+    /// Takes the pod for removed, by whoever did that.
+    pub fn was_removed(mut self) {
+        self.removed = true;
+        self.tidy();
     }
 
     fn tidy(&self) {

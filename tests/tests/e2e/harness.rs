@@ -156,7 +156,7 @@ fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> 
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Unexpected("they need root".to_owned()));
     }
-    let node = Node::start(Playground::temporary("e2e")?, Artefacts::find()?)?;
+    let node = Node::start(Playground::temporary("t")?, Artefacts::find()?)?;
     prepare(&node)?;
     println!(
         "running {} tests in {}",
