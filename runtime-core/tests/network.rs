@@ -13,7 +13,7 @@ use std::{
 
 use netns::{Pod, pod};
 use runtime_core::{
-    network::{Attached, Namespace, NetworkError, attach, detach},
+    network::{Attached, Namespace, NetworkError, attach, detach, forward},
     state::{NetworkRecord, SandboxDir, cleanup},
 };
 
@@ -277,6 +277,34 @@ async fn an_own_namespace_is_empty_and_leaves_no_name() {
     assert_eq!(again.id(), own.id());
     assert!(attach(&own).await.unwrap().taps.is_empty());
     drop(pod);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_the_loopback_reach_the_guest() {
+    let Some(pod) = pod("forward") else { return };
+    let server = tokio::net::TcpListener::bind("127.0.0.9:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let refused: std::net::IpAddr = "127.0.0.10".parse().unwrap();
+    let guest = vec![refused, "127.0.0.9".parse().unwrap()];
+    let namespace = Namespace::open(&pod.path()).unwrap();
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let forwarding = tokio::spawn(async move { forward(namespace, guest, &log).await });
+    let answering = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut client, _) = server.accept().await.unwrap();
+        let mut word = [0; 5];
+        client.read_exact(&mut word).await.unwrap();
+        client.write_all(&word).await.unwrap();
+    });
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && echo -n hello >&3 && cat <&3");
+    assert_eq!(pod.until_bash(&script), "hello");
+    answering.await.unwrap();
+    // Nobody listens there: an error, and not an empty answer.
+    let nowhere = "exec 3<>/dev/tcp/127.0.0.1/1 && read -r line <&3";
+    assert!(!pod.bash(nowhere).status.success());
+    forwarding.abort();
+    let _ = forwarding.await;
+    assert!(!pod.bash(&script).status.success());
 }
 
 #[tokio::test]

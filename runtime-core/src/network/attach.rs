@@ -1,6 +1,6 @@
 //! Connects a namespace's interfaces to taps.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, net::IpAddr, os::fd::OwnedFd};
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 use rtnetlink::{
@@ -30,6 +30,25 @@ pub struct Attached {
     pub left_out: Vec<String>,
     /// The interfaces, each with its tap.
     pub taps: Vec<(Attachment, OwnedFd)>,
+}
+
+impl Attached {
+    /// The addresses by which the guest is reached from the node, of the first interface, IPv4
+    /// first.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let first = self.taps.first().map(|(attachment, _)| &attachment.link);
+        let all = first
+            .map(|link| link.addresses.as_slice())
+            .unwrap_or_default();
+        let mut addresses: Vec<IpAddr> = all.iter().map(|own| own.ip).collect();
+        addresses.retain(|ip| match ip {
+            IpAddr::V4(ip) => !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+        });
+        addresses.sort();
+        addresses
+    }
 }
 
 /// Finds the interfaces of `namespace` and connects each to a tap of its own. Nothing is waited

@@ -131,6 +131,28 @@ impl Pod {
         );
     }
 
+    /// Runs a script in the pod's namespace.
+    pub fn bash(&self, script: &str) -> Output {
+        Command::new("ip")
+            .args(["netns", "exec", &self.name, "timeout", "10"])
+            .args(["bash", "-c", script])
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a script until it succeeds; what it wrote then.
+    pub fn until_bash(&self, script: &str) -> String {
+        let mut last = None;
+        for _ in 0..50 {
+            let output = self.bash(script);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).into_owned();
+            }
+            last = Some(output);
+        }
+        panic!("{script}: {last:?}");
+    }
+
     /// The peer connects to a port where nobody listens; whether it was told so.
     pub fn tcp_is_refused(&self, address: &str) -> bool {
         let script = format!("exec 3<>/dev/tcp/{address}/9");
