@@ -11,6 +11,7 @@ mod fallback;
 mod harness;
 mod lifecycle;
 mod run;
+mod templating;
 mod volumes;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn cases() -> Vec<Case> {
     all.extend(restored.into_iter().map(Case::restored));
     all.extend(clones::cases());
     all.extend(fallback::cases());
+    all.extend(templating::cases());
     all
 }
 
