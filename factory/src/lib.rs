@@ -15,6 +15,9 @@
 //! ```
 
 mod difference;
+mod failures;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 pub mod init;
 mod manifest;
@@ -29,6 +32,7 @@ mod template;
 mod unfit;
 
 pub use difference::{Difference, Field};
+pub use failures::MAX_FAILURES;
 pub use identity::{IdentityError, Shape, TemplateIdentity};
 pub use init::{InitError, InitOptions, Step, init};
 pub use manifest::{FORMAT_VERSION, Manifest};
@@ -40,5 +44,5 @@ pub use start::{
 };
 pub use store::{StoreError, TemplateStore};
 pub use tally::{CountedBoot, StartTally};
-pub use template::{MAX_FAILURES, Template};
+pub use template::Template;
 pub use unfit::Unfit;

@@ -1,17 +1,15 @@
 //! A template that was found: checked, and leased so that nobody removes it under its reader.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{File, TryLockError},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use hypervisors::{MemoryBacking, MemorySpec, VmSpec};
-use nix::fcntl::OFlag;
 
 use crate::{
+    failures,
     identity::Shape,
     manifest::Manifest,
     private,
@@ -21,13 +19,6 @@ use crate::{
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const MEMORY: &str = "memory";
-pub(crate) const FAILURES: &str = "failures";
-
-/// Failed restores in a row after which a template is set aside.
-pub const MAX_FAILURES: usize = 3;
-
-/// Longer records of failures are neither read nor written.
-const MAX_FAILURES_LENGTH: u64 = 16 * 1024;
 
 /// A template. As long as the value lives, its files stay where they are.
 #[derive(Debug)]
@@ -155,57 +146,17 @@ impl Template {
 
     /// Refuses a template whose last restores all failed.
     pub(crate) fn check_record(&self) -> Result<(), Unfit> {
-        let path = self.dir.join(FAILURES);
-        let mut text = String::new();
-        match private::open_file(&path) {
-            Ok((file, _)) => file
-                .take(MAX_FAILURES_LENGTH)
-                .read_to_string(&mut text)
-                .map_err(|e| Unfit::unreadable(&path, e))?,
-            Err(_) if !path.exists() => return Ok(()),
-            Err(unfit) => return Err(unfit),
-        };
-        let failures = text.lines().count();
-        match text.lines().last().and_then(|line| line.split_once(' ')) {
-            Some((_when, reason)) if failures >= MAX_FAILURES => Err(Unfit::SetAside {
-                failures,
-                last: reason.to_owned(),
-            }),
-            _ => Ok(()),
-        }
+        failures::check(&self.dir)
     }
 
-    /// Remembers that a restore failed. One short append, so that shims may do it at once.
+    /// Remembers that a restore failed.
     pub(crate) fn record_failure(&self, reason: &str) -> std::io::Result<()> {
-        let mut file = self.failures(true)?;
-        if file.metadata()?.len() > MAX_FAILURES_LENGTH {
-            return Ok(());
-        }
-        let short: String = reason.chars().take(500).collect();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
+        failures::add(&self.dir, reason)
     }
 
     /// Remembers that a restore succeeded: failures before it do not count any more.
     pub(crate) fn record_success(&self) -> std::io::Result<()> {
-        match self.failures(false) {
-            Ok(file) if file.metadata()?.len() > 0 => file.set_len(0),
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn failures(&self, create: bool) -> std::io::Result<File> {
-        OpenOptions::new()
-            .append(true)
-            .create(create)
-            .mode(0o600)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(self.dir.join(FAILURES))
+        failures::clear(&self.dir)
     }
 }
 

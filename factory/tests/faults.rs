@@ -10,15 +10,20 @@ mod guest;
 mod real;
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    os::unix::fs::{FileExt, PermissionsExt, chown, symlink},
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
 
 use factory::{Budgets, StartPath, StartRecord};
-use faulty::{Faulty, Trouble};
+use faulty::{
+    Faulty, Trouble,
+    damage::{
+        Saved, cut, directory, failed_before, flip, give_away, link, open_up, other_version, remove,
+    },
+};
 use guest::GuestFault;
+use hypervisors::VmSpec;
 use real::Bench;
 
 /// What a restore may take here; a hanging one costs it in full.
@@ -220,96 +225,23 @@ const MEMORY_CASES: [Case; 3] = [
     ),
 ];
 
-fn cut(path: &Path) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(path.metadata().unwrap().len() / 2).unwrap();
-}
-
-fn flip(path: &Path) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let at = path.metadata().unwrap().len() / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
-
-fn remove(path: &Path) {
-    fs::remove_file(path).unwrap();
-}
-
-fn give_away(path: &Path) {
-    chown(path, Some(1), None).unwrap();
-}
-
-fn open_up(path: &Path) {
-    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-}
-
-fn other_version(dir: &Path) {
-    let path = dir.join("manifest.json");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        path,
-        text.replacen("\"format_version\":1", "\"format_version\":99", 1),
+/// Failures that lie in what is asked for, or in there being nothing.
+const MISMATCH: Case = Case {
+    damage: None,
+    ..damaged(
+        "template was made for another command line",
+        |_| {},
+        "mismatch",
+        "kernel command line",
     )
-    .unwrap();
-}
-
-fn link(dir: &Path) {
-    fs::rename(dir.join("state"), dir.join("elsewhere")).unwrap();
-    symlink("elsewhere", dir.join("state")).unwrap();
-}
-
-fn directory(dir: &Path) {
-    remove(&dir.join("state"));
-    fs::create_dir(dir.join("state")).unwrap();
-    fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).unwrap();
-}
-
-fn failed_before(dir: &Path) {
-    fs::write(dir.join("failures"), "1 one\n2 two\n3 three\n").unwrap();
-    fs::set_permissions(dir.join("failures"), Permissions::from_mode(0o600)).unwrap();
-}
-
-/// The files of a template that tests may write: they count by content.
-struct Saved {
-    state: Vec<u8>,
-    manifest: Vec<u8>,
-}
-
-impl Saved {
-    fn read(dir: &Path) -> Self {
-        Self {
-            state: fs::read(dir.join("state")).unwrap(),
-            manifest: fs::read(dir.join("manifest.json")).unwrap(),
-        }
-    }
-
-    fn restore(&self, dir: &Path) {
-        for name in ["state", "manifest.json", "failures", "elsewhere"] {
-            let path = dir.join(name);
-            let _ = fs::remove_dir(&path);
-            let _ = fs::remove_file(&path);
-        }
-        fs::set_permissions(dir, Permissions::from_mode(0o700)).unwrap();
-        for (name, content) in [("state", &self.state), ("manifest.json", &self.manifest)] {
-            let path = dir.join(name);
-            File::create(&path)
-                .unwrap()
-                .write_all_at(content, 0)
-                .unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        }
-    }
-}
+};
+const ABSENT: Case = Case {
+    damage: None,
+    ..damaged("there is no template", |_| {}, "absent", "no VM template")
+};
 
 /// Starts a VM in spite of the failure, and says in a line of the table what that cost.
-async fn survive(bench: &Bench, case: &Case, dir: &Path) -> String {
-    let spec = bench.spec("pod");
+async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> String {
     if let Some(damage) = case.damage {
         damage(dir);
     }
@@ -319,9 +251,9 @@ async fn survive(bench: &Bench, case: &Case, dir: &Path) -> String {
         agent: Duration::from_secs(60),
     };
     let began = Instant::now();
-    let plan = factory::choose(true, &bench.store, &faulty, &spec).await;
+    let plan = factory::choose(true, &bench.store, &faulty, spec).await;
     let planned = began.elapsed();
-    let started = factory::start(plan, &faulty, &spec, budgets, &bench.log)
+    let started = factory::start(plan, &faulty, spec, budgets, &bench.log)
         .await
         .unwrap();
     let took = began.elapsed();
@@ -381,12 +313,15 @@ async fn whatever_a_template_does_the_vm_is_ready() {
     bench.init().await;
     let dir = bench.template_dir();
     let saved = Saved::read(&dir);
+    let spec = bench.spec("pod");
     for case in CASES.iter().filter(|case| all || case.always) {
-        table.push(survive(&bench, case, &dir).await);
+        table.push(survive(&bench, case, &dir, &spec).await);
         saved.restore(&dir);
     }
+    let mut other = spec.clone();
+    other.kernel.command_line.push_str(" debug");
+    table.push(survive(&bench, &MISMATCH, &dir, &other).await);
     // After all that it is still the template it was.
-    let spec = bench.spec("pod");
     let plan = bench.plan(&spec).await;
     let started = bench.start(plan, &spec).await;
     assert_eq!(
@@ -400,13 +335,10 @@ async fn whatever_a_template_does_the_vm_is_ready() {
     for case in MEMORY_CASES.iter().filter(|_| all) {
         bench.store.destroy().await.unwrap();
         bench.init().await;
-        table.push(survive(&bench, case, &bench.template_dir()).await);
+        let dir = bench.template_dir();
+        table.push(survive(&bench, case, &dir, &spec).await);
     }
     bench.store.destroy().await.unwrap();
-    let absent = Case {
-        damage: None,
-        ..damaged("there is no template", |_| {}, "absent", "no VM template")
-    };
-    table.push(survive(&bench, &absent, &dir).await);
+    table.push(survive(&bench, &ABSENT, &dir, &spec).await);
     eprintln!("{}", table.join("\n"));
 }

@@ -1,5 +1,7 @@
 //! A real monitor that gets into trouble while it restores, and never while it boots.
 
+pub mod damage;
+
 use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},

@@ -1,0 +1,146 @@
+//! The record of a template's failed restores, a line for each: after some in a row the template is
+//! not tried any more.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nix::fcntl::OFlag;
+
+use crate::{private, unfit::Unfit};
+
+pub(crate) const FAILURES: &str = "failures";
+
+/// Failed restores in a row after which a template is set aside.
+pub const MAX_FAILURES: usize = 3;
+
+/// Longer records are neither read nor written.
+const MAX_LENGTH: u64 = 16 * 1024;
+/// Of a reason, this many characters are kept.
+const MAX_REASON: usize = 500;
+
+/// Refuses the template in `dir` if its last restores all failed. A record that cannot be read is no
+/// licence to try.
+pub(crate) fn check(dir: &Path) -> Result<(), Unfit> {
+    let path = dir.join(FAILURES);
+    let mut bytes = Vec::new();
+    match private::open_file(&path) {
+        Ok((file, _)) => file
+            .take(MAX_LENGTH)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Unfit::unreadable(&path, e))?,
+        Err(_) if path.symlink_metadata().is_err_and(is_missing) => return Ok(()),
+        Err(unfit) => return Err(unfit),
+    };
+    judge(&String::from_utf8_lossy(&bytes))
+}
+
+/// What a record says.
+pub(crate) fn judge(text: &str) -> Result<(), Unfit> {
+    let failures = text.lines().count();
+    match text.lines().last() {
+        Some(line) if failures >= MAX_FAILURES => Err(Unfit::SetAside {
+            failures,
+            last: shown(line.split_once(' ').map_or(line, |(_when, reason)| reason)),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Without what could write to a terminal; what was escaped when it was written stays as it is.
+fn shown(reason: &str) -> String {
+    let reason = reason.chars().filter(|c| !c.is_control());
+    reason.take(MAX_REASON).collect()
+}
+
+/// One short append, so that shims may do it at once.
+pub(crate) fn add(dir: &Path, reason: &str) -> io::Result<()> {
+    let mut file = open(dir, true)?;
+    if file.metadata()?.len() > MAX_LENGTH {
+        return Ok(());
+    }
+    let short: String = reason.chars().take(MAX_REASON).collect();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
+}
+
+pub(crate) fn clear(dir: &Path) -> io::Result<()> {
+    match open(dir, false) {
+        Ok(file) if file.metadata()?.len() > 0 => file.set_len(0),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn open(dir: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(create)
+        .mode(0o600)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(dir.join(FAILURES))
+}
+
+fn is_missing(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_third_failure_in_a_row_sets_aside_and_a_success_forgets() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            for reason in ["one", "two\nlines"] {
+                assert!(check(dir.path()).is_ok());
+                add(dir.path(), reason).unwrap();
+            }
+            add(dir.path(), "three").unwrap();
+            let unfit = check(dir.path()).unwrap_err();
+            assert!(
+                matches!(&unfit, Unfit::SetAside { failures: 3, last } if last == "three"),
+                "{unfit}"
+            );
+            clear(dir.path()).unwrap();
+        }
+        assert!(check(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_record_of_any_form_is_counted_by_its_lines() {
+        for text in ["a\nb\nc", "\n\n\n", "1 x\n2 y\n\u{1b}[2J"] {
+            let unfit = judge(text).unwrap_err().to_string();
+            assert!(!unfit.contains('\u{1b}'), "{unfit:?}");
+        }
+        assert!(judge("1 a\n2 b\n").is_ok());
+    }
+
+    #[test]
+    fn a_record_cannot_grow_without_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..200 {
+            add(dir.path(), &"x".repeat(2000)).unwrap();
+        }
+        assert!(dir.path().join(FAILURES).metadata().unwrap().len() < 2 * MAX_LENGTH);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+            let lines = String::from_utf8_lossy(&bytes).lines().count();
+            prop_assert_eq!(judge(&String::from_utf8_lossy(&bytes)).is_err(), lines >= MAX_FAILURES);
+        }
+    }
+}

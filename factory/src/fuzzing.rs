@@ -1,0 +1,141 @@
+//! What fuzz targets call: each function reads, from bytes, what a start reads from a template's
+//! directory. It is built for them only.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::LazyLock,
+};
+
+use crate::{
+    failures,
+    manifest::Manifest,
+    store::TemplateStore,
+    template::{MANIFEST, MEMORY},
+};
+
+/// A manifest of these bytes.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::decode(bytes) {
+        use_up(&manifest);
+    }
+}
+
+/// A manifest of these bytes whose digest and key are made to be right.
+pub fn sealed_manifest(bytes: &[u8]) {
+    let Ok(mut manifest) = serde_json::from_slice::<Manifest>(bytes) else {
+        return;
+    };
+    manifest.key = manifest.identity.key();
+    if let Ok(Ok(read)) = manifest
+        .encode()
+        .map(|text| Manifest::decode(text.as_slice()))
+    {
+        assert_eq!(read, manifest);
+        use_up(&read);
+    }
+}
+
+/// A record of failures of these bytes.
+pub fn failures(bytes: &[u8]) {
+    let _ = failures::judge(&String::from_utf8_lossy(bytes));
+}
+
+/// A directory with these bytes: cut in three, at the places that the first two bytes say.
+pub fn template(bytes: &[u8]) {
+    static PLACE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let place = std::env::temp_dir().join(format!("imprint-fuzz-{}", std::process::id()));
+        let made = fs::create_dir_all(place.join("one"));
+        made.is_ok().then_some(place)
+    });
+    let (Some(place), [first, second, rest @ ..]) = (PLACE.as_ref(), bytes) else {
+        return;
+    };
+    let (one, rest) = rest.split_at(rest.len() * usize::from(*first) / 256);
+    let (two, three) = rest.split_at(rest.len() * usize::from(*second) / 256);
+    let dir = place.join("one");
+    for (name, content) in [
+        (MANIFEST, one),
+        (failures::FAILURES, two),
+        ("state", three),
+        (MEMORY, &[]),
+    ] {
+        let path = dir.join(name);
+        let written = fs::write(&path, content)
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)));
+        if written.is_err() {
+            return;
+        }
+    }
+    for path in [place, &dir] {
+        let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
+    }
+    let _ = failures::check(&dir);
+    for template in TemplateStore::at(place)
+        .list()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        use_up(template.manifest());
+        let _ = template.check_files();
+        let _ = template.verify_memory();
+    }
+}
+
+fn use_up(manifest: &Manifest) {
+    assert_eq!(manifest.identity.differences(&manifest.identity), []);
+    let _ = manifest.made_from();
+}
+
+/// A manifest to begin with, as a start finds it and as [`sealed_manifest`] reads it.
+pub fn seeds() -> Option<[Vec<u8>; 2]> {
+    use crate::identity::TemplateIdentity;
+    let file = std::env::current_exe().ok()?;
+    let monitor = hypervisors::Identity {
+        monitor: "qemu",
+        binary: file.clone(),
+        version: "7.2".into(),
+        machine: "q35".into(),
+        cpu: "max".into(),
+    };
+    let spec = hypervisors::VmSpec {
+        id: "vm".into(),
+        run_dir: "/".into(),
+        vcpus: 1,
+        max_vcpus: 2,
+        memory: hypervisors::MemorySpec {
+            mib: 64,
+            max_mib: 128,
+            backing: hypervisors::MemoryBacking::Anonymous,
+        },
+        kernel: hypervisors::KernelSpec {
+            kernel: file.clone(),
+            root: hypervisors::GuestRoot::Initrd(file),
+            command_line: "quiet".into(),
+        },
+        netns: None,
+    };
+    let identity = TemplateIdentity::of(&monitor, &spec)
+        .ok()?
+        .digested(None)
+        .ok()?;
+    let stamp = identity.kernel.stamp;
+    let manifest = Manifest {
+        key: identity.key(),
+        nonce: "a1".into(),
+        created: 1_700_000_000,
+        identity,
+        memory: crate::manifest::MemoryFile {
+            stamp,
+            digest: "00".into(),
+        },
+        state: vec![crate::manifest::StateFile {
+            name: "state".into(),
+            length: 3,
+            sha256: "11".into(),
+        }],
+    };
+    Some([manifest.encode().ok()?, serde_json::to_vec(&manifest).ok()?])
+}
