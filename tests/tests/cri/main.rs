@@ -16,6 +16,7 @@ mod network;
 mod pods;
 mod resources;
 mod security;
+mod sizing;
 mod streams;
 mod volumes;
 
@@ -38,6 +39,7 @@ fn cases() -> Vec<Case> {
         volumes::cases(),
         network::cases(),
         resources::cases(),
+        sizing::cases(),
         death::cases(),
     ]
     .concat();

@@ -26,15 +26,15 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-const MIB: i64 = 1 << 20;
+pub const MIB: i64 = 1 << 20;
 
 /// Reads a container's own limit, whichever version of cgroups its VM has.
-const MEMORY: &str =
+pub const MEMORY: &str =
     "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
 const CPU: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
                    echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
 
-fn limited(memory: i64, quota: i64) -> api::LinuxContainerResources {
+pub fn limited(memory: i64, quota: i64) -> api::LinuxContainerResources {
     let mut resources = api::LinuxContainerResources::new();
     resources.memory_limit_in_bytes = memory;
     resources.cpu_quota = quota;
@@ -66,7 +66,8 @@ fn limits(node: &Node) -> Result<()> {
 fn oom(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("oom")?;
-    let script = "exec dd if=/dev/zero of=/dev/null bs=200M count=1";
+    // Grows step by step: a request that is larger than the VM would be refused, not killed.
+    let script = "exec awk 'BEGIN { text = \"12345678\"; while (1) text = text text }'";
     let container = pod.start_with("oom", script, |config| {
         let linux = config.linux.mut_or_insert_default();
         linux.resources = protobuf::MessageField::some(limited(24 * MIB, 0));
