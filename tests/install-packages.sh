@@ -17,14 +17,18 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
-install() { apt-get install --yes --quiet --no-install-recommends "$@"; }
+apt-get update --quiet
 
+# The parts of QEMU share files from version to version: one from backports, as it comes with some
+# images, must be of the same version as the others.
+case "$missing " in
+*' qemu-system-x86 '*)
+    have=$(dpkg-query --show --showformat='${Version}' qemu-utils 2>/dev/null || true)
+    want=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: *//p')
+    if [ -n "$have" ] && [ "$have" != "$want" ]; then
+        missing="--allow-downgrades qemu-utils=$want $missing"
+    fi
+    ;;
+esac
 # shellcheck disable=SC2086 # a list of words
-if ! { apt-get update --quiet && install --simulate $missing; } >/dev/null 2>&1; then
-    # A newer qemu-utils from backports cannot live beside the release's own QEMU.
-    . /etc/os-release
-    missing="--allow-downgrades qemu-utils/$VERSION_CODENAME $missing"
-fi
-# containerd's service is of no use here: the playground starts its own.
-# shellcheck disable=SC2086
-install $missing
+apt-get install --yes --quiet --no-install-recommends $missing

@@ -51,7 +51,7 @@ else
     echo '== advisories: SKIPPED, their database cannot be fetched here'
     skipped=$((skipped + 1))
 fi
-check guest make --no-print-directory guest
+check guest guest/build.sh build/guest
 check build make --no-print-directory build
 count 'unit tests' cargo test --workspace --exclude imprint-tests --locked --no-fail-fast
 count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
