@@ -194,6 +194,7 @@ impl Making {
             network,
         } = machine;
         let (events, queue) = mpsc::unbounded_channel();
+        let addresses = network.addresses();
         let plugging = network.plug(&vm, &mut self.timeline);
         let start = Instant::now();
         let sandbox = match self.open(&new, &vm, events).await {
@@ -222,7 +223,7 @@ impl Making {
             cgroups: self.cgroups,
             events: Mutex::new(Some(publishing)),
             management: OnceLock::new(),
-            network: Mutex::new(self.network.late(&vm)),
+            network: Mutex::new(self.network.keep(&vm, addresses, &self.log)),
             log: self.log,
         };
         let filled = async {

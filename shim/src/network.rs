@@ -6,6 +6,7 @@
 //! at once more at that moment.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,7 +23,7 @@ use runtime_core::{
 use slog::{Logger, info, warn};
 use tokio::task::JoinHandle;
 
-use crate::{launch, timeline::Timeline};
+use crate::{error, launch, timeline::Timeline};
 
 /// The network a pod is to have.
 pub struct PodNetwork {
@@ -84,13 +85,25 @@ impl PodNetwork {
         })
     }
 
-    /// What is left to do at the start of the pod's first container.
-    pub fn late(self, vm: &launch::Vm) -> Option<LateNetwork> {
-        (!self.existing).then(|| LateNetwork {
-            network: self,
-            vm: vm.vm.clone(),
-            agent: vm.agent.clone(),
-        })
+    /// What the network needs after its making: one that this shim made is looked at again, and in
+    /// one that others made they find the guest behind the loopback, at one of `addresses`.
+    pub fn keep(self, vm: &launch::Vm, addresses: Vec<IpAddr>, log: &Logger) -> KeptNetwork {
+        if !self.existing {
+            return KeptNetwork::Late(LateNetwork {
+                network: self,
+                vm: vm.vm.clone(),
+                agent: vm.agent.clone(),
+            });
+        }
+        if addresses.is_empty() {
+            return KeptNetwork::Nothing;
+        }
+        let log = log.clone();
+        KeptNetwork::Forwarding(Forwarding(tokio::spawn(async move {
+            if let Err(error) = network::forward(self.namespace, addresses, &log).await {
+                info!(log, "ports are not forwarded"; "error" => error::chain(&error));
+            }
+        })))
     }
 }
 
@@ -109,7 +122,47 @@ async fn attach(
     Ok(Some(attached))
 }
 
+/// What is kept of a network while its pod runs.
+pub enum KeptNetwork {
+    /// It is complete.
+    Nothing,
+    /// A client may still fill it.
+    Late(LateNetwork),
+    /// Its loopback leads to the guest.
+    Forwarding(#[allow(dead_code)] Forwarding), // Kept for its end.
+}
+
+impl KeptNetwork {
+    /// Takes what is to be done when the first container starts; later there is nothing.
+    pub fn take_late(&mut self) -> Option<LateNetwork> {
+        match std::mem::replace(self, Self::Nothing) {
+            Self::Late(late) => Some(late),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+/// Forwarding that ends with this value.
+pub struct Forwarding(JoinHandle<()>);
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Waiting {
+    /// The guest's addresses as the node knows them.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.attached
+            .as_ref()
+            .map(Attached::addresses)
+            .unwrap_or_default()
+    }
+
     /// Begins to plug.
     pub fn plug(self, vm: &launch::Vm, timeline: &mut Timeline) -> Plugging {
         timeline.took("network.attach", self.start, self.took);

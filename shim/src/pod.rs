@@ -26,7 +26,7 @@ use crate::{
     bundle,
     error::{Error, chain},
     management::Management,
-    network::{self, LateNetwork},
+    network::{self, KeptNetwork},
 };
 
 /// What a Create request asks for, read and checked.
@@ -62,8 +62,8 @@ pub struct Pod {
     pub(crate) events: Mutex<Option<JoinHandle<()>>>,
     /// Its management socket.
     pub(crate) management: OnceLock<Management>,
-    /// What its first container's start has to look at.
-    pub(crate) network: Mutex<Option<LateNetwork>>,
+    /// What is left of its network's making.
+    pub(crate) network: Mutex<KeptNetwork>,
     pub(crate) log: Logger,
 }
 
@@ -76,7 +76,7 @@ impl Pod {
     pub async fn start(&self, id: TaskId) -> Result<(), Error> {
         if id.exec.is_none()
             && id.container == self.main
-            && let Some(network) = self.network.lock().await.take()
+            && let Some(network) = self.network.lock().await.take_late()
             && let Err(error) = network.plug(&self.log).await
         {
             // Started again it would run without its network.
@@ -173,6 +173,7 @@ impl Pod {
         let Some(dir) = self.dir.lock().await.take() else {
             return;
         };
+        *self.network.lock().await = KeptNetwork::Nothing;
         network::give_back(dir.state(), &self.log).await;
         if !leave_cgroups(self.cgroups.clone(), &self.log).await {
             return;
