@@ -8,6 +8,7 @@ pub mod ctr;
 pub mod demo;
 mod error;
 pub mod events;
+pub mod harness;
 pub mod image;
 pub mod installation;
 pub mod leaks;

@@ -9,9 +9,6 @@
 mod containers;
 mod crowd;
 mod death;
-#[allow(dead_code)] // Shared with the other binary, which uses all of it.
-#[path = "../e2e/harness.rs"]
-mod harness;
 mod network;
 mod pods;
 mod resources;
@@ -22,7 +19,7 @@ mod volumes;
 
 use std::{fs, process::ExitCode};
 
-use harness::{Case, Harness};
+use imprint_tests::harness::{self, Case, Harness};
 use imprint_tests::{Result, containerd::BRIDGE, cri, ctr::Ctr, node::Node, program::Program};
 use nix::sched::{CloneFlags, unshare};
 

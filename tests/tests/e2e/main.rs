@@ -8,7 +8,6 @@ mod bad_input;
 mod clones;
 mod death;
 mod fallback;
-mod harness;
 mod lifecycle;
 mod run;
 mod templating;
@@ -16,7 +15,7 @@ mod volumes;
 
 use std::process::ExitCode;
 
-use harness::{Case, Harness};
+use imprint_tests::harness::{self, Case, Harness};
 
 /// All cases, in the order in which they run: first what boots, then what needs a template.
 fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imprint_tests::{
+use crate::{
     Error, Result,
     installation::{Artefacts, Settings},
     log::Mark,
@@ -263,7 +263,7 @@ fn paths(node: &Node, began: Mark, mode: Mode) -> Result<()> {
         Mode::Own => return Ok(()),
     };
     for start in node.log().since(began).lines().filter_map(Start::parse) {
-        imprint_tests::ensure!(
+        crate::ensure!(
             start.path == expected,
             "A sandbox was {}, because: {}",
             start.path,
