@@ -224,7 +224,8 @@ impl Container {
     /// Sends a signal to one process, or SIGKILL to all of them if `exec_id` is empty.
     ///
     /// A first process is the init of its pid namespace, which the kernel spares from signals it
-    /// does not handle; SIGTERM then becomes SIGKILL.
+    /// does not handle; SIGTERM then becomes SIGKILL. One that has set itself to ignore SIGTERM has
+    /// chosen to live until its grace period is over.
     ///
     /// # Errors
     ///
@@ -303,15 +304,17 @@ impl Others {
     }
 }
 
-/// Whether the kernel would not deliver `signal` to `pid`, an init without a handler for it.
+/// Whether the kernel would not deliver `signal` to `pid`, an init that says nothing about it.
 fn spared_from(pid: i32, signal: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let init = field("NSpid:").is_some_and(|list| list.split_whitespace().next_back() == Some("1"));
-    let caught = field("SigCgt:")
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0);
-    init && !caught
+    let within = |name: &str| {
+        field(name)
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+    };
+    init && !within("SigCgt:") && !within("SigIgn:")
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
