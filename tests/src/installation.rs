@@ -127,6 +127,7 @@ template_path = "{}"
 run_root = "{}"
 rootfs_cache_dir = "{}"
 kubelet_root_dir = "{}"
+disable_guest_seccomp = false
 "#,
             self.vmm.display(),
             self.kernel.display(),

@@ -8,10 +8,16 @@ use std::{
 use protobuf::MessageField;
 
 use super::{api, rpc};
-use crate::Result;
+use crate::{
+    Error, Result,
+    wait::{Deadline, ready},
+};
 
 /// No call takes longer, the start of a booted VM on a busy machine included.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often a state is asked for that nobody announces, as kubelet's PLEG does.
+pub(super) const RELIST: Duration = Duration::from_millis(40);
 
 /// A client of the CRI plugin.
 #[derive(Debug, Clone)]
@@ -39,6 +45,23 @@ impl Cri {
     /// `Version`.
     pub fn version(&self) -> Result<api::VersionResponse> {
         self.call("Version", &api::VersionRequest::new())
+    }
+
+    /// Waits until the plugin serves, which it does some time after its daemon.
+    pub fn ready(&self) -> Result<()> {
+        let deadline = Deadline::after(DEADLINE);
+        loop {
+            match self.pods() {
+                Err(Error::Rpc {
+                    code: 2, message, ..
+                }) if message.contains("not initialized") && !deadline.left().is_zero() => {}
+                answer => return answer.map(drop),
+            }
+            match ready(&[], Deadline::after(RELIST), "the CRI plugin") {
+                Ok(_) | Err(Error::Timeout { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// `RunPodSandbox`; returns the sandbox's identifier.

@@ -9,7 +9,7 @@ use std::{
 
 use protobuf::MessageField;
 
-use super::{Cri, api};
+use super::{Cri, api, client::RELIST};
 use crate::{
     Error, Result,
     image::BUSYBOX,
@@ -17,9 +17,6 @@ use crate::{
     node::Node,
     wait::{Deadline, ready, shield},
 };
-
-/// How often a state is asked for that nobody announces, as kubelet's PLEG does.
-const RELIST: Duration = Duration::from_millis(40);
 
 /// How long a container may take to come to its end.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -74,6 +74,7 @@ fn containerd(node: &Node) -> Result<()> {
     let passing = pod.start("passing", script)?;
     passing.logged("up")?;
     node.containerd().replace()?;
+    kubelet.cri().ready()?;
     let status = pod.status()?;
     ensure!(status.state == 0, "The pod is lost: {status}");
     let status = container.status()?;

@@ -175,8 +175,5 @@ fn privileged(node: &Node) -> Result<()> {
     );
     shell("mkdir /tmp/m && mount -t tmpfs none /tmp/m && umount /tmp/m")?;
     shell("echo 1 > /proc/sys/kernel/shm_rmid_forced")?;
-    // The devices are the VM's, not the host's.
-    let devices = shell("ls /dev")?;
-    ensure!(!devices.contains("loop-control-of-the-host"), "{devices}");
     pod.remove()
 }
