@@ -1,6 +1,8 @@
 //! Standard streams: every byte, in order, and the end when it is the end.
 
-use std::io::{Read, Write};
+use std::io::Write;
+
+use tokio::{io::AsyncReadExt, net::unix::pipe};
 
 use super::*;
 
@@ -48,22 +50,14 @@ async fn a_fifo_needs_no_reader_to_be_opened() {
     };
     running_with(&f, stdio).await;
     f.guest.process(MAIN).write(b"before anybody reads");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        text
-    });
     while !f.guest.process(MAIN).is_read() {
         tokio::task::yield_now().await;
     }
+    let mut reader = pipe::OpenOptions::new().open_receiver(&path).unwrap();
     f.guest.process(MAIN).exit(0);
     soon(f.sandbox.wait(init(MAIN))).await.unwrap();
-    let text = soon(tokio::task::spawn_blocking(|| reader.join().unwrap()))
-        .await
-        .unwrap();
+    let mut text = String::new();
+    soon(reader.read_to_string(&mut text)).await.unwrap();
     assert_eq!(text, "before anybody reads");
 }
 
