@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     failures,
-    manifest::Manifest,
+    identity::TemplateIdentity,
+    manifest::{Manifest, MemoryFile, StateFile},
     store::TemplateStore,
     template::{MANIFEST, MEMORY},
 };
@@ -89,9 +90,30 @@ fn use_up(manifest: &Manifest) {
     let _ = manifest.made_from();
 }
 
-/// A manifest to begin with, as a start finds it and as [`sealed_manifest`] reads it.
-pub fn seeds() -> Option<[Vec<u8>; 2]> {
-    use crate::identity::TemplateIdentity;
+/// Writes what `target` begins with into the file that `IMPRINT_SEED` names, if it names one.
+pub fn write_seed(target: &str) {
+    if let (Some(path), Some(seed)) = (std::env::var_os("IMPRINT_SEED"), seed(target)) {
+        // Without a seed the target takes longer to get anywhere, and works all the same.
+        let _ = fs::write(path, seed);
+    }
+}
+
+fn seed(target: &str) -> Option<Vec<u8>> {
+    const RECORD: &[u8] = b"1 one\n2 two\n3 three\n";
+    let manifest = sample()?;
+    Some(match target {
+        "manifest" => manifest.encode().ok()?,
+        "sealed_manifest" => serde_json::to_vec(&manifest).ok()?,
+        "template" => {
+            let parts = [&[200, 128][..], &manifest.encode().ok()?, RECORD];
+            parts.concat()
+        }
+        _ => RECORD.to_vec(),
+    })
+}
+
+/// A manifest of a template that nobody made.
+fn sample() -> Option<Manifest> {
     let file = std::env::current_exe().ok()?;
     let monitor = hypervisors::Identity {
         monitor: "qemu",
@@ -117,25 +139,22 @@ pub fn seeds() -> Option<[Vec<u8>; 2]> {
         },
         netns: None,
     };
-    let identity = TemplateIdentity::of(&monitor, &spec)
-        .ok()?
-        .digested(None)
-        .ok()?;
+    let wanted = TemplateIdentity::of(&monitor, &spec).ok()?;
+    let identity = wanted.digested(None).ok()?;
     let stamp = identity.kernel.stamp;
-    let manifest = Manifest {
+    Some(Manifest {
         key: identity.key(),
         nonce: "a1".into(),
         created: 1_700_000_000,
         identity,
-        memory: crate::manifest::MemoryFile {
+        memory: MemoryFile {
             stamp,
             digest: "00".into(),
         },
-        state: vec![crate::manifest::StateFile {
+        state: vec![StateFile {
             name: "state".into(),
             length: 3,
             sha256: "11".into(),
         }],
-    };
-    Some([manifest.encode().ok()?, serde_json::to_vec(&manifest).ok()?])
+    })
 }

@@ -124,10 +124,9 @@ async fn vms_start_while_templates_come_and_go() {
             while !over.load(Ordering::Relaxed) {
                 drop(bench.try_init(true).await.unwrap());
                 replaced += 1;
-                if replaced % 2 == 0 {
-                    bench.store.destroy().await.unwrap();
-                    destroyed += 1;
-                }
+                bench.store.destroy().await.unwrap();
+                destroyed += 1;
+                drop(bench.try_init(false).await.unwrap());
             }
             (replaced, destroyed)
         }
@@ -137,7 +136,7 @@ async fn vms_start_while_templates_come_and_go() {
             let bench = bench.clone();
             tokio::spawn(async move {
                 // Spread over what the factory does meanwhile.
-                let later = Duration::from_millis(400) * u32::try_from(n).unwrap();
+                let later = Duration::from_millis(600) * u32::try_from(n).unwrap();
                 let _ = tokio::time::timeout(later, std::future::pending::<()>()).await;
                 let spec = bench.spec(&format!("pod-{n}"));
                 let plan = bench.plan(&spec).await;
