@@ -21,6 +21,8 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(15);
 /// Guests take memory in blocks of this size (x86-64 guests of less than 64 GiB,
 /// `memory_block_size_bytes`).
 const BLOCK_MIB: u32 = 128;
+/// New memory at once, in multiples of what the guest has: a quarter of it goes for the account.
+const LEAP: u32 = 16;
 const MIB: u64 = 1 << 20;
 
 /// How large a VM may become. One resize at a time.
@@ -86,25 +88,43 @@ impl Size {
                 "the VM has {now} MiB, and none is unplugged"
             )));
         }
-        let step = (wanted - now).next_multiple_of(BLOCK_MIB);
-        if step == 0 {
-            return Ok(now);
-        }
-        if now.saturating_add(step) > self.max_mib {
+        let whole = (wanted - now).next_multiple_of(BLOCK_MIB);
+        if now.saturating_add(whole) > self.max_mib {
             let most = self.max_mib;
             return Err(refused(format!(
                 "the VM has {now} MiB, grows in blocks of {BLOCK_MIB} MiB, and was started with a \
                  limit of {most} MiB"
             )));
         }
-        let used = monitor.execute(&QueryMemoryDevices {}).await?.len();
-        if u32::try_from(used).is_ok_and(|used| used >= self.slots) {
-            let slots = self.slots;
-            return Err(refused(format!("all {slots} memory slots are taken")));
+        let mut has = now;
+        for step in steps(now, whole) {
+            let used = monitor.execute(&QueryMemoryDevices {}).await?.len();
+            if u32::try_from(used).is_ok_and(|used| used >= self.slots) {
+                let slots = self.slots;
+                return Err(refused(format!(
+                    "the VM has {has} MiB, and all {slots} memory slots are taken"
+                )));
+            }
+            plug_memory(monitor, used, step).await?;
+            has += step;
         }
-        plug_memory(monitor, used, step).await?;
-        Ok(now + step)
+        Ok(has)
     }
+}
+
+/// What is plugged one after the other. A guest keeps account of new memory in the memory it has,
+/// one byte for 64, so it cannot take much more at once than that lets it.
+fn steps(now: u32, whole: u32) -> Vec<u32> {
+    let (mut has, mut left) = (now, whole);
+    let mut steps = Vec::new();
+    while left > 0 {
+        let most = has.saturating_mul(LEAP) / BLOCK_MIB * BLOCK_MIB;
+        let step = left.min(most.max(BLOCK_MIB));
+        steps.push(step);
+        has = has.saturating_add(step);
+        left -= step;
+    }
+    steps
 }
 
 /// The host's thread behind each vCPU.
@@ -309,6 +329,14 @@ mod tests {
             "socket-id": 1, "core-id": 0, "thread-id": 0,
         });
         assert_eq!(serde_json::to_value(command).unwrap(), expected);
+    }
+
+    #[test]
+    fn much_memory_comes_in_steps() {
+        assert_eq!(steps(256, 0), [] as [u32; 0]);
+        assert_eq!(steps(256, 4096), [4096]);
+        assert_eq!(steps(256, 16384), [4096, 12288]);
+        assert_eq!(steps(4, 256), [128, 128]);
     }
 
     #[test]

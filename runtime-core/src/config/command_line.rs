@@ -8,9 +8,11 @@ use super::HypervisorConfig;
 pub const MAX_LEN: usize = 2047;
 
 /// What every guest gets: messages on the serial port, an end instead of a halt on a panic, and no
-/// self-tests of the crypto drivers, which are a sixth of an emulated boot.
-/// Memory that is plugged in is of use at once, whatever the agent.
-const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online";
+/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is plugged
+/// in is of use at once, whatever the agent. There are no bounce buffers: where memory could be
+/// plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
+const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online \
+    swiotlb=noforce";
 /// Units that a stock image with systemd must and must not start.
 const SYSTEMD: &str = "systemd.unit=kata-containers.target \
     systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket";

@@ -21,8 +21,9 @@ use super::{
 /// Largest compiled form of one pattern of `enable_annotations`, in bytes.
 const MAX_PATTERN: usize = 256 << 10;
 
-/// What a guest of the embedded image keeps for its kernel and its agent, rounded up.
-const DEFAULT_OVERHEAD_MIB: u32 = 64;
+/// What a guest of the embedded image keeps for its kernel, its agent and its root, rounded up: of
+/// 256 MiB, 181 MiB are left to containers.
+const DEFAULT_OVERHEAD_MIB: u32 = 96;
 /// Largest `overhead_memory` and `overhead_vcpus`.
 const MAX_OVERHEAD: f64 = 65536.0;
 

@@ -6,6 +6,9 @@ use crate::config::Config;
 const MIB: u64 = 1 << 20;
 /// Memory is added in blocks of this size: what a guest can take while it runs.
 const BLOCK_MIB: u32 = 128;
+/// Of so many bytes of memory, a kernel needs one to keep account of them (64 bytes for each page of
+/// 4 KiB).
+const ACCOUNT: u64 = 64;
 
 /// The size of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +111,8 @@ impl Sizing {
         if bytes == 0 {
             return (base, false);
         }
-        let wanted = bytes.div_ceil(MIB) + u64::from(self.overhead_memory_mib);
+        let pod = bytes.div_ceil(MIB);
+        let wanted = pod + pod / ACCOUNT + u64::from(self.overhead_memory_mib);
         let blocks = wanted
             .saturating_sub(u64::from(base))
             .div_ceil(u64::from(BLOCK_MIB));
