@@ -86,7 +86,8 @@ impl Qemu {
         let owned = vec![sockets.agent.clone(), sockets.log.clone()];
         let binary = &self.identity.binary;
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
-        let (monitor, _) = Monitor::start(binary, &arguments, owned, spec.netns.as_deref(), &log).await?;
+        let (monitor, _) =
+            Monitor::start(binary, &arguments, owned, spec.netns.as_deref(), &log).await?;
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
         let plugs = Plugs::new(self.machine.config.pcie_root_ports, vhost_net, log);
         let size = Size::new(spec, self.machine.config.memory_slots);

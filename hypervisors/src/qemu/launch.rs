@@ -48,7 +48,14 @@ impl Monitor {
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let ours = UnixStream::from_std(ours).map_err(failed)?;
-        let process = Process::spawn(binary, arguments, OwnedFd::from(theirs), sockets, netns, log)?;
+        let process = Process::spawn(
+            binary,
+            arguments,
+            OwnedFd::from(theirs),
+            sockets,
+            netns,
+            log,
+        )?;
         match Client::connect(ours, START_DEADLINE).await {
             Ok((qmp, version)) => {
                 debug!(log, "monitor answers"; "after" => ?start.elapsed());

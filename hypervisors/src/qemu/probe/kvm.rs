@@ -84,7 +84,14 @@ async fn run(
     let firmware = firmware_file().map_err(failed)?;
     let nothing = OwnedFd::from(File::open("/dev/null").map_err(failed)?);
     let start = Instant::now();
-    let process = Process::spawn(binary, &arguments(&firmware), nothing, Vec::new(), None, log)?;
+    let process = Process::spawn(
+        binary,
+        &arguments(&firmware),
+        nothing,
+        Vec::new(),
+        None,
+        log,
+    )?;
     let exit = process.ended_within(deadline).await;
     let took = start.elapsed();
     let Some(exit) = exit else {
