@@ -156,7 +156,9 @@ fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> 
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Unexpected("they need root".to_owned()));
     }
-    let node = Node::start(Playground::temporary("t")?, Artefacts::find()?)?;
+    // First: a playground that was made must reach a node, which removes it.
+    let artefacts = Artefacts::find()?;
+    let node = Node::start(Playground::temporary("t")?, artefacts)?;
     prepare(&node)?;
     println!(
         "running {} tests in {}",
