@@ -144,6 +144,7 @@ fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
             },
             host_path_limit: runtime.count("host_path_copy_limit_mib").unwrap_or(64) << 20,
             kubelet_root: runtime.path("kubelet_root_dir", "/var/lib/kubelet"),
+            ..VolumeSettings::default()
         },
         disable_guest_seccomp: runtime.bool("disable_guest_seccomp", true),
         network: match runtime.text("internetworking_model") {

@@ -26,6 +26,7 @@ pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;
 pub use mounts::HostBind;
+pub(crate) use storage::base64url;
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path, rootfs_storages,
     sandbox_shm_storage,

@@ -20,12 +20,17 @@ const GUEST_OWN: [&str; 8] = [
     "hugetlbfs",
 ];
 
+/// File systems of block devices that a container may bring along.
+const ON_DISK: [&str; 3] = ["ext4", "xfs", "btrfs"];
+
 /// A bind mount whose source is a file or a directory of the host. The guest cannot see it: its
 /// content must be brought there before the container is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostBind {
     /// Path on the host. Not looked at yet: it may be absent, a link, a socket or a device.
     pub source: PathBuf,
+    /// The source is to be a block device with this file system: no bind mount after all.
+    pub fs_type: Option<String>,
     /// Path in the container.
     pub destination: PathBuf,
     /// Where the content goes if it is copied in (`CopyFile` accepts paths below
@@ -61,7 +66,8 @@ pub(super) fn guest_mounts(
         let options = mount.options().clone().unwrap_or_default();
         let fs_type = mount.typ().clone().unwrap_or_default();
         let is_bind = fs_type == "bind" || options.iter().any(|o| o == "bind" || o == "rbind");
-        if !is_bind && !GUEST_OWN.contains(&fs_type.as_str()) {
+        let on_disk = !is_bind && ON_DISK.contains(&fs_type.as_str());
+        if !is_bind && !on_disk && !GUEST_OWN.contains(&fs_type.as_str()) {
             return Err(OciError::UnsupportedMount {
                 destination: mount.destination().clone(),
                 fs_type,
@@ -69,13 +75,16 @@ pub(super) fn guest_mounts(
         }
         let source = match mount.source() {
             Some(source) => text(source, "mounts.source")?,
-            None if is_bind => return Err(OciError::Missing("mounts.source (of a bind mount)")),
+            None if is_bind || on_disk => {
+                return Err(OciError::Missing("mounts.source (of a bind mount)"));
+            }
             None => fs_type.clone(),
         };
-        let from_host = is_bind && !names_guest_own(Path::new(&source));
+        let from_host = on_disk || is_bind && !names_guest_own(Path::new(&source));
         if from_host {
             binds.push(HostBind {
                 source: PathBuf::from(&source),
+                fs_type: on_disk.then(|| fs_type.clone()),
                 destination: mount.destination().clone(),
                 guest_path: guest_path(container_id, mount.destination()),
                 options: options.clone(),
@@ -85,12 +94,22 @@ pub(super) fn guest_mounts(
         out.push(wire::Mount {
             destination,
             source: if from_host { String::new() } else { source },
-            type_: if is_bind { "bind".to_owned() } else { fs_type },
-            options,
+            type_: if is_bind || on_disk {
+                "bind".to_owned()
+            } else {
+                fs_type
+            },
+            // The agent mounts the disk, with the options; the container gets it bound.
+            options: if on_disk { bound(&options) } else { options },
             ..Default::default()
         });
     }
     Ok((out, binds))
+}
+
+fn bound(options: &[String]) -> Vec<String> {
+    let read_only = options.iter().find(|option| *option == "ro").cloned();
+    ["rbind".to_owned()].into_iter().chain(read_only).collect()
 }
 
 /// Kernel interfaces that the guest has of its own under the same name. `/dev/shm` holds ordinary

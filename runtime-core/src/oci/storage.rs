@@ -145,7 +145,7 @@ fn mount_options(disk: &RootfsDisk) -> Vec<String> {
 }
 
 /// RFC 4648 section 5, with padding, as the agent's reference implementation names directories.
-fn base64url(text: &str) -> String {
+pub(crate) fn base64url(text: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = String::new();
     for chunk in text.as_bytes().chunks(3) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     HostPathPolicy, VolumeSettings,
+    direct::DirectVolume,
     kubelet::{self, EMPTY_DIR, Place, is_config},
     look::{Facts, FileSystem, Kind},
 };
@@ -14,8 +15,13 @@ pub(super) struct Asked<'a> {
     pub(super) source: &'a Path,
     pub(super) destination: &'a Path,
     pub(super) read_only: bool,
+    pub(super) options: &'a [String],
     /// The plugin of the volume that the source is a part of, if kubelet says so.
     pub(super) part_of: Option<&'a str>,
+    /// The file system that the source is to have, as a block device.
+    pub(super) fs_type: Option<&'a str>,
+    /// What was left for the runtime to mount in place of the source.
+    pub(super) direct: Option<&'a DirectVolume>,
 }
 
 /// How a mount reaches the guest.
@@ -59,6 +65,23 @@ pub(super) enum Way {
     },
     /// Plugged as a disk; a device node in the container.
     RawDisk,
+    /// Plugged as a disk, and its file system mounted in the guest.
+    FileSystem(DirectVolume),
+}
+
+impl Asked<'_> {
+    /// The way of a source that is a block device.
+    fn disk(&self) -> Way {
+        match self.fs_type {
+            None => Way::RawDisk,
+            Some(fs_type) => Way::FileSystem(DirectVolume {
+                device: self.source.to_owned(),
+                fs_type: fs_type.to_owned(),
+                options: self.options.to_vec(),
+                group: None,
+            }),
+        }
+    }
 }
 
 /// Files that are written for each container by whoever started it, wherever they are on the host.
@@ -70,14 +93,22 @@ pub(super) fn classify(
     facts: &Facts,
     settings: &VolumeSettings,
 ) -> Result<Way, String> {
+    if let Some(direct) = asked.direct {
+        return Ok(Way::FileSystem(direct.clone()));
+    }
     match facts.kind {
         Kind::Special(what) => {
             return Err(format!(
                 "{what} of the host does not exist in a virtual machine"
             ));
         }
-        Kind::Block(_) => return Ok(Way::RawDisk),
+        Kind::Block(_) => return Ok(asked.disk()),
         Kind::File | Kind::Directory => {}
+    }
+    if let Some(fs_type) = asked.fs_type {
+        return Err(format!(
+            "a file system of type {fs_type} is on a block device, which this is not"
+        ));
     }
     match kubelet::place(&settings.kubelet_root, asked.source) {
         Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),

@@ -14,7 +14,9 @@
 
 mod classify;
 mod copies;
+mod direct;
 mod disk;
+mod disks;
 mod empty_dir;
 mod error;
 mod kubelet;
@@ -46,6 +48,7 @@ pub use error::VolumeError;
 pub(crate) use termination::Termination;
 
 use copies::{Copies, Copy};
+use disk::Disks;
 use watch::Watcher;
 
 /// What the node decides about volumes.
@@ -57,6 +60,8 @@ pub struct VolumeSettings {
     pub host_path_limit: u64,
     /// kubelet's directory.
     pub kubelet_root: PathBuf,
+    /// Where storage drivers describe volumes that the runtime is to mount.
+    pub direct_volumes: PathBuf,
 }
 
 /// What becomes of paths of the host that a pod mounts.
@@ -74,6 +79,7 @@ impl Default for VolumeSettings {
             host_path: HostPathPolicy::Copy,
             host_path_limit: 64 << 20,
             kubelet_root: PathBuf::from("/var/lib/kubelet"),
+            direct_volumes: PathBuf::from("/run/kata-containers/shared/direct-volumes"),
         }
     }
 }
@@ -86,6 +92,7 @@ pub(crate) struct Volumes {
     vm: Arc<dyn Vm>,
     log: Logger,
     copies: Copies,
+    disks: Arc<Disks>,
     /// Started with the first volume that is to be kept up to date.
     watcher: OnceCell<Watcher>,
     /// Bytes of the host's files in the guest, by their path there.
@@ -107,7 +114,8 @@ pub(crate) struct Provided {
 /// What a container holds for its volumes. Watches end when it is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct HeldVolumes {
-    disks: Vec<String>,
+    /// Device numbers, and what knows their disks.
+    disks: Vec<(u64, Arc<Disks>)>,
     termination: Option<Termination>,
     copies: Vec<Arc<Copy>>,
 }
@@ -125,9 +133,10 @@ impl HeldVolumes {
 
     /// Gives back what the VM still has; the container is out of the guest.
     pub(crate) async fn release(self, vm: &dyn Vm, log: &Logger) {
-        for disk in &self.disks {
-            if let Err(error) = vm.remove_disk(disk).await {
-                warn!(log, "disk of a volume stays plugged"; "disk" => disk, "error" => %error);
+        for (number, disks) in &self.disks {
+            if let Err(error) = disks.unplug(vm, *number).await {
+                warn!(log, "disk of a volume stays plugged";
+                    "device" => number, "error" => %error);
             }
         }
     }
@@ -148,6 +157,7 @@ impl Volumes {
             vm,
             log,
             copies: Copies::default(),
+            disks: Arc::default(),
             watcher: OnceCell::new(),
             taken: Mutex::default(),
             made: Mutex::default(),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use agent_client::agent::Device;
 use sha2::{Digest, Sha256};
 use slog::{debug, warn};
 use tokio::task::spawn_blocking;
@@ -10,17 +9,17 @@ use tokio::task::spawn_blocking;
 use super::{
     Copy, HeldVolumes, Provided, Termination, VolumeError, Volumes,
     classify::{Asked, Way, classify, copy_name, plain, shared_path},
-    disk::{BlockDevice, disk_id},
+    direct,
     empty_dir::{self, Making},
     hex,
     kubelet::{self, Place},
     lock,
-    look::{self, Kind, Source},
+    look::{self, Source},
     termination::PATH_ANNOTATION,
     tree::Limits,
     watch::Watcher,
 };
-use crate::oci::{GUEST_SHARED, GuestSpec, HostBind, HostDevice};
+use crate::oci::{GUEST_SHARED, GuestSpec, HostBind};
 
 /// How much kubelet writes for one volume. The API server takes no object over 1 MiB; a projected
 /// volume is made of several.
@@ -64,7 +63,7 @@ impl Volumes {
             self.bind(container, &bind, spec, provided).await?;
         }
         for device in spec.take_block_devices() {
-            self.device(container, &device, spec, provided).await?;
+            self.device(&device, spec, provided).await?;
         }
         Ok(())
     }
@@ -113,10 +112,11 @@ impl Volumes {
                 let path = self.make(making, provided).await?;
                 spec.provide(bind, &path);
             }
-            Way::RawDisk => {
-                self.raw_disk(container, bind, &source, spec, provided)
-                    .await?
+            Way::FileSystem(direct) => {
+                let path = self.file_system(bind, direct, provided).await?;
+                spec.provide(bind, &path);
             }
+            Way::RawDisk => self.raw_disk(bind, &source, spec, provided).await?,
         }
         Ok(())
     }
@@ -132,10 +132,14 @@ impl Volumes {
                 Some(Place::Subpath { name }) => look::plugin_of(root, &bind.source, name),
                 _ => None,
             };
+            let direct = direct::left_for(&settings.direct_volumes, &bind.source)?;
             let asked = Asked {
                 source: &bind.source,
                 destination: &bind.destination,
                 read_only: bind.read_only(),
+                options: &bind.options,
+                fs_type: bind.fs_type.as_deref(),
+                direct: direct.as_ref(),
                 part_of: part_of.as_ref().map(|(plugin, _)| plugin.as_str()),
             };
             let way = classify(&asked, &source.facts, &settings)
@@ -248,7 +252,10 @@ impl Volumes {
             source: &volume.path,
             destination: &bind.destination,
             read_only: bind.read_only(),
+            options: &bind.options,
             part_of: None,
+            fs_type: None,
+            direct: None,
         };
         let way = classify(&asked, &volume.facts, &self.settings)
             .map_err(|reason| refused(bind, reason))?;
@@ -286,75 +293,9 @@ impl Volumes {
         }
         Ok(making.path)
     }
-
-    async fn raw_disk(
-        &self,
-        container: &str,
-        bind: &HostBind,
-        source: &Source,
-        spec: &mut GuestSpec,
-        provided: &mut Provided,
-    ) -> Result<(), VolumeError> {
-        let Kind::Block(number) = source.facts.kind else {
-            return Err(VolumeError::Changing {
-                path: source.path.clone(),
-            });
-        };
-        let device = BlockDevice::at(&source.path, number, bind.read_only())?;
-        spec.provide_as_device(bind, source.facts.mode);
-        self.plug(container, &device, &bind.destination, provided, |reason| {
-            refused(bind, reason)
-        })
-        .await
-    }
-
-    /// A block device that the container was given by number.
-    async fn device(
-        &self,
-        container: &str,
-        device: &HostDevice,
-        spec: &mut GuestSpec,
-        provided: &mut Provided,
-    ) -> Result<(), VolumeError> {
-        let block = BlockDevice::numbered(device.major, device.minor, device.read_only)?;
-        let refuse = |reason| VolumeError::Refused {
-            destination: device.path.clone(),
-            source_path: format!("block device {}:{}", device.major, device.minor).into(),
-            reason,
-        };
-        self.plug(container, &block, &device.path, provided, refuse)
-            .await?;
-        spec.give_back(device);
-        Ok(())
-    }
-
-    async fn plug(
-        &self,
-        container: &str,
-        device: &BlockDevice,
-        destination: &Path,
-        provided: &mut Provided,
-        refuse: impl Fn(String) -> VolumeError,
-    ) -> Result<(), VolumeError> {
-        if device.in_use()? {
-            return Err(refuse(
-                "the host uses the device itself (it is mounted there)".to_owned(),
-            ));
-        }
-        let id = disk_id(container, destination);
-        let pci_path = device.plug(&*self.vm, id.clone()).await?;
-        provided.held.disks.push(id);
-        provided.devices.push(Device {
-            id: pci_path.to_string(),
-            type_: "blk".to_owned(),
-            container_path: destination.to_string_lossy().into_owned(),
-            ..Default::default()
-        });
-        Ok(())
-    }
 }
 
-fn refused(bind: &HostBind, reason: String) -> VolumeError {
+pub(super) fn refused(bind: &HostBind, reason: String) -> VolumeError {
     VolumeError::Refused {
         destination: bind.destination.clone(),
         source_path: bind.source.clone(),

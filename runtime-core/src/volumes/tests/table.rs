@@ -6,6 +6,7 @@ use super::settings;
 use crate::volumes::{
     HostPathPolicy, VolumeSettings,
     classify::{Asked, Way, classify},
+    direct::DirectVolume,
     look::{Facts, FileSystem, Kind},
 };
 
@@ -27,6 +28,7 @@ struct Row {
     destination: &'static str,
     read_only: bool,
     part_of: Option<&'static str>,
+    fs_type: Option<&'static str>,
     kind: Kind,
     file_system: FileSystem,
 }
@@ -37,6 +39,7 @@ fn row(source: impl Into<String>, kind: Kind) -> Row {
         destination: "/data",
         read_only: false,
         part_of: None,
+        fs_type: None,
         kind,
         file_system: FileSystem::Other,
     }
@@ -49,6 +52,9 @@ impl Row {
             destination: Path::new(self.destination),
             read_only: self.read_only,
             part_of: self.part_of,
+            options: &[],
+            fs_type: self.fs_type,
+            direct: None,
         };
         classify(&asked, &facts(self.kind, self.file_system), settings)
     }
@@ -169,6 +175,18 @@ fn each_source_has_its_way() {
             Way::RawDisk,
         ),
         (row("/srv/disk", Kind::Block(7)), Way::RawDisk),
+        (
+            Row {
+                fs_type: Some("ext4"),
+                ..row("/srv/disk", Kind::Block(7))
+            },
+            Way::FileSystem(DirectVolume {
+                device: "/srv/disk".into(),
+                fs_type: "ext4".into(),
+                options: vec![],
+                group: None,
+            }),
+        ),
         (row("/srv/data", DIR), snapshot(true)),
         (
             Row {
@@ -204,6 +222,13 @@ fn each_source_has_its_way() {
 #[test]
 fn what_would_be_silently_wrong_is_refused() {
     let table = [
+        (
+            Row {
+                fs_type: Some("ext4"),
+                ..row("/srv/disk", FILE)
+            },
+            "on a block device",
+        ),
         (
             row("/run/some.sock", Kind::Special("a socket")),
             "a socket of the host",
