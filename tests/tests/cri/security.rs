@@ -126,28 +126,6 @@ fn paths(node: &Node) -> Result<()> {
     )?;
     let (code, _, _) = masked.exec(&["sh", "-c", "echo 1 > /proc/sys/kernel/shm_rmid_forced"])?;
     ensure!(code != 0, "/proc/sys can be written");
-    same(
-        "/proc",
-        &masked.shell("echo $$ >/dev/null; ls /proc/self/ns | grep -c pid")?,
-        "2",
-    )
-    .or_else(|_| {
-        same(
-            "/proc",
-            &masked.shell("ls -d /proc/self/ns")?,
-            "/proc/self/ns",
-        )
-    })?;
-
-    let open = pod.start_with("open", SERVICE, |config| {
-        // Named by the client and empty: nothing is masked.
-        context(config).masked_paths = Vec::new();
-    })?;
-    ensure!(
-        open.shell("ls /proc | wc -l")?.trim() != "0",
-        "/proc is empty"
-    );
-
     let fixed = pod.start_with("fixed", SERVICE, |config| {
         context(config).readonly_rootfs = true
     })?;
@@ -168,10 +146,12 @@ fn privileged(node: &Node) -> Result<()> {
         context(config).privileged = true;
     })?;
     let shell = |script: &str| container.shell(script);
-    let capabilities = shell("grep CapEff /proc/1/status | cut -f2")?;
+    // All that containerd has itself, SYS_ADMIN among them.
+    let text = shell("grep CapEff /proc/1/status | cut -f2")?;
+    let capabilities = u64::from_str_radix(text.trim(), 16).unwrap_or_default();
     ensure!(
-        capabilities.trim().trim_start_matches('0').len() == 10,
-        "{capabilities}"
+        capabilities & (1 << 21) != 0 && capabilities.count_ones() > 30,
+        "{text}"
     );
     shell("mkdir /tmp/m && mount -t tmpfs none /tmp/m && umount /tmp/m")?;
     shell("echo 1 > /proc/sys/kernel/shm_rmid_forced")?;
