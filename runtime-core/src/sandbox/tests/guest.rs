@@ -12,10 +12,10 @@ use agent_client::{
     Agent,
     agent::{
         CloseStdinRequest, CreateContainerRequest, CreateSandboxRequest, ExecProcessRequest,
-        GetOOMEventRequest, OOMEvent, PauseContainerRequest, ReadStreamRequest, ReadStreamResponse,
-        RemoveContainerRequest, ResumeContainerRequest, SignalProcessRequest,
-        StartContainerRequest, WaitProcessRequest, WaitProcessResponse, WriteStreamRequest,
-        WriteStreamResponse,
+        GetOOMEventRequest, OOMEvent, OnlineCPUMemRequest, PauseContainerRequest,
+        ReadStreamRequest, ReadStreamResponse, RemoveContainerRequest, ResumeContainerRequest,
+        SignalProcessRequest, StartContainerRequest, UpdateContainerRequest, WaitProcessRequest,
+        WaitProcessResponse, WriteStreamRequest, WriteStreamResponse,
     },
     agent_ttrpc::{AgentService, create_agent_service},
 };
@@ -329,6 +329,24 @@ impl AgentService for Guest {
         request: ResumeContainerRequest,
     ) -> ttrpc::Result<Empty> {
         self.arrive("resume_container", &request.container_id)?;
+        Ok(Empty::new())
+    }
+
+    async fn update_container(
+        &self,
+        _: &TtrpcContext,
+        request: UpdateContainerRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.arrive("update_container", &request.container_id)?;
+        Ok(Empty::new())
+    }
+
+    async fn online_cpu_mem(
+        &self,
+        _: &TtrpcContext,
+        request: OnlineCPUMemRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.arrive("online_cpu_mem", &request.nb_cpus.to_string())?;
         Ok(Empty::new())
     }
 

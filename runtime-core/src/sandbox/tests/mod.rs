@@ -3,6 +3,7 @@
 mod faults;
 mod guest;
 mod lifecycle;
+mod resources;
 mod streams;
 mod vm;
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hypervisors::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
+use hypervisors::{
+    AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess,
+};
 use tokio::sync::watch;
 
 pub(super) const PID: u32 = 4242;
@@ -14,6 +16,10 @@ pub(super) const PID: u32 = 4242;
 pub(super) struct FakeVm {
     channel: AgentChannel,
     pub(super) disks: Mutex<Vec<String>>,
+    /// What it was asked to grow to, in the order of asking.
+    pub(super) growth: Mutex<Vec<String>>,
+    /// It refuses to grow.
+    pub(super) stiff: Mutex<bool>,
     ended: watch::Sender<bool>,
 }
 
@@ -22,6 +28,8 @@ impl FakeVm {
         Arc::new(Self {
             channel: AgentChannel::VirtioSerial("/none".into()),
             disks: Mutex::default(),
+            growth: Mutex::default(),
+            stiff: Mutex::default(),
             ended: watch::Sender::new(false),
         })
     }
@@ -33,6 +41,17 @@ impl FakeVm {
 
     pub(super) fn is_dead(&self) -> bool {
         *self.ended.borrow()
+    }
+
+    fn grow(&self, wish: String) -> Result<()> {
+        if *self.stiff.lock().unwrap() {
+            return Err(Error::Refused {
+                request: wish,
+                reason: "it is stiff".to_owned(),
+            });
+        }
+        self.growth.lock().unwrap().push(wish);
+        Ok(())
     }
 
     pub(super) fn plugged(&self) -> Vec<String> {
@@ -89,6 +108,14 @@ impl Vm for FakeVm {
 
     async fn remove_net(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
+        self.grow(format!("{vcpus} vCPUs"))
+    }
+
+    async fn resize_memory(&self, mib: u32) -> Result<u32> {
+        self.grow(format!("{mib} MiB")).map(|()| mib)
     }
 
     async fn wait(&self) -> VmExit {
