@@ -55,7 +55,7 @@ unit: packages
 	cargo test --workspace --locked
 
 e2e: packages build guest
-	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e
+	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e --test cri
 
 packages:
 	@tests/install-packages.sh $(PACKAGES) >&2

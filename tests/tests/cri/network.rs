@@ -66,8 +66,8 @@ fn reach(node: &Node) -> Result<()> {
         "for i in $(seq 20); do nc -w 5 {ip} 8080 </dev/null && break; done"
     ))?;
     same("From pod to pod", &heard, "hello-from-pod-one")?;
-    Program::new("ping")
-        .args(["-c", "2", "-W", "5", &other])
+    Program::new("busybox")
+        .args(["ping", "-c", "2", "-W", "5", &other])
         .succeed()?;
     same("From host to pod", &greeting(&ip)?, "hello-from-pod-one")?;
     // A packet of the full size, so that the MTU is what the other side thinks.

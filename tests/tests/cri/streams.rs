@@ -7,6 +7,7 @@ use imprint_tests::{
     cri::{Channel, Kubelet, Session, api},
     ensure,
     node::Node,
+    program::Program,
     wait::Deadline,
 };
 
@@ -14,6 +15,9 @@ use crate::{
     harness::Case,
     pods::{same, service},
 };
+
+/// Bytes that are copied into a container.
+const LARGE: usize = 1_000_000;
 
 /// Execs at the same time.
 const EXECS: usize = 50;
@@ -105,6 +109,21 @@ fn exec(node: &Node) -> Result<()> {
         "{}",
         session.text(Channel::Error)
     );
+
+    // As `kubectl cp` sends files: bytes of all values, on standard input.
+    let bytes: Vec<u8> = (0..LARGE).map(|n| (n * 7 % 251) as u8).collect();
+    let script = format!("head -c {LARGE} > /tmp/copied; sha256sum < /tmp/copied");
+    let mut session = open(&["sh", "-c", &script], false)?;
+    for part in bytes.chunks(32_000) {
+        session.input(part)?;
+    }
+    session.finish()?;
+    let digest = Program::new("sha256sum").input(bytes).succeed()?;
+    same(
+        "What was copied",
+        &session.text(Channel::Stdout),
+        digest.trim_end(),
+    )?;
 
     let mut session = open(&["sh"], true)?;
     session.input(b"tty -s && echo sum=$((40+2))\n")?;
