@@ -88,7 +88,7 @@ create_container_timeout = 9
     assert_eq!(spec.kernel.root, GuestRoot::Initrd(node.path("initrd.img")));
     assert_eq!(
         spec.kernel.command_line,
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce agent.log=debug a=b  c"
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check agent.log=debug a=b  c"
     );
 
     let qemu = config.qemu();
@@ -113,7 +113,7 @@ fn the_command_line_names_the_root_of_an_image() {
     };
     assert_eq!(
         line(&image),
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
          rootfstype=ext4 systemd.unit=kata-containers.target \
          systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket"
     );
@@ -122,7 +122,7 @@ fn the_command_line_names_the_root_of_an_image() {
     );
     assert_eq!(
         line(LEAST),
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce quiet"
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check quiet"
     );
 }
 
