@@ -54,6 +54,9 @@ fi
 check guest guest/build.sh build/guest
 check build make --no-print-directory build
 count 'unit tests' cargo test --workspace --exclude imprint-tests --locked --no-fail-fast
+count 'failing and many templates' env IMPRINT_E2E=1 IMPRINT_RESTORES=20 IMPRINT_STARTS=20 \
+    cargo test -p factory --locked --test faults --test stress
+check fuzzing fuzz/run.sh 60
 count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -33,7 +33,7 @@ pub(crate) fn check(dir: &Path) -> Result<(), Unfit> {
             .take(MAX_LENGTH)
             .read_to_end(&mut bytes)
             .map_err(|e| Unfit::unreadable(&path, e))?,
-        Err(_) if path.symlink_metadata().is_err_and(is_missing) => return Ok(()),
+        Err(_) if path.symlink_metadata().is_err_and(|e| is_missing(&e)) => return Ok(()),
         Err(unfit) => return Err(unfit),
     };
     judge(&String::from_utf8_lossy(&bytes))
@@ -89,7 +89,7 @@ fn open(dir: &Path, create: bool) -> io::Result<File> {
         .open(dir.join(FAILURES))
 }
 
-fn is_missing(error: io::Error) -> bool {
+fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 

@@ -1,5 +1,10 @@
 //! Several templates side by side, on a faked monitor: made together, chosen by size.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "allowed in tests, of which these are parts"
+)]
+
 mod support;
 
 use std::sync::atomic::Ordering;

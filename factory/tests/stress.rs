@@ -2,6 +2,11 @@
 //!
 //! `IMPRINT_RESTORES` and `IMPRINT_STARTS` set how many; a few where they are not set.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "allowed in tests, of which these are parts"
+)]
+
 mod real;
 
 use std::{

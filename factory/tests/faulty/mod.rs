@@ -1,5 +1,10 @@
 //! A real monitor that gets into trouble while it restores, and never while it boots.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "allowed in tests, of which these are parts"
+)]
+
 pub mod damage;
 
 use std::{
