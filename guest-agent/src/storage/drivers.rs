@@ -9,7 +9,7 @@ use std::{
 use agent_client::agent::Storage;
 use nix::mount::{MsFlags, mount};
 
-use super::{options::Options, plain_path};
+use super::{hugepages, options::Options, plain_path};
 use crate::error::{Doing, Error, Result};
 
 /// The drivers this agent knows.
@@ -59,6 +59,9 @@ fn overlay(storage: &Storage, mount_point: &Path) -> Result<()> {
 
 fn ephemeral(storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
     let (group, rest) = split_group(&storage.options)?;
+    if storage.fstype == "hugetlbfs" {
+        hugepages::reserve(Path::new(hugepages::POOLS), &rest)?;
+    }
     mount_at(source, mount_point, &storage.fstype, &Options::parse(rest))?;
     group.map_or(Ok(()), |group| give_to_group(mount_point, group))
 }

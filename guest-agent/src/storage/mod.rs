@@ -1,6 +1,7 @@
 //! Storages: what is mounted for a container or a sandbox, and counted by mount point.
 
 mod drivers;
+mod hugepages;
 mod options;
 
 use std::{
