@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use imprint_tests::{Error, Result, ctr::Run, ensure, node::Node};
+use imprint_tests::{Error, Result, ctr::Run, ensure, node::Node, program::Program};
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::harness::Case;
 
@@ -16,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_config_map_changes_in_one_step", config_map),
         Case::new("hosts_and_resolver_are_the_pods_own", pod_files),
         Case::new("a_termination_message_arrives", termination),
+        Case::new("a_block_device_is_a_disk", block_device),
         Case::new(
             "an_empty_dir_is_shared_by_the_containers_of_a_pod",
             empty_dir,
@@ -75,6 +77,43 @@ fn mounted(run: Run, source: &Path, destination: &str, options: &str) -> Run {
     run.flag("--mount").flag(&format!(
         "type=bind,src={source},dst={destination},options={options}"
     ))
+}
+
+/// A file system on a directory of the host. Dropped, it is gone.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(path: &Path, fs_type: &str, options: &str) -> Result<Self> {
+        let flags = MsFlags::empty();
+        mount(Some(fs_type), path, Some(fs_type), flags, Some(options))
+            .map_err(|errno| Error::io("Mounting", path)(errno.into()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount(&self.0);
+    }
+}
+
+/// A loop device of the host. Dropped, it is gone.
+struct Loop(String);
+
+impl Loop {
+    fn on(file: &Path) -> Result<Self> {
+        let file = file.to_string_lossy();
+        let device = Program::new("losetup")
+            .args(["--find", "--show", &file])
+            .succeed()?;
+        Ok(Self(device.trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Program::new("losetup").args(["--detach", &self.0]).run();
+    }
 }
 
 /// Replaces a volume's content as kubelet does.
@@ -181,6 +220,10 @@ fn termination(node: &Node) -> Result<()> {
 fn empty_dir(node: &Node) -> Result<()> {
     let kubelet = Kubelet::on(node)?;
     let on_disk = kubelet.pod("volumes/kubernetes.io~empty-dir/scratch")?;
+    let in_memory = kubelet.pod("volumes/kubernetes.io~empty-dir/memory")?;
+    let _tmpfs = Mounted::on(&in_memory, "tmpfs", "size=4m,mode=0777")?;
+    let huge = kubelet.pod("volumes/kubernetes.io~empty-dir/huge")?;
+    let _hugetlbfs = Mounted::on(&huge, "hugetlbfs", "pagesize=2M")?;
     let pod = node.unique_id("pod");
     node.ctr()
         .run(&pod)
@@ -196,18 +239,29 @@ fn empty_dir(node: &Node) -> Result<()> {
             .flag("io.kubernetes.cri.container-type=container")
             .flag("--annotation")
             .flag(&format!("io.kubernetes.cri.sandbox-id={pod}"));
-        mounted(run, &on_disk, "/scratch", "rbind:rw")
+        let run = mounted(run, &on_disk, "/scratch", "rbind:rw");
+        let run = mounted(run, &in_memory, "/memory", "rbind:rw");
+        mounted(run, &huge, "/huge", "rbind:rw")
             .shell(script)
             .succeed()
     };
-    let outcome = member("init", "echo from-init > /scratch/f").and_then(|_| {
-        let seen = member("main", "cat /scratch/f && echo more >> /scratch/f")?;
-        ensure!(seen == "from-init\n", "{seen:?}");
-        member("again", "cat /scratch/f")
+    let first = "for d in scratch memory; do echo from-init > /$d/f; done";
+    let outcome = member("init", first).and_then(|_| {
+        let seen = member(
+            "main",
+            "cat /scratch/f /memory/f && echo more >> /scratch/f",
+        )?;
+        ensure!(seen == "from-init\nfrom-init\n", "{seen:?}");
+        let kinds = "cat /scratch/f; for d in memory huge; do grep \" /$d \" /proc/mounts | cut -d' ' -f3; done; \
+            head -c 5000000 /dev/zero > /memory/large || echo full";
+        member("again", kinds)
     });
     node.ctr().remove(&pod)?;
     let seen = outcome?;
-    ensure!(seen == "from-init\nmore\n", "{seen:?}");
+    ensure!(
+        seen == "from-init\nmore\ntmpfs\nhugetlbfs\nfull\n",
+        "{seen:?}"
+    );
     let left = fs::read_dir(&on_disk)
         .map_err(Error::io("Listing", &on_disk))?
         .count();
@@ -248,5 +302,79 @@ fn host_paths(node: &Node) -> Result<()> {
         ended.code != 0 && ended.stderr.contains("a socket of the host"),
         "{ended:?}"
     );
+    Ok(())
+}
+
+/// A raw volume, by bind mount (kubelet's path of it) and by number; and one that is mounted.
+fn block_device(node: &Node) -> Result<()> {
+    let _kubelet = Kubelet::on(node)?;
+    let disk = node.directory().join("disk");
+    fs::write(&disk, vec![b'h'; 1 << 20]).map_err(Error::io("Writing", &disk))?;
+    let device = Loop::on(&disk)?;
+    let published = node.directory().join("published");
+    symlink(&device.0, &published).map_err(Error::io("Linking", &published))?;
+    let script = "head -c 4 /dev/data && printf guest | dd of=/dev/data conv=fsync 2>/dev/null";
+    let ended = mounted(node.run("raw"), &published, "/dev/data", "rbind:rw")
+        .shell(script)
+        .run()?;
+    ensure!(ended.code == 0 && ended.stdout == "hhhh", "{ended:?}");
+    let read = || fs::read(&disk).map_err(Error::io("Reading", &disk));
+    ensure!(
+        read()?.starts_with(b"guesth"),
+        "Nothing was written to the disk"
+    );
+
+    let flags = |name: &str| node.run(name).flag("--device").flag(&device.0);
+    let script = format!("head -c 5 {}", device.0);
+    let ended = flags("number").shell(&script).run()?;
+    ensure!(ended.code == 0 && ended.stdout == "guest", "{ended:?}");
+
+    Program::new("mkfs.ext4")
+        .args(["-q", "-F", &device.0])
+        .succeed()?;
+    let point = node.directory().join("point");
+    create(&point)?;
+    mount(
+        Some(device.0.as_str()),
+        &point,
+        Some("ext4"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|errno| Error::io("Mounting", &point)(errno.into()))?;
+    write(&point.join("from-host"), "h")?;
+    let ended = flags("used").shell("true").run();
+    umount(&point).map_err(|errno| Error::io("Unmounting", &point)(errno.into()))?;
+    let ended = ended?;
+    ensure!(
+        ended.code != 0 && ended.stderr.contains("the host uses the device"),
+        "{ended:?}"
+    );
+
+    let flag = format!("type=ext4,src={},dst=/data,options=noatime", device.0);
+    let script = "cat /data/from-host; grep -o ' /data ext4 rw,noatime' /proc/mounts; \
+        echo from-guest > /data/f";
+    let ended = node
+        .run("fs")
+        .flag("--mount")
+        .flag(&flag)
+        .shell(script)
+        .run()?;
+    ensure!(
+        ended.code == 0 && ended.stdout == "h /data ext4 rw,noatime\n",
+        "{ended:?}"
+    );
+    mount(
+        Some(device.0.as_str()),
+        &point,
+        Some("ext4"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|errno| Error::io("Mounting", &point)(errno.into()))?;
+    let left = fs::read_to_string(point.join("f"));
+    umount(&point).map_err(|errno| Error::io("Unmounting", &point)(errno.into()))?;
+    let left = left.map_err(Error::io("Reading", &point))?;
+    ensure!(left == "from-guest\n", "{left:?}");
     Ok(())
 }
