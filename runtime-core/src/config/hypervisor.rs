@@ -107,7 +107,9 @@ fn host_memory_mib() -> u32 {
         kib.trim().parse::<u64>().ok()
     });
     let gib = total.unwrap_or_default() >> 20;
-    mib(Some(gib << 10)).unwrap_or_default().min(keys::MAX_MEMORY_MIB)
+    mib(Some(gib << 10))
+        .unwrap_or_default()
+        .min(keys::MAX_MEMORY_MIB)
 }
 
 fn program(file: &Path, qemu: View<'_>, default: PathBuf) -> Result<PathBuf, ConfigError> {

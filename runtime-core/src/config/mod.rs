@@ -194,7 +194,10 @@ impl Config {
             max_vcpus: self.hypervisor.max_vcpus,
             memory: MemorySpec {
                 mib: self.hypervisor.memory_mib,
-                max_mib: self.hypervisor.max_memory_mib.max(self.hypervisor.memory_mib),
+                max_mib: self
+                    .hypervisor
+                    .max_memory_mib
+                    .max(self.hypervisor.memory_mib),
                 backing: MemoryBacking::Anonymous,
             },
             kernel: KernelSpec {
