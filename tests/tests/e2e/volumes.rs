@@ -91,6 +91,24 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    /// A part of a volume, as kubelet binds it for a subPath.
+    fn part(kubelet: &Kubelet, volume: &Path, name: &str) -> Result<Self> {
+        let part = volume.join("sub");
+        create(&part)?;
+        let path = kubelet.pod(&format!("volume-subpaths/{name}/main/0"))?;
+        mount(
+            Some(&part),
+            &path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(|errno| Error::io("Binding", &path)(errno.into()))?;
+        Ok(Self(path))
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = umount(&self.0);
@@ -224,6 +242,8 @@ fn empty_dir(node: &Node) -> Result<()> {
     let _tmpfs = Mounted::on(&in_memory, "tmpfs", "size=4m,mode=0777")?;
     let huge = kubelet.pod("volumes/kubernetes.io~empty-dir/huge")?;
     let _hugetlbfs = Mounted::on(&huge, "hugetlbfs", "pagesize=2M")?;
+    let part = Mounted::part(&kubelet, &on_disk, "scratch")?;
+    let part_in_memory = Mounted::part(&kubelet, &in_memory, "memory")?;
     let pod = node.unique_id("pod");
     node.ctr()
         .run(&pod)
@@ -241,11 +261,13 @@ fn empty_dir(node: &Node) -> Result<()> {
             .flag(&format!("io.kubernetes.cri.sandbox-id={pod}"));
         let run = mounted(run, &on_disk, "/scratch", "rbind:rw");
         let run = mounted(run, &in_memory, "/memory", "rbind:rw");
+        let run = mounted(run, &part.0, "/part", "rbind:rw");
+        let run = mounted(run, &part_in_memory.0, "/memory-part", "rbind:rw");
         mounted(run, &huge, "/huge", "rbind:rw")
             .shell(script)
             .succeed()
     };
-    let first = "for d in scratch memory; do echo from-init > /$d/f; done";
+    let first = "for d in scratch memory part memory-part; do echo from-init > /$d/f; done";
     let outcome = member("init", first).and_then(|_| {
         let seen = member(
             "main",
@@ -262,6 +284,8 @@ fn empty_dir(node: &Node) -> Result<()> {
         seen == "from-init\nmore\ntmpfs\nhugetlbfs\nfull\n",
         "{seen:?}"
     );
+    drop(part);
+    fs::remove_dir(on_disk.join("sub")).map_err(Error::io("Removing", &on_disk))?;
     let left = fs::read_dir(&on_disk)
         .map_err(Error::io("Listing", &on_disk))?
         .count();
