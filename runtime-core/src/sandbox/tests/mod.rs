@@ -51,10 +51,14 @@ const SIZING: Sizing = Sizing {
 
 impl Fixture {
     async fn new() -> Self {
+        Self::sized(SIZING).await
+    }
+
+    async fn sized(sizing: Sizing) -> Self {
         let (vm, guest) = (FakeVm::new(), Guest::default());
         let (sender, events) = mpsc::unbounded_channel();
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
-        let size = VmSize::new(vm.clone(), agent.clone(), SIZING, SIZING.base, log.clone());
+        let size = VmSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
         let sandbox = Sandbox::open(NewSandbox {
             id: MAIN.into(),
             main: MAIN.into(),

@@ -7,8 +7,8 @@ use oci_spec::runtime::{
     SpecBuilder,
 };
 
-use super::{Fixture, init, new_container};
-use crate::{container::NewContainer, io::Stdio, sandbox::Error};
+use super::{Fixture, SIZING, init, new_container};
+use crate::{container::NewContainer, io::Stdio, resources::Sizing, sandbox::Error};
 
 fn limits(millis: i64, mib: i64) -> LinuxResources {
     let cpu = LinuxCpuBuilder::default()
@@ -127,4 +127,23 @@ async fn a_vm_that_cannot_grow_says_so_and_the_limits_stand() {
         .await
         .unwrap();
     assert_eq!(fixture.growth(), ["4 vCPUs"]);
+}
+
+#[tokio::test]
+async fn a_vm_of_fixed_size_is_not_asked_to_grow() {
+    let fixture = Fixture::sized(Sizing {
+        fixed: true,
+        ..SIZING
+    });
+    let fixture = fixture.await;
+    fixture
+        .sandbox
+        .create(limited("a", 1000, 100))
+        .await
+        .unwrap();
+    let update = fixture.sandbox.update("a".into(), limits(1001, 100));
+    let error = update.await.unwrap_err().to_string();
+    assert!(error.contains("static_sandbox_resource_mgmt"), "{error}");
+    assert_eq!(fixture.growth(), [] as [&str; 0]);
+    assert_eq!(fixture.guest.calls("update_container"), 0);
 }
