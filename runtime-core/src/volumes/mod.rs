@@ -96,7 +96,7 @@ pub(crate) struct Volumes {
     /// Started with the first volume that is to be kept up to date.
     watcher: OnceCell<Watcher>,
     /// Bytes of the host's files in the guest, by their path there.
-    taken: Mutex<HashMap<String, u64>>,
+    taken: tokio::sync::Mutex<HashMap<String, u64>>,
     /// Directories that were made in the guest.
     made: Mutex<HashSet<String>>,
 }
@@ -159,7 +159,7 @@ impl Volumes {
             copies: Copies::default(),
             disks: Arc::default(),
             watcher: OnceCell::new(),
-            taken: Mutex::default(),
+            taken: tokio::sync::Mutex::default(),
             made: Mutex::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Brings all volumes of one container into the guest.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use slog::{debug, warn};
@@ -32,6 +32,14 @@ const CONFIG: Limits = Limits {
 const HOST_ENTRIES: u32 = 16_384;
 /// The configuration's key.
 const HOST_LIMIT: &str = "host_path_copy_limit_mib, for all of a pod";
+
+/// Whether a copy is kept up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    Never,
+    IfPossible,
+    Always,
+}
 
 impl Volumes {
     /// Brings every bind mount and block device of `spec` into the guest.
@@ -80,8 +88,13 @@ impl Volumes {
             "destination" => %bind.destination.display(), "way" => ?way);
         match way {
             Way::Config | Way::PodFile => {
-                let target = self
-                    .copied(source, bind, CONFIG, true, &mut provided.held)
+                // What a runtime writes for a pod hardly ever changes; a Secret does.
+                let watched = match way {
+                    Way::Config => Watched::Always,
+                    _ => Watched::IfPossible,
+                };
+                let (target, _) = self
+                    .copied(source, bind, CONFIG, watched, &mut provided.held)
                     .await?;
                 spec.provide(bind, &target);
             }
@@ -149,23 +162,27 @@ impl Volumes {
         looking.await.unwrap_or(Err(VolumeError::Ended { path }))
     }
 
-    /// A copy that the sandbox's containers share; its path in the guest.
+    /// A copy that the sandbox's containers share: its path in the guest, and its size in bytes.
     async fn copied(
         &self,
         source: Source,
         bind: &HostBind,
         limits: Limits,
-        watched: bool,
+        watched: Watched,
         held: &mut HeldVolumes,
-    ) -> Result<String, VolumeError> {
+    ) -> Result<(String, u64), VolumeError> {
         let target = self.target(&source.path);
         let recursive = bind.options.iter().any(|option| option == "rbind");
         let copy = self.copies.of(source.identity, || {
             Copy::new(source, target, recursive, limits)
         })?;
-        if watched && copy.registration.get().is_none() {
-            let start = async { Watcher::start(self.agent.clone(), self.log.clone()) };
-            self.watcher.get_or_try_init(|| start).await?.add(&copy)?;
+        match (watched, self.watch(&copy, watched).await) {
+            (_, Ok(())) => {}
+            (Watched::IfPossible, Err(error)) => {
+                warn!(self.log, "file of the pod is not kept up to date";
+                    "path" => %copy.source.path.display(), "error" => %error);
+            }
+            (_, Err(error)) => return Err(error),
         }
         let summary = copy.refresh(&self.agent).await?;
         if summary.left_out > 0 {
@@ -173,11 +190,16 @@ impl Volumes {
                 "path" => %copy.source.path.display(), "count" => summary.left_out);
         }
         let target = copy.target.clone();
-        if limits.key == HOST_LIMIT {
-            lock(&self.taken).insert(target.clone(), summary.bytes);
-        }
         held.copies.push(copy);
-        Ok(target)
+        Ok((target, summary.bytes))
+    }
+
+    async fn watch(&self, copy: &Arc<Copy>, watched: Watched) -> Result<(), VolumeError> {
+        if watched == Watched::Never || copy.registration.get().is_some() {
+            return Ok(());
+        }
+        let start = async { Watcher::start(self.agent.clone(), self.log.clone()) };
+        self.watcher.get_or_try_init(|| start).await?.add(copy)
     }
 
     /// A copy of the host's files, within what is left of the sandbox's allowance.
@@ -188,22 +210,23 @@ impl Volumes {
         held: &mut HeldVolumes,
     ) -> Result<String, VolumeError> {
         let target = self.target(&source.path);
-        let others: u64 = {
-            let taken = lock(&self.taken);
-            taken
-                .iter()
-                .filter(|(path, _)| **path != target)
-                .map(|(_, bytes)| bytes)
-                .sum()
-        };
+        // Held while it is copied, so that two at once do not each take what is left.
+        let mut taken = self.taken.lock().await;
+        let others = taken.iter().filter(|(path, _)| **path != target);
+        let others: u64 = others.map(|(_, bytes)| bytes).sum();
         let limits = Limits {
             bytes: self.settings.host_path_limit.saturating_sub(others),
             entries: HOST_ENTRIES,
             key: HOST_LIMIT,
         };
         // A directory that is replaced as kubelet does it is kept up to date as kubelet's are.
-        let watched = source.facts.versioned;
-        self.copied(source, bind, limits, watched, held).await
+        let watched = match source.facts.versioned {
+            true => Watched::Always,
+            false => Watched::Never,
+        };
+        let (target, bytes) = self.copied(source, bind, limits, watched, held).await?;
+        taken.insert(target.clone(), bytes);
+        Ok(target)
     }
 
     fn target(&self, source: &Path) -> String {
