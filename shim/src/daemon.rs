@@ -16,6 +16,7 @@ use containerd_shim_protos::{
         asynchronous::{Server, Service, transport::Listener},
     },
 };
+use runtime_core::resources::cgroup;
 use slog::{Logger, debug, info, o, warn};
 use tokio::{
     runtime::Builder,
@@ -84,6 +85,7 @@ fn take_listener() -> io::Result<(UnixListener, PathBuf)> {
 }
 
 async fn serve(flags: &Flags, listener: UnixListener, log: &Logger) -> Result<(), DaemonError> {
+    tokio::task::spawn_blocking(cgroup::expect_move);
     outlive_signals(log)?;
     let exit = Arc::new(Notify::new());
     let service = Arc::new(TaskService::new(

@@ -28,6 +28,16 @@ use origin::Origin;
 /// Parent of the cgroups that are outside of their pods'.
 const OVERHEAD: &str = "imprint_overhead";
 
+/// Lets the kernel get ready for this process to move: the first move after a while waits some 10 ms
+/// for a grace period (`rcu_sync` behind `cgroup_threadgroup_rwsem`), one that follows within about
+/// 20 ms does not. A process that is about to make a pod's cgroups calls it on another thread, and
+/// moves to where it is. Whether that worked is of no importance.
+pub fn expect_move() {
+    if let Ok(origin) = Origin::of_self(&*hierarchies::auto()) {
+        origin.enter_one();
+    }
+}
+
 /// The cgroups of one pod.
 pub struct PodCgroups {
     /// Of the shim and the monitor.

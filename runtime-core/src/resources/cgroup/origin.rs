@@ -55,6 +55,13 @@ impl Origin {
         Ok(Self(places))
     }
 
+    /// Moves this process there, in one hierarchy.
+    pub fn enter_one(&self) {
+        if let Some(place) = self.0.first() {
+            let _ = join(&place.directory);
+        }
+    }
+
     /// Moves this process there. Where that cgroup is gone, to the nearest above it that takes it.
     pub fn enter(&self) -> Result<(), CgroupError> {
         self.0.iter().try_for_each(Place::enter)
