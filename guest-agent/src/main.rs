@@ -90,8 +90,8 @@ fn run_as_init() -> Result<()> {
     runtime()?.block_on(async {
         let agent = start(settings, log).await?;
         network::bring_up_loopback().await?;
-        let service = Arc::new(Service::new(agent));
-        let _server = server::serve(server::guest_listener()?, service).await?;
+        let listener = server::guest_listener(&agent.uevents).await?;
+        let _server = server::serve(listener, Arc::new(Service::new(agent))).await?;
         std::future::pending().await
     })
 }

@@ -12,6 +12,23 @@ pub const LOG: &str = "imprint.log";
 /// Where the kernel lists the ports.
 pub const CLASS: &str = "/sys/class/virtio-ports";
 
+/// Where the kernel lists the virtio devices.
+pub const DEVICES: &str = "/sys/bus/virtio/devices";
+/// A socket device's number among them (Virtual I/O Device 1.2, 5).
+const VSOCK: &str = "0x0013";
+
+/// Whether one of the virtio devices in `devices` is for vsock.
+pub fn has_vsock(devices: &Path) -> bool {
+    fs::read_dir(devices)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|device| {
+            fs::read_to_string(device.path().join("device"))
+                .is_ok_and(|number| number.trim_end() == VSOCK)
+        })
+}
+
 /// The device node of the port called `name`, if `class` lists one.
 pub fn find(class: &Path, name: &str) -> Option<PathBuf> {
     fs::read_dir(class)
@@ -26,6 +43,19 @@ pub fn find(class: &Path, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_device_is_known_by_its_number() {
+        let devices = tempfile::tempdir().unwrap();
+        let add = |name: &str, number: &str| {
+            fs::create_dir(devices.path().join(name)).unwrap();
+            fs::write(devices.path().join(name).join("device"), number).unwrap();
+        };
+        add("virtio0", "0x0003\n");
+        assert!(!has_vsock(devices.path()));
+        add("virtio1", "0x0013\n");
+        assert!(has_vsock(devices.path()));
+    }
 
     #[test]
     fn a_port_is_found_by_its_name_only() {

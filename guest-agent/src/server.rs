@@ -6,6 +6,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use agent_client::{agent_ttrpc, health_ttrpc, serial};
@@ -15,18 +16,29 @@ use crate::{
     error::{Doing, Error, Result},
     ports,
     service::Service,
+    uevent::Uevents,
 };
 
 /// The vsock address of a kata-agent: any context, port 1024.
 const VSOCK: &str = "vsock://-1:1024";
 
-/// Where the guest's agent is reached: on the virtio port made for it, else by vsock.
+/// How long the monitor may take to tell of its ports: it does so when it comes to it, which on a
+/// busy host is long after the guest is up.
+const PORTS: Duration = Duration::from_secs(60);
+
+/// Where the guest's agent is reached: by vsock if there is a device for it, else on the virtio port
+/// made for it.
 ///
 /// # Errors
 ///
 /// When there is neither.
-pub fn guest_listener() -> Result<Listener> {
-    match ports::find(Path::new(ports::CLASS), ports::SERVICE) {
+pub async fn guest_listener(uevents: &Uevents) -> Result<Listener> {
+    let port = || ports::find(Path::new(ports::CLASS), ports::SERVICE);
+    let way = || match port() {
+        Some(path) => Some(Some(path)),
+        None => ports::has_vsock(Path::new(ports::DEVICES)).then_some(None),
+    };
+    match uevents.wait_for("the agent's port", PORTS, way).await? {
         Some(path) => {
             let device: OwnedFd = OpenOptions::new()
                 .read(true)
