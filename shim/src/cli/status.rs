@@ -112,17 +112,28 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
             }),
         }
     }
-    match factory::choose(true, &setup.store, &qemu, &setup.spec()).await {
-        StartPlan::Boot(reason) => answer.reason = Some(reason.to_string()),
-        StartPlan::Restore(template) => {
-            let directory = template.dir().display().to_string();
-            answer.on = answer
+    // That of a pod that asks for nothing may be none of the configured shapes, or of another time.
+    match look(setup, &qemu, &setup.spec(), false, log).await {
+        Err(reason) => answer.reason = Some(reason),
+        Ok(found) => {
+            let known = answer
                 .templates
                 .iter()
-                .any(|found| found.directory == directory);
-            // The one that would be taken was tried, and failed.
-            let tried = answer.missing.first().filter(|_| !answer.on);
-            answer.reason = tried.map(|missing| missing.reason.clone());
+                .any(|one| one.directory == found.directory);
+            let tried = if known || !verify {
+                Ok(found)
+            } else {
+                look(setup, &qemu, &setup.spec(), true, log).await
+            };
+            match tried {
+                Ok(found) => {
+                    answer.on = true;
+                    if !known {
+                        answer.templates.push(found);
+                    }
+                }
+                Err(reason) => answer.reason = Some(reason),
+            }
         }
     }
     let good = answer.on && answer.missing.is_empty();
