@@ -122,6 +122,7 @@ default_memory = {}
 [factory]
 enable_template = {}
 template_path = "{}"
+restore_timeout_ms = 60000
 
 [runtime]
 run_root = "{}"

@@ -9,8 +9,7 @@ use imprint_tests::{
     Error, Result,
     cri::Kubelet,
     ensure,
-    harness::{Case, ensure_template},
-    installation::Settings,
+    harness::Case,
     node::Node,
     proc::{Process, mounts},
 };
@@ -19,8 +18,7 @@ use crate::pods::same;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        // On a busy machine a restore may come too late, and the pod boots: it must come all the same.
-        Case::new("crowd::many_at_once", at_once),
+        Case::new("crowd::many_at_once", at_once).restored(),
         Case::new("crowd::one_after_the_other", one_after_the_other).restored(),
     ]
 }
@@ -33,11 +31,6 @@ fn number(variable: &str, default: usize) -> usize {
 
 fn at_once(node: &Node) -> Result<()> {
     let count = number("IMPRINT_CRI_PODS", 10);
-    node.configure(&Settings {
-        enable_template: true,
-        ..node.settings()
-    })?;
-    ensure_template(node)?;
     let kubelet = Kubelet::new(node);
     let began = Instant::now();
     let outcomes: Vec<Result<Duration>> = std::thread::scope(|scope| {
