@@ -28,8 +28,8 @@ pub use kind::ContainerKind;
 pub use mounts::HostBind;
 pub(crate) use storage::base64url;
 pub use storage::{
-    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path, rootfs_storages,
-    sandbox_shm_storage,
+    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
+    rootfs_storages, sandbox_shm_storage,
 };
 
 #[cfg(test)]
