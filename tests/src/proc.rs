@@ -179,11 +179,14 @@ mod tests {
     #[test]
     fn a_process_is_found_by_its_environment_and_killed() {
         let directory = std::path::Path::new("/nowhere/imprint-proc-test");
-        let sleeper = Program::new("sleep")
-            .args(["100"])
+        let mut sleeper = Program::new("sh")
+            .args(["-c", "echo up; read -r line"])
+            .open_input()
             .env(MARK, directory)
             .start()
             .unwrap();
+        // A program has its environment a moment after its process exists.
+        sleeper.read_until("up").unwrap();
         let pid = i32::try_from(sleeper.pid()).unwrap();
         let process = Process::read(pid).unwrap();
         assert!(process.belongs_to(directory));

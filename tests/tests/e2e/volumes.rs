@@ -295,7 +295,8 @@ fn empty_dir(node: &Node) -> Result<()> {
 
 fn host_paths(node: &Node) -> Result<()> {
     let _kubelet = Kubelet::on(node)?;
-    let tree = node.directory().join("srv");
+    let home = own_directory(node)?;
+    let tree = home.join("srv");
     create(&tree.join("d"))?;
     write(&tree.join("d/f"), "content")?;
     symlink("d/f", tree.join("l")).map_err(Error::io("Linking", &tree))?;
@@ -309,7 +310,7 @@ fn host_paths(node: &Node) -> Result<()> {
         "{ended:?}"
     );
 
-    let large = node.directory().join("large");
+    let large = home.join("large");
     fs::write(&large, vec![1; 2 << 20]).map_err(Error::io("Writing", &large))?;
     let ended = mounted(node.run("large"), &large, "/large", "rbind:ro")
         .shell("true")
@@ -317,7 +318,7 @@ fn host_paths(node: &Node) -> Result<()> {
     let words = "host_path_copy_limit_mib";
     ensure!(ended.code != 0 && ended.stderr.contains(words), "{ended:?}");
 
-    let socket = node.directory().join("some.sock");
+    let socket = home.join("some.sock");
     let _listener = UnixListener::bind(&socket).map_err(Error::io("Binding", &socket))?;
     let ended = mounted(node.run("sock"), &socket, "/some.sock", "rbind:rw")
         .shell("true")
@@ -329,13 +330,21 @@ fn host_paths(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// A directory for the files of one run of a case, which runs booted and restored.
+fn own_directory(node: &Node) -> Result<PathBuf> {
+    let home = node.directory().join(node.unique_id("home"));
+    create(&home)?;
+    Ok(home)
+}
+
 /// A raw volume, by bind mount (kubelet's path of it) and by number; and one that is mounted.
 fn block_device(node: &Node) -> Result<()> {
     let _kubelet = Kubelet::on(node)?;
-    let disk = node.directory().join("disk");
+    let home = own_directory(node)?;
+    let disk = home.join("disk");
     fs::write(&disk, vec![b'h'; 1 << 20]).map_err(Error::io("Writing", &disk))?;
     let device = Loop::on(&disk)?;
-    let published = node.directory().join("published");
+    let published = home.join("published");
     symlink(&device.0, &published).map_err(Error::io("Linking", &published))?;
     let script = "head -c 4 /dev/data && printf guest | dd of=/dev/data conv=fsync 2>/dev/null";
     let ended = mounted(node.run("raw"), &published, "/dev/data", "rbind:rw")
