@@ -170,16 +170,19 @@ mod tests {
         assert!(clean.is_empty(), "{clean}");
 
         std::fs::write(directory.path().join("run/forgotten"), "").unwrap();
-        let sleeper = Program::new("sleep")
-            .args(["100"])
+        let sleeper = Program::new("sh")
+            .args(["-c", "echo up; read -r line"])
+            .open_input()
             .env(MARK, directory.path());
-        let sleeper = sleeper.start().unwrap();
+        let mut sleeper = sleeper.start().unwrap();
+        // A program has its name and environment a moment after its process exists.
+        sleeper.read_until("up").unwrap();
         let leaks = before
             .left_since(Duration::from_millis(10))
             .unwrap()
             .to_string();
         assert!(
-            leaks.contains("Process: ") && leaks.contains("sleep 100"),
+            leaks.contains("Process: ") && leaks.contains("sh -c echo up"),
             "{leaks}"
         );
         assert!(
