@@ -14,9 +14,10 @@ use std::{
 };
 
 use factory::StartPath;
+use hypervisors::PciPath;
 use runtime_core::{
     config::Config,
-    container::{CreatePhases, NewContainer},
+    container::{CreatePhases, NewContainer, root_disk},
     oci::{self, ContainerKind},
     resources::{
         Demand, PodResources, Sizing, VmSize,
@@ -31,6 +32,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     bundle,
+    early_disk::EarlyDisk,
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm, Wanted},
@@ -69,6 +71,7 @@ struct Machine {
     vm: Vm,
     rootfs: Rootfs,
     network: Waiting,
+    disk: EarlyDisk,
 }
 
 /// A pod in the making.
@@ -138,9 +141,13 @@ impl Making {
         })?;
         self.confine(new)?;
         let run_dir = self.dir.monitor_dir();
+        let disk = EarlyDisk::default();
         let prepare = async {
             let start = Instant::now();
             let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await;
+            if let Ok(rootfs) = &rootfs {
+                disk.ready(root_disk(&new.id, rootfs));
+            }
             (rootfs, start, start.elapsed())
         };
         let timeline = &mut self.timeline;
@@ -150,6 +157,7 @@ impl Making {
             demand: demand(new),
             run_dir: &run_dir,
             netns: &netns,
+            disk: &disk,
         };
         let launched = launch.launch(&self.config, wanted, timeline, &self.log);
         let attach = self.network.attach(&self.log);
@@ -172,6 +180,7 @@ impl Making {
                     vm,
                     rootfs,
                     network,
+                    disk,
                 })
             }
             Err(error) => {
@@ -192,6 +201,7 @@ impl Making {
             vm,
             rootfs,
             network,
+            disk,
         } = machine;
         let (events, queue) = mpsc::unbounded_channel();
         let addresses = network.addresses();
@@ -227,7 +237,8 @@ impl Making {
             log: self.log,
         };
         let filled = async {
-            fill(&pod, new, rootfs, &mut self.timeline).await?;
+            let plugged = disk.place_in(vm.vm.as_ref());
+            fill(&pod, new, rootfs, plugged, &mut self.timeline).await?;
             Ok(plugging.done(&mut self.timeline).await?)
         };
         match filled.await {
@@ -312,6 +323,7 @@ async fn fill(
     pod: &Pod,
     new: NewTask,
     rootfs: Rootfs,
+    plugged: Option<PciPath>,
     timeline: &mut Timeline,
 ) -> Result<(), Error> {
     pod.note_disk(&new.id, &rootfs).await?;
@@ -320,6 +332,7 @@ async fn fill(
         kind: new.kind,
         bundle: new.bundle,
         rootfs,
+        plugged,
         mounts: new.mounts,
         stdio: new.stdio,
         options: pod.options,

@@ -14,7 +14,11 @@ use runtime_core::{
 };
 use slog::{Logger, warn};
 
-use crate::{error::chain, timeline::Timeline};
+use crate::{
+    early_disk::{EarlyDisk, PluggedEarly},
+    error::chain,
+    timeline::Timeline,
+};
 
 /// A VM that was not started. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,8 @@ pub struct Wanted<'a> {
     pub run_dir: &'a Path,
     /// The network namespace of its monitor.
     pub netns: &'a Path,
+    /// The root disk of its first container.
+    pub disk: &'a EarlyDisk,
 }
 
 /// A started VM.
@@ -98,7 +104,12 @@ impl Launch for FromConfig {
             restore: config.factory.restore_timeout,
         };
         let start = Instant::now();
-        let mut started = factory::start(plan, &monitor, spec, budgets, log).await?;
+        let early = PluggedEarly {
+            monitor: &monitor,
+            disk: wanted.disk,
+            log,
+        };
+        let mut started = factory::start(plan, &early, spec, budgets, log).await?;
         timeline.ended("vm", start);
         if !size_of(&started.record).covers(shape) {
             let start = Instant::now();

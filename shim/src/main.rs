@@ -11,6 +11,7 @@ mod bundle;
 mod create;
 mod daemon;
 mod delete;
+mod early_disk;
 mod error;
 mod events;
 mod flags;

@@ -97,6 +97,7 @@ impl Pod {
             let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await?;
             self.note_disk(&new.id, &rootfs).await?;
             let container = NewContainer {
+                plugged: None,
                 id: new.id,
                 kind: new.kind,
                 bundle: new.bundle,

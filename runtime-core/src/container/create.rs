@@ -11,6 +11,7 @@ use slog::{Logger, info, warn};
 use super::{CreatePhases, Held, NewContainer};
 use crate::{
     oci::{self, GuestSpec, RootfsDisk},
+    rootfs::Rootfs,
     sandbox::Error,
     volumes::{Provided, Volumes},
 };
@@ -31,17 +32,16 @@ pub(crate) async fn create(
         info!(log, "parts of the specification stay outside of the guest";
             "container" => &new.id, "parts" => spec.left_out().join(", "));
     }
-    let disk = DiskSpec {
-        id: root_disk_id(&new.id),
-        path: new.rootfs.path().to_owned(),
-        read_only: new.rootfs.read_only(),
-    };
+    let disk = root_disk(&new.id, &new.rootfs);
     // The guest takes its time to find a disk; files are copied meanwhile.
     let plug = async {
-        let path = vm.add_disk(&disk).await.map_err(|source| Error::Vm {
-            action: "Plugging the root disk",
-            source,
-        });
+        let path = match &new.plugged {
+            Some(place) => Ok(place.clone()),
+            None => vm.add_disk(&disk).await.map_err(|source| Error::Vm {
+                action: "Plugging the root disk",
+                source,
+            }),
+        };
         (path, started.elapsed())
     };
     let ((pci_path, plugged), provided) = tokio::join!(plug, volumes.provide(&new.id, &mut spec));
@@ -115,6 +115,16 @@ async fn unplug(vm: &dyn Vm, container: &str, disk: &str, log: &Logger) {
     if let Err(left) = vm.remove_disk(disk).await {
         warn!(log, "disk of a failed container stays plugged";
             "container" => container, "disk" => disk, "error" => %left);
+    }
+}
+
+/// A container's root disk.
+#[must_use]
+pub fn root_disk(container: &str, rootfs: &Rootfs) -> DiskSpec {
+    DiskSpec {
+        id: root_disk_id(container),
+        path: rootfs.path().to_owned(),
+        read_only: rootfs.read_only(),
     }
 }
 

@@ -6,8 +6,10 @@ mod remove;
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use create::create;
-pub use create::root_disk_id;
+pub use create::{root_disk, root_disk_id};
 pub(crate) use remove::{remove, remove_from_guest};
+
+use hypervisors::PciPath;
 
 use crate::{
     io::Stdio,
@@ -28,6 +30,8 @@ pub struct NewContainer {
     pub bundle: Bundle,
     /// Its root file system, prepared.
     pub rootfs: Rootfs,
+    /// Where its root disk is, if it is in the VM already.
+    pub plugged: Option<PciPath>,
     /// The mounts the root file system was prepared from, for the event.
     pub mounts: Vec<Mount>,
     /// Its init's standard streams.

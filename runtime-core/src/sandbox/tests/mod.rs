@@ -133,6 +133,7 @@ fn init(container: &str) -> TaskId {
 
 fn new_container(id: &str, stdio: Stdio) -> NewContainer {
     NewContainer {
+        plugged: None,
         id: id.into(),
         kind: ContainerKind::SingleContainer,
         bundle: Bundle {
