@@ -56,10 +56,10 @@ fn side_by_side(node: &Node) -> Result<()> {
     let volume = |config: &mut api::ContainerConfig| {
         let mut mount = api::Mount::new();
         mount.host_path = shared.to_string_lossy().into_owned();
-        mount.container_path = "/work".to_owned();
+        mount.container_path = "/both".to_owned();
         config.mounts.push(mount);
     };
-    let init = pod.start_with("init", "echo made-by-init > /work/file", volume)?;
+    let init = pod.start_with("init", "echo made-by-init > /both/file", volume)?;
     let ended = init.ended()?;
     ensure!(ended.exit_code == 0, "{ended} {:?}", init.log());
     let one = pod.start_with("one", SERVICE, volume)?;
@@ -68,11 +68,11 @@ fn side_by_side(node: &Node) -> Result<()> {
     two.logged("up")?;
     same(
         "The init container's file",
-        &one.shell("cat /work/file")?,
+        &one.shell("cat /both/file")?,
         "made-by-init",
     )?;
-    two.shell("echo from-two > /work/two")?;
-    same("The other's file", &one.shell("cat /work/two")?, "from-two")?;
+    two.shell("echo from-two > /both/two")?;
+    same("The other's file", &one.shell("cat /both/two")?, "from-two")?;
     // The network is one: what the one listens on, the other reaches on the loopback.
     one.shell("(echo over-loopback | nc -l -p 4000 >/dev/null 2>&1 &) ; true")?;
     let heard =
