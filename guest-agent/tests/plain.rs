@@ -36,6 +36,18 @@ struct Plain {
     directory: TempDir,
 }
 
+/// A socket's file is there a moment before anybody listens on it, and nothing tells of that moment.
+async fn connect(address: &str) -> Client {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        match Client::connect(address).await {
+            Ok(client) => return client,
+            Err(error) => assert!(std::time::Instant::now() < patience, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 impl Plain {
     /// An agent of its own, or none where it cannot run.
     async fn start() -> Option<Self> {
@@ -62,9 +74,7 @@ impl Plain {
         while !socket.exists() {
             watch.read_events_blocking(&mut [0; 4096]).unwrap();
         }
-        let client = Client::connect(&format!("unix://{}", socket.display()))
-            .await
-            .unwrap();
+        let client = connect(&format!("unix://{}", socket.display())).await;
         let plain = Self {
             agent,
             client: AgentServiceClient::new(client),
