@@ -8,7 +8,10 @@ use containerd_shim_protos::{api::CreateTaskRequest, protobuf::well_known_types:
 use runtime_core::{config::Config, oci::ContainerKind};
 use slog::{Discard, o};
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
 
 use super::*;
 use crate::{
@@ -39,7 +42,11 @@ impl Launch for Gate {
     }
 }
 
+/// A pod in the making takes its whole process into the pod's cgroups: one at a time.
+static CONFINED: Mutex<()> = Mutex::const_new(());
+
 struct Fixture {
+    _confined: MutexGuard<'static, ()>,
     service: Arc<TaskService>,
     gate: Arc<Gate>,
     exit: Arc<Notify>,
@@ -47,7 +54,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    async fn new() -> Self {
+        let confined = CONFINED.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["vmlinux", "initrd.img"] {
@@ -72,6 +80,7 @@ impl Fixture {
         let log = Logger::root(Discard, o!());
         let service = TaskService::new("ns".into(), gate.clone(), exit.clone(), log);
         Self {
+            _confined: confined,
             service: Arc::new(service),
             gate,
             exit,
@@ -122,7 +131,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn a_failed_launch_is_told_and_leaves_nothing() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     let making = f.making().await;
     assert!(matches!(f.service.pod("pod"), Err(Error::NoTask(_))));
     assert!(matches!(
@@ -143,7 +152,7 @@ async fn a_failed_launch_is_told_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_create_that_is_given_up_is_finished_and_undone() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.making().await.abort();
     f.gate.open.notify_one();
     soon(f.service.shut_down(false)).await;
@@ -153,7 +162,7 @@ async fn a_create_that_is_given_up_is_finished_and_undone() {
 
 #[tokio::test]
 async fn a_shutdown_that_is_given_up_still_ends_the_shim() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     let making = f.making().await;
     assert!(
         timeout(Duration::from_millis(20), f.service.shut_down(false))
@@ -167,7 +176,7 @@ async fn a_shutdown_that_is_given_up_still_ends_the_shim() {
 
 #[tokio::test]
 async fn a_member_needs_its_pod() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     let kind = |name: &str, value: &str| (format!("io.kubernetes.cri.{name}"), value.to_owned());
     let mut spec = oci_spec::runtime::Spec::default();
     let annotations = [
