@@ -138,6 +138,8 @@ fn sample() -> Option<Manifest> {
             command_line: "quiet".into(),
         },
         netns: None,
+        slots: hypervisors::DiskSlots::default(),
+        nic: None,
     };
     let wanted = TemplateIdentity::of(&monitor, &spec).ok()?;
     let identity = wanted.digested(None).ok()?;

@@ -247,6 +247,8 @@ pub(crate) mod tests {
                 command_line: "quiet".into(),
             },
             netns: None,
+            slots: hypervisors::DiskSlots::default(),
+            nic: None,
         };
         (monitor, spec)
     }

@@ -61,6 +61,30 @@ pub trait Vm: Send + Sync {
     /// Unplugs a disk; returns when the guest has let go of it.
     async fn remove_disk(&self, id: &str) -> Result<()>;
 
+    /// Where the guest finds the disk slot `slot`, counted from 0; `None` if there is no such slot.
+    fn disk_slot(&self, _slot: u32) -> Option<PciPath> {
+        None
+    }
+
+    /// Puts an image into a slot: a regular file of at least the slot's size, which is only read.
+    /// The guest notices nothing, so the slot must not be in use there.
+    ///
+    /// On an error the slot has the content that it had.
+    async fn fill_slot(&self, slot: u32, _image: &Path) -> Result<()> {
+        Err(not_offered(format!("fill disk slot {slot}")))
+    }
+
+    /// Takes the image out of a slot that the guest does not use any more, and closes it.
+    async fn empty_slot(&self, slot: u32) -> Result<()> {
+        Err(not_offered(format!("empty disk slot {slot}")))
+    }
+
+    /// Where the guest finds the network interface that the VM was started with; `None` if it was
+    /// started without.
+    fn nic(&self) -> Option<PciPath> {
+        None
+    }
+
     /// Plugs a network interface and says where the guest finds it.
     async fn add_net(&self, net: NetSpec) -> Result<PciPath>;
 
@@ -70,18 +94,18 @@ pub trait Vm: Send + Sync {
     /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them. They
     /// are of no use before its agent has brought them online. Fewer than there are is refused.
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
-        Err(cannot_grow(format!("resize to {vcpus} vCPUs")))
+        Err(not_offered(format!("resize to {vcpus} vCPUs")))
     }
 
     /// Plugs memory until there are at least `mib` MiB, in steps that the guest can take, and tells
     /// how much there is when the guest has taken it. Less than there is is refused.
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
-        Err(cannot_grow(format!("resize to {mib} MiB")))
+        Err(not_offered(format!("resize to {mib} MiB")))
     }
 
     /// The monitor's threads that run guest code, one for each vCPU, by their ids on the host.
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {
-        Err(cannot_grow(String::from("list of vCPU threads")))
+        Err(not_offered(String::from("list of vCPU threads")))
     }
 
     /// The generation id that the guest is shown (VMGENID), by which its kernel notices that it is a
@@ -97,7 +121,7 @@ pub trait Vm: Send + Sync {
     async fn kill(&self) -> Result<()>;
 }
 
-fn cannot_grow(request: String) -> Error {
+fn not_offered(request: String) -> Error {
     Error::Refused {
         request,
         reason: String::from("this monitor does not offer it"),

@@ -13,5 +13,6 @@ mod spec;
 pub use contract::{AgentChannel, Capabilities, Hypervisor, Identity, Vm, VmExit, VmmProcess};
 pub use error::{Error, Result};
 pub use spec::{
-    DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, PciPath, VmSpec,
+    DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
+    PciPath, VmSpec,
 };

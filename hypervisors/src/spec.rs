@@ -1,6 +1,6 @@
 //! What a caller asks of a hypervisor: plain values, no behaviour.
 
-use std::{fmt, os::fd::OwnedFd, path::PathBuf, str::FromStr};
+use std::{fmt, os::fd::OwnedFd, path::PathBuf, str::FromStr, sync::Arc};
 
 /// A virtual machine, as asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,45 @@ pub struct VmSpec {
     pub kernel: KernelSpec,
     /// Network namespace the monitor lives in, by path; `None` is the caller's.
     pub netns: Option<PathBuf>,
+    /// Disks that are there from the start, so that none has to be plugged. A monitor that has no
+    /// such thing ignores them, and [`Vm::disk_slot`](crate::Vm::disk_slot) says so.
+    pub slots: DiskSlots,
+    /// The network interface that is there from the start. A monitor that has no such thing ignores
+    /// it, and [`Vm::nic`](crate::Vm::nic) says so.
+    pub nic: Option<NicSpec>,
 }
+
+/// Read-only disks without content, each at a place of its own, into which an image can be put while
+/// the VM runs: the guest sees the same disk with another content. A VM that is saved and the VM it
+/// is loaded into have as many, of the same size.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskSlots {
+    /// How many.
+    pub count: u32,
+    /// Size of each in MiB: what the guest is told, whatever is in it.
+    pub mib: u32,
+    /// Images in the first ones from the start, at most `count`, each a regular file of at least a
+    /// slot's size.
+    pub contents: Vec<PathBuf>,
+}
+
+/// A network interface that is in a VM from its start. A restored guest keeps the MAC address of
+/// the VM that was saved until it is told another.
+#[derive(Debug, Clone)]
+pub struct NicSpec {
+    /// The guest's MAC address, `aa:bb:cc:dd:ee:ff`.
+    pub mac: String,
+    /// A tap opened with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`. It may be connected to nothing.
+    pub tap: Arc<OwnedFd>,
+}
+
+impl PartialEq for NicSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.mac == other.mac && Arc::ptr_eq(&self.tap, &other.tap)
+    }
+}
+
+impl Eq for NicSpec {}
 
 /// Size and origin of guest memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -80,6 +80,8 @@ impl Bench {
                 command_line: "quiet panic=-1".into(),
             },
             netns: None,
+            slots: hypervisors::DiskSlots::default(),
+            nic: None,
         }
     }
 

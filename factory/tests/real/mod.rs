@@ -91,6 +91,8 @@ impl Bench {
                 command_line: "quiet panic=-1 no_timer_check".into(),
             },
             netns: None,
+            slots: hypervisors::DiskSlots::default(),
+            nic: None,
         }
     }
 

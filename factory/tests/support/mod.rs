@@ -94,6 +94,8 @@ impl Bench {
                 command_line: "quiet".into(),
             },
             netns: None,
+            slots: hypervisors::DiskSlots::default(),
+            nic: None,
         };
         let store = TemplateStore::at(dir.path().join("vm/template"));
         Self {

@@ -118,6 +118,8 @@ mod tests {
                 command_line: String::new(),
             },
             netns: None,
+            slots: crate::DiskSlots::default(),
+            nic: None,
         }
     }
 

@@ -20,6 +20,8 @@ fn spec() -> VmSpec {
             command_line: "console=hvc0 panic=-1".into(),
         },
         netns: None,
+        slots: crate::DiskSlots::default(),
+        nic: None,
     }
 }
 

@@ -206,6 +206,8 @@ impl Config {
                 command_line: command_line::assemble(&self.hypervisor, self.agent.debug),
             },
             netns: None,
+            slots: hypervisors::DiskSlots::default(),
+            nic: None,
         }
     }
 
