@@ -1,4 +1,5 @@
-//! The daemon: serves the Task API on the socket that `start` has opened, until it is shut down.
+//! The daemon: serves the Task API on the socket that `start` has opened, until it is shut down or
+//! has nothing left to serve.
 
 use std::{
     fs::{self, File},
@@ -52,7 +53,7 @@ pub enum DaemonError {
     Serve(#[from] ttrpc::Error),
 }
 
-/// Serves until Shutdown.
+/// Serves until Shutdown, or until there is no pod that anybody could ask for.
 ///
 /// # Errors
 /// Why it could not.
@@ -100,7 +101,10 @@ async fn serve(flags: &Flags, listener: UnixListener, log: &Logger) -> Result<()
     server.start().await?;
     info!(log, "shim serves"; "version" => VERSION, "pid" => std::process::id());
 
-    exit.notified().await;
+    tokio::select! {
+        () = exit.notified() => {}
+        () = service.deserted() => info!(log, "no pod is left to serve and nobody asks for one"),
+    }
     if timeout(LAST_WORDS, service.release()).await.is_err() {
         warn!(log, "containerd did not take the last events");
     }

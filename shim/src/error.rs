@@ -44,6 +44,9 @@ pub enum Error {
     /// There is a sandbox already, or one is being made.
     #[error("This shim has a sandbox already")]
     SecondSandbox,
+    /// Whoever asked for the sandbox was gone when it was made. It was ended again.
+    #[error("The sandbox was given up while it was made")]
+    GivenUp,
     /// A pod's container came before its pod.
     #[error("Sandbox {0:?} is not in this shim")]
     NoSandbox(String),
@@ -73,6 +76,7 @@ impl Error {
             | Self::Rootfs(_)
             | Self::Network(_)
             | Self::State(_)
+            | Self::GivenUp
             | Self::Lost(_) => Code::UNKNOWN,
         }
     }

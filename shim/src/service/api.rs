@@ -56,16 +56,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: DeleteRequest,
     ) -> ttrpc::Result<DeleteResponse> {
-        let deleted = async {
-            let pod = self.pod(&request.id)?;
-            let exit = pod.delete(TaskId::new(request.id, request.exec_id)).await?;
-            Ok(DeleteResponse {
-                pid: pod.sandbox.pid(),
-                exit_status: exit.status,
-                exited_at: events::exited_at(exit),
-                ..Default::default()
-            })
-        };
+        let deleted = self.delete_task(TaskId::new(request.id, request.exec_id));
         self.answer("Delete", deleted.await)
     }
 

@@ -2,6 +2,7 @@
 //! call on it.
 
 mod api;
+mod lifetime;
 #[cfg(test)]
 mod tests;
 
@@ -9,8 +10,8 @@ use std::{path::Path, sync::Arc};
 
 use containerd_shim_protos::{
     api::{
-        CreateTaskRequest, ExecProcessRequest, StateResponse, StatsResponse, Status,
-        UpdateTaskRequest,
+        CreateTaskRequest, DeleteResponse, ExecProcessRequest, StateResponse, StatsResponse,
+        Status, UpdateTaskRequest,
     },
     ttrpc,
 };
@@ -21,8 +22,8 @@ use runtime_core::{
     rootfs::Mount,
     sandbox::{self, Phase},
 };
-use slog::{Logger, info, warn};
-use tokio::sync::{Notify, watch};
+use slog::{Logger, warn};
+use tokio::sync::Notify;
 
 use crate::{
     create,
@@ -33,23 +34,13 @@ use crate::{
     pod::{NewTask, SharedPod},
     stats,
 };
-
-/// What the shim has of its pod.
-#[derive(Clone)]
-enum Slot {
-    /// Nothing yet, or no more.
-    Empty,
-    /// One is being made.
-    Making,
-    /// It runs, or its remains wait to be deleted.
-    Up(SharedPod),
-}
+use lifetime::{Awaited, Place, Slot};
 
 /// Serves one pod.
 pub struct TaskService {
     namespace: String,
     launch: Arc<dyn Launch>,
-    slot: watch::Sender<Slot>,
+    slot: Place,
     /// Told when the daemon is to end.
     exit: Arc<Notify>,
     log: Logger,
@@ -61,7 +52,7 @@ impl TaskService {
         Self {
             namespace,
             launch,
-            slot: watch::Sender::new(Slot::Empty),
+            slot: Place::default(),
             exit,
             log,
         }
@@ -69,9 +60,9 @@ impl TaskService {
 
     /// The pod, if one runs.
     fn pod(&self, task: &str) -> Result<SharedPod, Error> {
-        match &*self.slot.borrow() {
-            Slot::Up(pod) => Ok(pod.clone()),
-            Slot::Empty | Slot::Making => Err(Error::NoTask(task.to_owned())),
+        match &*self.slot.now() {
+            Slot::Up(pod) | Slot::Over(pod) => Ok(pod.clone()),
+            Slot::Empty | Slot::Making { .. } | Slot::Closed => Err(Error::NoTask(task.to_owned())),
         }
     }
 
@@ -108,30 +99,36 @@ impl TaskService {
     }
 
     async fn create_pod(&self, new: NewTask) -> Result<u32, Error> {
-        let free = self.slot.send_if_modified(|slot| {
-            let free = matches!(slot, Slot::Empty);
-            if free {
-                *slot = Slot::Making;
-            }
-            free
-        });
-        if !free {
+        if !self.slot.begin(&new.id) {
             return Err(Error::SecondSandbox);
         }
         // A client that gives up does not end the making half-way: the slot follows what was made.
         let (launch, namespace) = (self.launch.clone(), self.namespace.clone());
         let (slot, log) = (self.slot.clone(), self.log.clone());
+        let _awaited = Awaited(&self.slot);
         let making = tokio::spawn(async move {
-            let made = create::pod(new, &*launch, &namespace, &log)
-                .await
-                .map(Arc::new);
-            slot.send_replace(match &made {
-                Ok(pod) => Slot::Up(pod.clone()),
-                Err(_) => Slot::Empty,
-            });
-            made.map(|pod| pod.sandbox.pid())
+            let made = create::pod(new, &*launch, &namespace, &log).await;
+            let pod = slot.made(made.map(Arc::new), &log).await?;
+            Ok(pod.sandbox.pid())
         });
         making.await.unwrap_or(Err(Error::Lost("Making the pod")))
+    }
+
+    async fn delete_task(&self, id: TaskId) -> Result<DeleteResponse, Error> {
+        if id.exec.is_none() {
+            self.slot.give_up(Some(&id.container));
+        }
+        let pod = self.pod(&id.container)?;
+        let exit = pod.delete(id).await?;
+        if pod.sandbox.count().await == 0 {
+            self.slot.over();
+        }
+        Ok(DeleteResponse {
+            pid: pod.sandbox.pid(),
+            exit_status: exit.status,
+            exited_at: events::exited_at(exit),
+            ..Default::default()
+        })
     }
 
     async fn state_of(&self, id: TaskId) -> Result<StateResponse, Error> {
@@ -191,50 +188,6 @@ impl TaskService {
         let any = request.resources.unwrap_or_default();
         let resources = oci::update_resources(&any.type_url, &any.value)?;
         Ok(pod.sandbox.update(request.id, resources).await?)
-    }
-
-    /// Ends the daemon, unless containers are left that somebody may come back for: nobody waits
-    /// for a pod whose making was still going on. Goes on when the request is given up, as
-    /// containerd does after seconds.
-    async fn shut_down(&self, now: bool) {
-        let mut slot = self.slot.subscribe();
-        let (exit, log) = (self.exit.clone(), self.log.clone());
-        let ending = tokio::spawn(async move {
-            let mut abandoned = now;
-            let settled = slot.wait_for(|slot| {
-                let making = matches!(slot, Slot::Making);
-                abandoned |= making;
-                !making
-            });
-            let pod = match settled.await.as_deref() {
-                Ok(Slot::Up(pod)) => Some(pod.clone()),
-                _ => None,
-            };
-            if let Some(pod) = pod {
-                let left = pod.sandbox.count().await;
-                if left > 0 && !abandoned {
-                    info!(log, "containers are left, the shim stays"; "containers" => left);
-                    return;
-                }
-                pod.end().await;
-            }
-            exit.notify_one();
-        });
-        if let Err(error) = ending.await {
-            warn!(self.log, "shutdown was lost"; "error" => %error);
-        }
-    }
-
-    /// Lets go of the pod and waits until its last events were taken, for as long as the caller
-    /// likes.
-    pub async fn release(&self) {
-        if let Slot::Up(pod) = self.slot.send_replace(Slot::Empty) {
-            let publishing = pod.events.lock().await.take();
-            drop(pod);
-            if let Some(publishing) = publishing {
-                let _ = publishing.await;
-            }
-        }
     }
 
     fn answer<T>(&self, request: &'static str, result: Result<T, Error>) -> ttrpc::Result<T> {
