@@ -4,9 +4,14 @@
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
+mod check;
 mod contract;
+mod device;
 mod error;
+mod kernel;
+mod last_words;
 mod netns;
+mod process;
 pub mod qemu;
 mod spec;
 

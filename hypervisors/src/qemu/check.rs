@@ -1,97 +1,20 @@
 //! Whether a VM can be what its specification says, before anything is made for it.
 
-use std::{fs, path::Path};
-
-use super::{
-    command_line::{Sockets, Start, text},
-    kernel,
-};
-use crate::{Error, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
-
-/// `sun_path` of unix(7), without its final NUL.
-const SOCKET_PATH_LIMIT: usize = 107;
-const ID_LIMIT: usize = 128;
+use super::command_line::{Sockets, Start, text};
+use crate::{Result, VmSpec, check};
 
 /// Checks `spec` for a VM that begins with `start`.
 ///
 /// # Errors
 /// [`Error::InvalidSpec`], or [`Error::Io`] for a file that cannot be read. Nothing was made.
 pub fn check(spec: &VmSpec, start: Start) -> Result<()> {
-    if spec.id.is_empty() || spec.id.len() > ID_LIMIT || spec.id.contains(char::is_control) {
-        return invalid(format!(
-            "VM id {:?} is empty, too long or not printable",
-            spec.id
-        ));
-    }
-    if spec.vcpus == 0 || spec.max_vcpus < spec.vcpus {
-        return invalid(format!(
-            "{} of at most {} vCPUs",
-            spec.vcpus, spec.max_vcpus
-        ));
-    }
-    check_memory(&spec.memory)?;
+    check::size_and_name(spec)?;
     let sockets = Sockets::within(&spec.run_dir);
     for socket in [&sockets.agent, &sockets.log] {
-        if text(socket)?.len() > SOCKET_PATH_LIMIT {
-            let path = socket.display();
-            return invalid(format!(
-                "socket path {path} has more than {SOCKET_PATH_LIMIT} bytes"
-            ));
-        }
+        text(socket)?;
+        check::socket(socket)?;
     }
-    if start == Start::Kernel {
-        kernel::check(&spec.kernel.kernel)?;
-    }
-    match &spec.kernel.root {
-        GuestRoot::Initrd(path) if start == Start::Kernel => readable(path, "Opening initrd"),
-        GuestRoot::Image(path) => readable(path, "Opening guest image"),
-        GuestRoot::Initrd(_) => Ok(()),
-    }
-}
-
-fn check_memory(memory: &MemorySpec) -> Result<()> {
-    if memory.mib == 0 {
-        return invalid(String::from("a VM without memory"));
-    }
-    if memory.max_mib < memory.mib {
-        return invalid(format!(
-            "{} MiB of at most {} MiB of memory",
-            memory.mib, memory.max_mib
-        ));
-    }
-    let MemoryBacking::File { path, .. } = &memory.backing else {
-        return Ok(());
-    };
-    let source = |source| Error::Io {
-        action: "Opening memory file",
-        path: path.clone(),
-        source,
-    };
-    let length = fs::metadata(path).map_err(source)?.len();
-    let wanted = u64::from(memory.mib) << 20;
-    if length != wanted {
-        let path = path.display();
-        return invalid(format!(
-            "memory file {path} has {length} bytes instead of {wanted}"
-        ));
-    }
-    Ok(())
-}
-
-fn readable(path: &Path, action: &'static str) -> Result<()> {
-    match fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_dir() => invalid(format!("{} is a directory", path.display())),
-        Ok(_) => Ok(()),
-        Err(source) => Err(Error::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn invalid(what: String) -> Result<()> {
-    Err(Error::InvalidSpec(what))
+    check::payload(&spec.kernel, start == Start::Kernel)
 }
 
 #[cfg(test)]
@@ -99,7 +22,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::KernelSpec;
+    use crate::{GuestRoot, KernelSpec, MemoryBacking, MemorySpec};
 
     fn spec() -> VmSpec {
         VmSpec {

@@ -9,11 +9,11 @@ use std::{
 use slog::debug;
 use tokio::net::UnixStream;
 
-use super::{
-    process::Process,
-    qmp::{Client, Command, Failure, Version},
+use super::qmp::{Client, Command, Failure, Version};
+use crate::{
+    Error, Result, VmExit,
+    process::{Process, Start},
 };
-use crate::{Error, Result, VmExit};
 
 /// How long QEMU may take from its start to its greeting: 40 ms on an idle machine.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -49,11 +49,14 @@ impl Monitor {
         ours.set_nonblocking(true).map_err(failed)?;
         let ours = UnixStream::from_std(ours).map_err(failed)?;
         let process = Process::spawn(
-            binary,
-            arguments,
-            OwnedFd::from(theirs),
-            sockets,
-            netns,
+            Start {
+                binary,
+                arguments,
+                stdin: OwnedFd::from(theirs),
+                stdout: None,
+                sockets,
+                netns,
+            },
             log,
         )?;
         match Client::connect(ours, START_DEADLINE).await {

@@ -19,11 +19,13 @@ use super::{
     super::{
         command_line::{Accelerator, bare_machine, cpu_model},
         config::QemuConfig,
-        process::Process,
     },
     payload,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    process::{Process, Start},
+};
 
 /// The device through which KVM is used.
 pub const DEVICE: &str = "/dev/kvm";
@@ -84,14 +86,15 @@ async fn run(
     let firmware = firmware_file().map_err(failed)?;
     let nothing = OwnedFd::from(File::open("/dev/null").map_err(failed)?);
     let start = Instant::now();
-    let process = Process::spawn(
+    let guest = Start {
         binary,
-        &arguments(&firmware),
-        nothing,
-        Vec::new(),
-        None,
-        log,
-    )?;
+        arguments: &arguments(&firmware),
+        stdin: nothing,
+        stdout: None,
+        sockets: Vec::new(),
+        netns: None,
+    };
+    let process = Process::spawn(guest, log)?;
     let exit = process.ended_within(deadline).await;
     let took = start.elapsed();
     let Some(exit) = exit else {

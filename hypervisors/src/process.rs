@@ -17,13 +17,26 @@ use tokio::{
     time::timeout,
 };
 
-use super::last_words::LastWords;
-use crate::{Error, Result, VmExit, VmmProcess, netns};
+use crate::{Error, Result, VmExit, VmmProcess, last_words::LastWords, netns};
 
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
 /// How long a killed process may take to be gone: it has to give its memory back.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How a monitor is started.
+pub struct Start<'a> {
+    pub binary: &'a Path,
+    pub arguments: &'a [String],
+    /// What it has as its standard input: its control connection, or the socket it listens on.
+    pub stdin: OwnedFd,
+    /// What it has as its standard output, or nothing.
+    pub stdout: Option<OwnedFd>,
+    /// Sockets that end with it.
+    pub sockets: Vec<PathBuf>,
+    /// Network namespace, by path; `None` is the caller's.
+    pub netns: Option<&'a Path>,
+}
 
 /// A monitor's process. Dropping it kills the process; a task reaps it.
 #[derive(Debug)]
@@ -38,31 +51,27 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `binary` with `stdin` as its standard input and an empty environment, in the network
-    /// namespace `netns`. When the process has ended, `sockets` are removed before anyone is told.
-    pub fn spawn(
-        binary: &Path,
-        arguments: &[String],
-        stdin: OwnedFd,
-        sockets: Vec<PathBuf>,
-        netns: Option<&Path>,
-        log: &slog::Logger,
-    ) -> Result<Self> {
+    /// Starts what `start` says with an empty environment. When the process has ended, its sockets
+    /// are removed before anyone is told.
+    pub fn spawn(start: Start<'_>, log: &slog::Logger) -> Result<Self> {
+        let Start {
+            binary, sockets, ..
+        } = start;
         let failed = |source| Error::Spawn {
             binary: binary.to_owned(),
             source,
         };
         let mut command = Command::new(binary);
         command
-            .args(arguments)
+            .args(start.arguments)
             .env_clear()
             .current_dir("/")
             .process_group(0)
-            .stdin(Stdio::from(stdin))
-            .stdout(Stdio::null())
+            .stdin(Stdio::from(start.stdin))
+            .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = netns::spawn(&mut command, netns).map_err(failed)?;
+        let mut child = netns::spawn(&mut command, start.netns).map_err(failed)?;
         let (identity, pidfd) = identify(&child).map_err(failed)?;
         let last_words = LastWords::default();
         let listener = child
@@ -194,15 +203,15 @@ mod tests {
     fn shell(script: &str, sockets: Vec<PathBuf>) -> Process {
         let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let arguments = [String::from("-c"), script.to_owned()];
-        Process::spawn(
-            Path::new("/bin/sh"),
-            &arguments,
+        let start = Start {
+            binary: Path::new("/bin/sh"),
+            arguments: &arguments,
             stdin,
+            stdout: None,
             sockets,
-            None,
-            &log(),
-        )
-        .unwrap()
+            netns: None,
+        };
+        Process::spawn(start, &log()).unwrap()
     }
 
     #[test]
@@ -254,8 +263,15 @@ mod tests {
     #[tokio::test]
     async fn a_missing_binary_is_named() {
         let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let error =
-            Process::spawn(Path::new("/no/such"), &[], stdin, vec![], None, &log()).unwrap_err();
+        let start = Start {
+            binary: Path::new("/no/such"),
+            arguments: &[],
+            stdin,
+            stdout: None,
+            sockets: vec![],
+            netns: None,
+        };
+        let error = Process::spawn(start, &log()).unwrap_err();
         assert_eq!(error.to_string(), "Monitor /no/such did not start");
     }
 }
