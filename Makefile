@@ -11,7 +11,7 @@ PACKAGES := \
 
 PLAYGROUND := target/release/imprint-playground
 
-.PHONY: help demo test up down build guest lint fmt clippy deny unit e2e packages deny-tool clean
+.PHONY: help demo test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
@@ -19,6 +19,7 @@ help:
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
 	@echo 'make down    remove it'
 	@echo 'make build   the binaries; make guest: the guest; make lint, make unit, make e2e: parts of test'
+	@echo 'make test-containerd  the end-to-end tests with containerd 1.7 and 2.1 too'
 
 demo: packages build guest
 	@$(PLAYGROUND) demo
@@ -56,6 +57,12 @@ unit: packages
 
 e2e: packages build guest
 	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e --test cri
+
+# All end-to-end tests, with each containerd that another Debian suite has.
+test-containerd: packages build guest
+	@for release in 1.7 2.1; do \
+		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p imprint-tests --test e2e --test cri || exit 1; \
+	done
 
 packages:
 	@tests/install-packages.sh $(PACKAGES) >&2

@@ -58,6 +58,13 @@ count 'failing and many templates' env IMPRINT_E2E=1 IMPRINT_RESTORES=20 IMPRINT
     cargo test -p factory --locked --test faults --test stress
 check fuzzing fuzz/run.sh 60
 count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
+# Of these what a release of containerd could do otherwise; `make test-containerd` runs all.
+for release in 1.7 2.1; do
+    count "containerd $release" env IMPRINT_E2E=1 IMPRINT_CONTAINERD=$release \
+        cargo test -p imprint-tests --locked --no-fail-fast --test e2e --test cri -- \
+        booted::exec_runs restored::output_and restored::signals restored::pods:: restored::containers:: \
+        restored::streams::exec_sync restored::resources::stats restored::death::
+done
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

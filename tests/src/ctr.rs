@@ -41,7 +41,9 @@ impl Ctr {
     /// A call of `ctr`.
     #[must_use]
     pub fn call(&self, words: &[&str]) -> Program {
-        Program::new("ctr")
+        self.layout
+            .release
+            .program("ctr")
             .args([
                 "--address",
                 &self.socket().to_string_lossy(),

@@ -75,6 +75,14 @@ pub enum Error {
         /// What makes it.
         remedy: &'static str,
     },
+    /// Something that a test is about cannot be had here: it is skipped.
+    #[error("{what} cannot be had here: {reason}")]
+    Unavailable {
+        /// The thing.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// Something was seen that contradicts what must be.
     #[error("{0}")]
     Unexpected(String),

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, containerd::Release};
 
-/// What `make build` and `make guest` have made.
+/// What `make build` and `make guest` have made, and what drives it.
 #[derive(Debug, Clone)]
 pub struct Artefacts {
     /// Directory of `containerd-shim-imprint-v2` and `imprint`.
@@ -18,6 +18,8 @@ pub struct Artefacts {
     pub initrd: PathBuf,
     /// Where images are kept between runs.
     pub images: PathBuf,
+    /// The containerd to use them with.
+    pub containerd: Release,
 }
 
 impl Artefacts {
@@ -35,6 +37,7 @@ impl Artefacts {
             kernel: guest.join("vmlinux"),
             initrd: guest.join("initrd.img"),
             images: top.join("build/images"),
+            containerd: Release::chosen()?,
         };
         let shim = found.binaries.join("containerd-shim-imprint-v2");
         let tool = found.binaries.join("imprint");

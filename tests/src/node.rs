@@ -260,6 +260,7 @@ impl Drop for Node {
 pub fn layout(directory: &Path, artefacts: &Artefacts) -> Layout {
     Layout {
         directory: directory.to_owned(),
+        release: artefacts.containerd.clone(),
         binaries: artefacts.binaries.clone(),
         imprint_config: directory.join("configuration.toml"),
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Error, Result,
-    containerd::Containerd,
+    containerd::{Containerd, Release},
     ctr::Ctr,
     installation::Artefacts,
     node::{Node, layout},
@@ -76,6 +76,7 @@ pub fn down() -> Result<()> {
     // Binaries are not needed to take down what is there: they may have been removed since.
     let layout = crate::containerd::Layout {
         directory: directory.to_owned(),
+        release: Release::chosen()?,
         binaries: PathBuf::new(),
         imprint_config: directory.join("configuration.toml"),
     };

@@ -1,5 +1,8 @@
 //! A containerd of our own: own root, state, socket, configuration and CNI directory.
 
+mod config;
+mod release;
+
 use std::{
     cell::RefCell,
     fs,
@@ -7,13 +10,13 @@ use std::{
     time::Duration,
 };
 
+pub use release::Release;
 use rustix::process::Signal;
 
 use crate::{
     Error, Result,
     log::{Log, Mark},
     proc::{MARK, Process},
-    program::Program,
     wait::{Deadline, shield},
 };
 
@@ -28,6 +31,8 @@ pub const BRIDGE: &str = "imprint0";
 pub struct Layout {
     /// The playground's directory.
     pub directory: PathBuf,
+    /// Which containerd.
+    pub release: Release,
     /// Directory of the Imprint binaries, put in front of containerd's PATH.
     pub binaries: PathBuf,
     /// Imprint's configuration file.
@@ -51,15 +56,16 @@ impl Layout {
         self.directory.join("containerd.pid")
     }
 
-    /// A PATH that finds Imprint's binaries first.
+    /// A PATH that finds Imprint's binaries first, then those of this containerd.
     #[must_use]
     pub fn search_path(&self) -> String {
         let rest = std::env::var("PATH").unwrap_or_default();
-        format!("{}:{rest}:/usr/sbin:/sbin", self.binaries.display())
+        let own = self.release.directory();
+        let own = own.map_or_else(String::new, |own| format!("{}:", own.display()));
+        format!("{}:{own}{rest}:/usr/sbin:/sbin", self.binaries.display())
     }
 
     fn write_files(&self) -> Result<PathBuf> {
-        let d = self.directory.display();
         for name in ["root", "state", "tmp", "cni", "opt", "fifo"] {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).map_err(Error::io("Making", &path))?;
@@ -68,48 +74,7 @@ impl Layout {
         fs::write(&network, cni_configuration(&self.directory))
             .map_err(Error::io("Writing", &network))?;
         let config = self.directory.join("containerd.toml");
-        let text = format!(
-            r#"version = 2
-root = "{d}/root"
-state = "{d}/state"
-
-[grpc]
-address = "{d}/containerd.sock"
-
-[debug]
-level = "debug"
-
-[plugins."io.containerd.internal.v1.opt"]
-path = "{d}/opt"
-
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{image}"
-restrict_oom_score_adj = true
-netns_mounts_under_state_dir = true
-stream_server_address = "127.0.0.1"
-stream_server_port = "0"
-
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = "{d}/cni"
-
-[plugins."io.containerd.grpc.v1.cri".containerd]
-default_runtime_name = "imprint"
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.imprint]
-runtime_type = "io.containerd.imprint.v2"
-pod_annotations = ["io.katacontainers.*"]
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.imprint.options]
-TypeUrl = "runtimeoptions.v1.Options"
-ConfigPath = "{config}"
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-"#,
-            image = crate::cri::PAUSE,
-            config = self.imprint_config.display(),
-        );
+        let text = config::text(self);
         fs::write(&config, text).map_err(Error::io("Writing", &config))?;
         Ok(config)
     }
@@ -148,7 +113,9 @@ impl Containerd {
         let output = output.map_err(Error::io("Opening", &log_path))?;
         let log = Log::at(log_path);
         let mark = log.mark();
-        let program = Program::new("containerd")
+        let program = layout
+            .release
+            .program("containerd")
             .args([Path::new("--config"), &config])
             .env("PATH", layout.search_path())
             .env("IMPRINT_CONFIG", &layout.imprint_config)
