@@ -7,6 +7,9 @@ use crate::{Error, Result, program::Program};
 /// Names another containerd: a directory with its programs, or a release such as `2.1`.
 const VARIABLE: &str = "IMPRINT_CONTAINERD";
 
+/// How the script ends that was asked for what it knows nothing of.
+const UNKNOWN: i32 = 2;
+
 /// A containerd with its client and its runc shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
@@ -38,9 +41,12 @@ impl Release {
             .args([Path::new(name), &directory])
             .within(std::time::Duration::from_secs(300))
             .succeed();
-        got.map_err(|error| Error::Unavailable {
-            what: format!("containerd {name}"),
-            reason: error.to_string(),
+        got.map_err(|error| match error {
+            Error::Ended { code: UNKNOWN, .. } => error,
+            error => Error::Unavailable {
+                what: format!("containerd {name}"),
+                reason: error.to_string(),
+            },
         })?;
         Self::in_directory(directory.join("bin"))
     }
