@@ -13,6 +13,7 @@ pub mod image;
 pub mod installation;
 pub mod leaks;
 pub mod log;
+pub mod management;
 pub mod node;
 pub mod playground;
 pub mod proc;

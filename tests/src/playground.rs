@@ -21,7 +21,7 @@ impl Playground {
     /// Makes a directory with a name that nobody else has.
     pub fn temporary(purpose: &str) -> Result<Self> {
         // Short: sockets live below it, and a socket's path holds 107 bytes at most.
-        let prefix = format!("imprint-{purpose}.");
+        let prefix = format!("imp-{purpose}.");
         let directory = tempfile::Builder::new()
             .prefix(&prefix)
             .permissions(fs::Permissions::from_mode(0o700))

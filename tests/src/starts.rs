@@ -19,6 +19,12 @@ pub struct Start {
     pub template_key: Option<String>,
     /// Why this path was taken.
     pub reason: String,
+    /// The reason as one stable word; not in the log line.
+    #[serde(default)]
+    pub reason_label: String,
+    /// From the request to the container being made, in milliseconds; not in the log line.
+    #[serde(default)]
+    pub total_ms: f64,
     /// The VMM's own words for it; not in the log line.
     #[serde(default)]
     pub proof: String,
@@ -31,6 +37,9 @@ pub struct Start {
 pub struct Phase {
     /// What was done.
     pub name: String,
+    /// When it began, in milliseconds after the request came; not in the log line.
+    #[serde(default)]
+    pub start_ms: f64,
     /// How long it took, in milliseconds.
     pub ms: f64,
 }
@@ -61,6 +70,8 @@ impl Start {
             path: field("start_path")?,
             template_key: field("template_key").filter(|key| key != "none"),
             reason: field("reason")?,
+            reason_label: String::new(),
+            total_ms: 0.0,
             proof: String::new(),
             phases: field("phases")?.split(' ').filter_map(phase).collect(),
         })
@@ -71,6 +82,7 @@ fn phase(text: &str) -> Option<Phase> {
     let (name, ms) = text.split_once('=')?;
     Some(Phase {
         name: name.to_owned(),
+        start_ms: 0.0,
         ms: ms.parse().ok()?,
     })
 }
@@ -139,6 +151,7 @@ mod tests {
         list.iter()
             .map(|(name, ms)| Phase {
                 name: (*name).to_owned(),
+                start_ms: 0.0,
                 ms: *ms,
             })
             .collect()
@@ -167,6 +180,8 @@ mod tests {
             path: String::new(),
             template_key: None,
             reason: String::new(),
+            reason_label: String::new(),
+            total_ms: 0.0,
             proof: String::new(),
             phases: phases(list),
         };

@@ -56,6 +56,7 @@ netns_mounts_under_state_dir = true
 [plugins."{runtime}".cni]
 {plugins}
 conf_dir = "{d}/cni"
+max_conf_num = 2
 
 [plugins."{runtime}".containerd]
 default_runtime_name = "imprint"

@@ -47,6 +47,14 @@ impl Cri {
         self.call("Version", &api::VersionRequest::new())
     }
 
+    /// `Status`: what the plugin tells of its own configuration, as JSON by name.
+    pub fn info(&self) -> Result<std::collections::HashMap<String, String>> {
+        let mut request = api::StatusRequest::new();
+        request.verbose = true;
+        let answer: api::StatusResponse = self.call("Status", &request)?;
+        Ok(answer.info)
+    }
+
     /// Waits until the plugin serves, which it does some time after its daemon.
     pub fn ready(&self) -> Result<()> {
         let deadline = Deadline::after(DEADLINE);

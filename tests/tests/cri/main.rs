@@ -15,6 +15,7 @@ mod resources;
 mod security;
 mod sizing;
 mod streams;
+mod templating;
 mod volumes;
 
 use std::{fs, process::ExitCode};
@@ -44,6 +45,7 @@ fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = all.into_iter().map(Case::booted).collect();
     all.extend(restored.into_iter().map(Case::restored));
     all.extend(crowd::cases());
+    all.extend(templating::cases());
     all
 }
 

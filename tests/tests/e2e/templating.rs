@@ -1,15 +1,11 @@
 //! The scenario of `k8s-vm-templating.bats` without a cluster, and what that file does not look at:
 //! what a node shows of a restored sandbox while it runs and after it is gone.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use imprint_tests::{
-    Error, Result, ensure, installation::Settings, node::Node, program::Program, running::Running,
+    Error, Result, ensure, installation::Settings, management, node::Node, program::Program,
+    running::Running,
 };
 
 use crate::{harness::Case, lifecycle::service};
@@ -88,12 +84,7 @@ fn observed(node: &Node, settings: &Settings, id: &str) -> Result<()> {
         "{told}"
     );
     ensure!(told.contains("vm.restore"), "{told}");
-    let socket = settings
-        .run_root
-        .join("s")
-        .join(id)
-        .join("shim-monitor.sock");
-    let metrics = get(&socket, "/metrics")?;
+    let metrics = management::get(&settings.run_root, id, "/metrics")?;
     for line in [
         "imprint_template_hits_total 1",
         "imprint_start_duration_seconds_count{path=\"restored\",phase=\"total\"} 1",
@@ -148,14 +139,4 @@ fn links(settings: &Settings) -> Result<Vec<PathBuf>> {
     };
     let found = entries.flatten().map(|entry| entry.path());
     Ok(found.filter(|path| path.is_symlink()).collect())
-}
-
-fn get(socket: &Path, path: &str) -> Result<String> {
-    let failed = || Error::io("Asking", socket);
-    let mut stream = UnixStream::connect(socket).map_err(failed())?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: shim\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(failed())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(failed())?;
-    Ok(answer)
 }
