@@ -254,6 +254,7 @@ async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> Strin
     let budgets = Budgets {
         restore: RESTORE,
         agent: Duration::from_secs(60),
+        stretch: 1,
     };
     let began = Instant::now();
     let plan = factory::choose(true, &bench.store, &faulty, spec).await;

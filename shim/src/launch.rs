@@ -18,7 +18,12 @@ use crate::{
     early_disk::{EarlyDisk, PluggedEarly},
     error::chain,
     timeline::Timeline,
+    turn::{Turn, TurnError},
 };
+
+/// How many times longer than configured a start may take on a node that has that many times as
+/// much to do as it can.
+const STRETCH: u32 = 12;
 
 /// A VM that was not started. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,9 @@ pub enum LaunchError {
     /// The configured monitor cannot be used.
     #[error("The configured monitor cannot be used")]
     Monitor(#[from] hypervisors::Error),
+    /// The node had too many others to start.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
     /// It did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -72,6 +80,8 @@ pub struct Vm {
     pub record: StartRecord,
     /// Its size, grown since it was started or not.
     pub shape: Shape,
+    /// Held until its first container is made: that is work for the node too.
+    pub(crate) _turn: Turn,
 }
 
 /// Starts what the configuration describes.
@@ -99,9 +109,14 @@ impl Launch for FromConfig {
         let (plan, spec) = choose(config, &monitor, &base, &large).await;
         timeline.ended("plan", start);
 
+        let start = Instant::now();
+        let turn = Turn::take(&config.runtime.run_root).await?;
+        timeline.ended("turn", start);
+
         let budgets = Budgets {
             agent: config.agent.connect_timeout,
             restore: config.factory.restore_timeout,
+            stretch: STRETCH,
         };
         let start = Instant::now();
         let early = PluggedEarly {
@@ -133,6 +148,7 @@ impl Launch for FromConfig {
             agent: agent.with_deadlines(config.agent.deadlines),
             shape: size_of(&record).or(shape),
             record,
+            _turn: turn,
         })
     }
 }

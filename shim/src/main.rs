@@ -28,6 +28,7 @@ mod service;
 mod start;
 mod stats;
 mod timeline;
+mod turn;
 
 use std::{env, error::Error as StdError, ffi::OsString, process::ExitCode};
 

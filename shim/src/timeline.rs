@@ -17,7 +17,8 @@
 //! ```
 //!
 //! `start_ms` counts from the arrival of the Create request. Phases overlap where steps run beside
-//! each other. Names: `config`, `probe`, `plan`, `vm` (with those of the VM's start beneath it,
+//! each other. Names: `config`, `probe`, `plan`, `turn` (the wait for the node's other
+//! starts), `vm` (with those of the VM's start beneath it,
 //! as `vm.<name>`, one after the other), `rootfs` (with `rootfs.pack` when an image was made),
 //! `sandbox`, `disk`, `container`.
 

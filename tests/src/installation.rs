@@ -125,7 +125,6 @@ default_memory = {}
 [factory]
 enable_template = {}
 template_path = "{}"
-restore_timeout_ms = 60000
 
 [runtime]
 run_root = "{}"

@@ -6,7 +6,8 @@ use agent_client::Agent;
 use hypervisors::{Hypervisor, Vm, VmSpec};
 
 use super::{
-    BootReason, StartPath, StartRecord, Started, guest_channel, record::Phases, unique::proof,
+    BootReason, Budgets, StartPath, StartRecord, Started, guest_channel, patience::Patience,
+    record::Phases, unique::proof,
 };
 use crate::identity::Shape;
 
@@ -26,6 +27,15 @@ pub enum StartError {
     /// The guest came up, but not its agent.
     #[error("The virtual machine was started, but its agent did not answer; it was ended again")]
     Agent(#[source] agent_client::Error),
+    /// The guest's agent did not answer in time.
+    #[error(
+        "The virtual machine was started, but its agent did not answer within {budget:?}; it was \
+         ended again"
+    )]
+    Late {
+        /// What it had, on a node that has not too much to do.
+        budget: Duration,
+    },
     /// One of the above, after a restore that failed as well.
     #[error("{error} (a restore had failed before: {restore})")]
     AfterRestore {
@@ -83,16 +93,18 @@ impl Booted {
 pub(super) async fn boot(
     hypervisor: &dyn Hypervisor,
     spec: &VmSpec,
-    agent_deadline: Duration,
+    budgets: Budgets,
     phases: &mut Phases,
 ) -> Result<Booted, StartError> {
     let vm = hypervisor.boot(spec).await.map_err(StartError::Monitor)?;
     phases.mark("boot");
     let channel = guest_channel(vm.as_ref());
+    let patience = Patience::begin(budgets.agent, budgets.stretch);
     let connected = tokio::select! {
         biased;
-        agent = Agent::connect(&channel, agent_deadline) => agent.map_err(StartError::Agent),
+        agent = Agent::connect(&channel, patience.most()) => agent.map_err(StartError::Agent),
         exit = vm.wait() => Err(StartError::Ended { last_words: exit.last_words }),
+        () = patience.over() => Err(StartError::Late { budget: budgets.agent }),
     };
     match connected {
         Ok(agent) => {

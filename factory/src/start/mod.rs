@@ -8,6 +8,7 @@
 //! ```
 
 mod boot;
+mod patience;
 mod plan;
 mod record;
 mod restore;
@@ -35,10 +36,13 @@ use crate::{identity::Shape, template::Template};
 pub struct Budgets {
     /// For a restored VM to be ready, from the monitor's start on. A restore that takes longer is
     /// given up for a boot. A restore takes under 0.1 s where it works, so the default of 5 s only
-    /// ends one that hangs, also on a machine with ten times as much to do as it can.
+    /// ends one that hangs.
     pub restore: Duration,
     /// For a booted guest's agent to answer.
     pub agent: Duration,
+    /// How many times longer both may take on a node each of whose CPUs has that many threads that
+    /// want it. 1 for never longer.
+    pub stretch: u32,
 }
 
 impl Default for Budgets {
@@ -46,6 +50,7 @@ impl Default for Budgets {
         Self {
             restore: Duration::from_secs(5),
             agent: Duration::from_secs(60),
+            stretch: 1,
         }
     }
 }
@@ -92,7 +97,7 @@ pub async fn start(
     };
     info!(log, "booting the VM"; "reason" => %reason);
     let before = entries(&spec.run_dir);
-    match boot(hypervisor, spec, budgets.agent, &mut phases).await {
+    match boot(hypervisor, spec, budgets, &mut phases).await {
         Ok(booted) => Ok(booted.started(phases, &reason, Shape::of(spec)).await),
         Err(error) => {
             remove_new_entries(&spec.run_dir, &before, log);
@@ -110,7 +115,7 @@ async fn restore_or_clean(
     log: &Logger,
 ) -> Result<Started, BootReason> {
     let before = entries(&spec.run_dir);
-    let failure = match restore(template, hypervisor, spec, budgets.restore, phases, log).await {
+    let failure = match restore(template, hypervisor, spec, budgets, phases, log).await {
         Ok(clone) => {
             if let Err(e) = template.record_success() {
                 warn!(log, "cannot clear a template's record of failures"; "error" => %e);

@@ -1,18 +1,13 @@
 //! Restoring a clone within its budget, or leaving nothing of it.
 
-use std::{
-    error::Error,
-    future::Future,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use hypervisors::{Hypervisor, Vm, VmSpec};
 use slog::{Logger, error};
 
 use super::{
-    chain,
+    Budgets, chain,
+    patience::Patience,
     record::Phases,
     unique::{Paused, Unique},
 };
@@ -28,11 +23,19 @@ pub(crate) enum Failure {
         step: &'static str,
         last_words: String,
     },
-    #[error("not ready within {budget:?}, while {step}")]
+    #[error("not ready within {budget:?}{}, while {step}", stretched(*waited))]
     Late {
         step: &'static str,
         budget: Duration,
+        waited: Option<Duration>,
     },
+}
+
+/// That more than the budget was waited, and why.
+fn stretched(waited: Option<Duration>) -> String {
+    waited.map_or_else(String::new, |waited| {
+        format!(", nor within {waited:.1?} on a node with too much to do")
+    })
 }
 
 impl Failure {
@@ -58,16 +61,12 @@ impl Failure {
 
 /// A restore under way: what it has cost so far, and when it must be over.
 struct Attempt<'a> {
-    began: Instant,
     budget: Duration,
+    patience: Patience,
     phases: &'a mut Phases,
 }
 
 impl Attempt<'_> {
-    fn left(&self) -> Duration {
-        self.budget.saturating_sub(self.began.elapsed())
-    }
-
     /// Takes one step, unless the budget or the monitor ends first.
     async fn step<T>(
         &mut self,
@@ -86,8 +85,9 @@ impl Attempt<'_> {
             biased;
             done = work => done?,
             exit = ended => return Err(Failure::Ended { step, last_words: exit.last_words }),
-            () = expired(self.left()) => {
-                return Err(Failure::Late { step, budget: self.budget });
+            () = self.patience.over() => {
+                let waited = self.patience.waited();
+                return Err(Failure::Late { step, budget: self.budget, waited });
             }
         };
         self.phases.mark(phase);
@@ -95,24 +95,19 @@ impl Attempt<'_> {
     }
 }
 
-async fn expired(after: Duration) {
-    // Nothing else can end the wait: the future never completes.
-    let _ = tokio::time::timeout(after, std::future::pending::<()>()).await;
-}
-
 /// Makes a unique clone of `template`. On a failure no process of it is left.
 pub(super) async fn restore(
     template: &Template,
     hypervisor: &dyn Hypervisor,
     spec: &VmSpec,
-    budget: Duration,
+    budgets: Budgets,
     phases: &mut Phases,
     log: &Logger,
 ) -> Result<Unique, Failure> {
     let spec = template.clone_spec(spec);
     let mut attempt = Attempt {
-        began: Instant::now(),
-        budget,
+        budget: budgets.restore,
+        patience: Patience::begin(budgets.restore, budgets.stretch),
         phases,
     };
     let load = async {
@@ -141,7 +136,7 @@ async fn finish(attempt: &mut Attempt<'_>, vm: Arc<dyn Vm>) -> Result<Unique, Fa
     let running = attempt
         .step("resume", "resuming the vCPUs", watched, resume)
         .await?;
-    let connect = running.connect(attempt.left());
+    let connect = running.connect(attempt.patience.most());
     let connected = attempt.step(
         "connect",
         "connecting to the guest's agent",

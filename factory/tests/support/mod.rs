@@ -184,6 +184,7 @@ pub fn budgets() -> Budgets {
     Budgets {
         restore: Duration::from_millis(500),
         agent: Duration::from_secs(2),
+        stretch: 1,
     }
 }
 

@@ -53,6 +53,7 @@ impl Setup {
         Budgets {
             agent: self.config.agent.connect_timeout,
             restore: self.config.factory.restore_timeout,
+            ..Budgets::default()
         }
     }
 }

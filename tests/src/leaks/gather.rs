@@ -16,10 +16,11 @@ use crate::{
 const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
 /// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
-/// start reads, the count of starts, and the parents of what comes and goes.
-const KEPT: [&str; 5] = [
+/// start reads, the count of starts and their turns, and the parents of what comes and goes.
+const KEPT: [&str; 6] = [
     "run/qemu-probe.json",
     "run/s",
+    "run/starts",
     "run/starts.json",
     "run/starts.lock",
     "run/vm",
@@ -77,6 +78,7 @@ pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> 
         }
         // What a template could not do is remembered with it, however many pods have gone since.
         files.retain(|name| !(name.contains("/run/vm/template/") && name.ends_with("/failures")));
+        files.retain(|name| !name.contains("/run/starts/"));
         for name in KEPT {
             files.remove(&*scope.directory.join(name).to_string_lossy());
         }
