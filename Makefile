@@ -11,14 +11,10 @@ PACKAGES := \
 
 PLAYGROUND := target/release/imprint-playground
 
-# Flags of `make bench`, as --quick or --samples 100.
-BENCH_FLAGS :=
-
-.PHONY: help demo bench test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
+.PHONY: help demo test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
-	@echo 'make bench   measure what SPECIFICATION.md promises; fails where a promise is broken'
 	@echo 'make test    everything that CI checks'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
 	@echo 'make down    remove it'
@@ -27,9 +23,6 @@ help:
 
 demo: packages build guest
 	@$(PLAYGROUND) demo
-
-bench: packages build guest
-	@$(PLAYGROUND) bench $(BENCH_FLAGS)
 
 # Only what the playground prints may reach standard output: a shell evaluates it.
 up:

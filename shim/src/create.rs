@@ -17,13 +17,13 @@ use factory::StartPath;
 use hypervisors::PciPath;
 use runtime_core::{
     config::Config,
-    container::{CreatePhases, NewContainer, root_disk},
+    container::{CreatePhases, NewContainer, root_disks},
     oci::{self, ContainerKind},
     resources::{
         Demand, PodResources, Sizing, VmSize,
         cgroup::{CgroupPath, PodCgroups},
     },
-    rootfs::{self, Rootfs, RootfsCache},
+    rootfs::{self, MOST_LAYERS, Rootfs, RootfsCache},
     sandbox::{Event, NewSandbox, Sandbox},
     state::SandboxDir,
 };
@@ -144,9 +144,20 @@ impl Making {
         let disk = EarlyDisk::default();
         let prepare = async {
             let start = Instant::now();
-            let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await;
-            if let Ok(rootfs) = &rootfs {
-                disk.ready(root_disk(&new.id, rootfs));
+            let rootfs = rootfs::prepare(
+                &new.mounts,
+                &new.bundle,
+                &self.cache,
+                MOST_LAYERS,
+                &self.log,
+            )
+            .await;
+            let first = rootfs
+                .as_ref()
+                .ok()
+                .and_then(|rootfs| root_disks(&new.id, rootfs).into_iter().next());
+            if let Some(first) = first {
+                disk.ready(first);
             }
             (rootfs, start, start.elapsed())
         };

@@ -5,14 +5,15 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use hypervisors::DiskSpec;
 use runtime_core::{
     config::Config,
-    container::{NewContainer, root_disk_id},
+    container::{NewContainer, root_disks},
     io::Stdio,
     oci::{self, Bundle, ContainerKind, SpecOptions},
     process::{Exit, TaskId},
     resources::cgroup::PodCgroups,
-    rootfs::{self, Mount, Rootfs, RootfsCache},
+    rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache},
     sandbox::Sandbox,
     state::{ContainerRecord, DiskRecord, SandboxDir},
 };
@@ -94,7 +95,9 @@ impl Pod {
         let id = new.id.clone();
         self.note(&id, &new.bundle).await?;
         let added = async {
-            let rootfs = rootfs::prepare(&new.mounts, &new.bundle, &self.cache, &self.log).await?;
+            let room = self.room_for_layers().await;
+            let rootfs =
+                rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await?;
             self.note_disk(&new.id, &rootfs).await?;
             let container = NewContainer {
                 plugged: None,
@@ -149,17 +152,28 @@ impl Pod {
         Ok(())
     }
 
-    /// Names a container's disk before it is plugged.
+    /// Names a container's disks before they are plugged.
     pub(crate) async fn note_disk(&self, id: &str, rootfs: &Rootfs) -> Result<(), Error> {
         if let Some(dir) = self.dir.lock().await.as_mut() {
-            let disk = disk_of(id, rootfs);
+            let disks = disk_records(id, rootfs);
             dir.record(|state| {
                 if let Some(container) = state.containers.get_mut(id) {
-                    container.disks.push(disk);
+                    container.disks.extend(disks);
                 }
             })?;
         }
         Ok(())
+    }
+
+    /// How many disks the layers of one more container may be: a VM has few places, and those that
+    /// its containers take beyond one each are bounded for the pod.
+    async fn room_for_layers(&self) -> usize {
+        let dir = self.dir.lock().await;
+        let containers = dir.iter().flat_map(|dir| dir.state().containers.values());
+        let beyond: usize = containers
+            .map(|container| container.disks.len().saturating_sub(1))
+            .sum();
+        MOST_LAYERS.saturating_sub(beyond)
     }
 
     async fn strike(&self, id: &str) {
@@ -208,12 +222,16 @@ pub fn record_of(bundle: &Bundle) -> ContainerRecord {
     }
 }
 
-fn disk_of(container: &str, rootfs: &Rootfs) -> DiskRecord {
-    DiskRecord {
-        id: root_disk_id(container),
-        path: rootfs.path().to_owned(),
+fn disk_records(container: &str, rootfs: &Rootfs) -> Vec<DiskRecord> {
+    let record = |disk: DiskSpec| DiskRecord {
+        id: disk.id,
+        path: disk.path,
         pci_path: None,
-    }
+    };
+    root_disks(container, rootfs)
+        .into_iter()
+        .map(record)
+        .collect()
 }
 
 /// Options of every container of a sandbox: what the node's configuration says, and what the

@@ -10,9 +10,6 @@ use crate::{Error, Result, containerd::Layout, image::BUSYBOX, proc::MARK, progr
 /// Runtime type of Imprint.
 pub const IMPRINT: &str = "io.containerd.imprint.v2";
 
-/// Runtime type of runc.
-pub const RUNC: &str = "io.containerd.runc.v2";
-
 /// The runtime that containers are run under.
 fn runtime() -> String {
     std::env::var("IMPRINT_RUNTIME").unwrap_or_else(|_| IMPRINT.to_owned())
@@ -117,6 +114,25 @@ impl Ctr {
             .map(drop)
     }
 
+    /// Imports an image archive and unpacks it into another snapshotter than the default one.
+    pub fn import_into(&self, snapshotter: &str, archive: &Path) -> Result<()> {
+        let archive = archive.to_string_lossy();
+        let mut words = vec!["image", "import", "--snapshotter", snapshotter];
+        // Later clients leave the choice to containerd's configuration.
+        if self.layout.release.at_least(2, 0) {
+            words.push("--local");
+        }
+        words.push(&archive);
+        self.call(&words).succeed().map(drop)
+    }
+
+    /// Removes an image, and returns when nothing of it is left.
+    pub fn remove_image(&self, name: &str) -> Result<()> {
+        self.call(&["image", "rm", "--sync", name])
+            .succeed()
+            .map(drop)
+    }
+
     fn fifo_directory(&self) -> PathBuf {
         self.layout.directory.join("fifo")
     }
@@ -162,6 +178,13 @@ impl Run {
     pub fn runtime(mut self, runtime: &str) -> Self {
         runtime.clone_into(&mut self.runtime);
         self
+    }
+
+    /// Runs another image, from another snapshotter than the default one.
+    #[must_use]
+    pub fn image(mut self, image: &str, snapshotter: &str) -> Self {
+        image.clone_into(&mut self.image);
+        self.flag(&format!("--snapshotter={snapshotter}"))
     }
 
     /// Leaves the container running, and to be removed by someone else.

@@ -188,6 +188,10 @@ fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> 
                 tally.passed += 1;
             }
             Err(error @ Error::Interrupted { .. }) => return Err(error),
+            Err(error @ Error::Unavailable { .. }) => {
+                println!("test {} ... SKIPPED: {error}", case.name);
+                tally.skipped += 1;
+            }
             Err(error) => {
                 println!(
                     "test {} ... FAILED ({seconds:.1} s)\n    {error}",

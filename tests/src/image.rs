@@ -11,6 +11,9 @@ use crate::{Error, Result, program::Program};
 /// Name of the image that the playground and the tests run.
 pub const BUSYBOX: &str = "imprint.local/busybox:1";
 
+/// Name of an image of three layers: what is on each is below `/layers`.
+pub const LAYERED: &str = "imprint.local/layered:1";
+
 /// Where Debian's `busybox-static` puts the binary.
 const BINARY: &str = "/bin/busybox";
 
@@ -43,15 +46,52 @@ pub fn busybox_archive(directory: &Path) -> Result<PathBuf> {
         .args(["config", "--image", &tag])
         .args(settings)
         .succeed()?;
-    let made = work.path().join("busybox.tar");
-    let source = format!("oci:{tag}");
-    let target = format!("oci-archive:{}:{BUSYBOX}", made.display());
-    Program::new("skopeo")
-        .args(["--insecure-policy", "copy", "--quiet", &source, &target])
-        .succeed()?;
-    // Last, and at once: an archive that is there is whole.
-    fs::rename(&made, &archive).map_err(Error::io("Placing", &archive))?;
+    finish(&tag, BUSYBOX, &archive, work.path())?;
     Ok(archive)
+}
+
+/// Makes the image of three layers in `directory`, unless it is there, and returns its archive.
+pub fn layered_archive(directory: &Path) -> Result<PathBuf> {
+    let archive = directory.join("layered.tar");
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let busybox = busybox_archive(directory)?;
+    let work = tempfile::tempdir_in(directory).map_err(Error::io("Making", directory))?;
+    let bundle = work.path().join("bundle");
+    let tag = format!("{}:1", work.path().join("layout").display());
+    let from = format!("oci-archive:{}", busybox.display());
+    copy(&from, &format!("oci:{tag}"))?;
+    umoci(["unpack", "--image"], &[Path::new(&tag), &bundle])?;
+    for script in [
+        "mkdir layers layers/old; echo two > layers/changed; touch layers/gone layers/old/gone",
+        "echo three > layers/changed; rm -r layers/gone layers/old; mkdir layers/old",
+    ] {
+        let root = bundle.join("rootfs");
+        let script = format!("cd '{}' && {script}", root.display());
+        Program::new("sh").args(["-c", &script]).succeed()?;
+        let words = ["repack", "--refresh-bundle", "--image"];
+        let paths = [Path::new(&tag), &bundle];
+        Program::new("umoci").args(words).args(paths).succeed()?;
+    }
+    finish(&tag, LAYERED, &archive, work.path())?;
+    Ok(archive)
+}
+
+/// Gives an image its name, and the archive its place.
+fn finish(tag: &str, name: &str, archive: &Path, work: &Path) -> Result<()> {
+    let made = work.join("made.tar");
+    let target = format!("oci-archive:{}:{name}", made.display());
+    copy(&format!("oci:{tag}"), &target)?;
+    // Last, and at once: an archive that is there is whole.
+    fs::rename(&made, archive).map_err(Error::io("Placing", archive))
+}
+
+fn copy(source: &str, target: &str) -> Result<()> {
+    Program::new("skopeo")
+        .args(["--insecure-policy", "copy", "--quiet", source, target])
+        .succeed()
+        .map(drop)
 }
 
 fn umoci(words: [&str; 2], paths: &[&Path]) -> Result<String> {

@@ -1,10 +1,10 @@
 //! Makes a container in the guest: plug its disk, bring its volumes, let the agent mount them and
 //! build the container.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use agent_client::{Agent, agent::CreateContainerRequest, agent::Device, agent::Storage};
-use hypervisors::{DiskSpec, Vm};
+use hypervisors::{DiskSpec, PciPath, Vm};
 use sha2::{Digest, Sha256};
 use slog::{Logger, info, warn};
 
@@ -32,23 +32,17 @@ pub(crate) async fn create(
         info!(log, "parts of the specification stay outside of the guest";
             "container" => &new.id, "parts" => spec.left_out().join(", "));
     }
-    let disk = root_disk(&new.id, &new.rootfs);
+    let disks = root_disks(&new.id, &new.rootfs);
     // The guest takes its time to find a disk; files are copied meanwhile.
     let plug = async {
-        let path = match &new.plugged {
-            Some(place) => Ok(place.clone()),
-            None => vm.add_disk(&disk).await.map_err(|source| Error::Vm {
-                action: "Plugging the root disk",
-                source,
-            }),
-        };
-        (path, started.elapsed())
+        let paths = plug_all(&*vm, &new, &disks, &log).await;
+        (paths, started.elapsed())
     };
-    let ((pci_path, plugged), provided) = tokio::join!(plug, volumes.provide(&new.id, &mut spec));
-    let (pci_path, provided) = match (pci_path, provided) {
-        (Ok(pci_path), Ok(provided)) => (pci_path, provided),
+    let ((pci_paths, plugged), provided) = tokio::join!(plug, volumes.provide(&new.id, &mut spec));
+    let (pci_paths, provided) = match (pci_paths, provided) {
+        (Ok(pci_paths), Ok(provided)) => (pci_paths, provided),
         (Ok(_), Err(error)) => {
-            unplug(&*vm, &new.id, &disk.id, &log).await;
+            unplug(&*vm, &new.id, &disks, &log).await;
             return Err(error.into());
         }
         (Err(error), provided) => {
@@ -63,10 +57,9 @@ pub(crate) async fn create(
         devices,
         held: volumes,
     } = provided;
-    let pci_path = pci_path.to_string();
-    if let Err(error) = make(&agent, &new, spec, &pci_path, storages, devices).await {
+    if let Err(error) = make(&agent, &new, spec, &pci_paths, storages, devices).await {
         volumes.release(&*vm, &log).await;
-        unplug(&*vm, &new.id, &disk.id, &log).await;
+        unplug(&*vm, &new.id, &disks, &log).await;
         return Err(error);
     }
     let phases = CreatePhases {
@@ -75,7 +68,7 @@ pub(crate) async fn create(
     };
     Ok((
         Held {
-            disk: disk.id,
+            disks: disks.into_iter().map(|disk| disk.id).collect(),
             rootfs: new.rootfs,
             volumes,
         },
@@ -88,11 +81,11 @@ async fn make(
     agent: &Agent,
     new: &NewContainer,
     spec: GuestSpec,
-    pci_path: &str,
+    pci_paths: &[String],
     volumes: Vec<Storage>,
     devices: Vec<Device>,
 ) -> Result<(), Error> {
-    let root = oci::rootfs_storages(&new.id, &RootfsDisk::from(&new.rootfs), pci_path);
+    let root = oci::rootfs_storages(&new.id, &RootfsDisk::from(&new.rootfs), pci_paths);
     let request = CreateContainerRequest {
         container_id: new.id.clone(),
         exec_id: new.id.clone(),
@@ -111,26 +104,56 @@ async fn make(
         })
 }
 
-async fn unplug(vm: &dyn Vm, container: &str, disk: &str, log: &Logger) {
-    if let Err(left) = vm.remove_disk(disk).await {
-        warn!(log, "disk of a failed container stays plugged";
-            "container" => container, "disk" => disk, "error" => %left);
+/// Plugs all root disks, but for the first where it is plugged already, and tells where they are.
+/// On an error none is left.
+async fn plug_all(
+    vm: &dyn Vm,
+    new: &NewContainer,
+    disks: &[DiskSpec],
+    log: &Logger,
+) -> Result<Vec<String>, Error> {
+    let mut paths: Vec<String> = new.plugged.iter().map(PciPath::to_string).collect();
+    while let Some(disk) = disks.get(paths.len()) {
+        match vm.add_disk(disk).await {
+            Ok(path) => paths.push(path.to_string()),
+            Err(source) => {
+                unplug(vm, &new.id, &disks[..paths.len()], log).await;
+                return Err(Error::Vm {
+                    action: "Plugging a root disk",
+                    source,
+                });
+            }
+        }
+    }
+    Ok(paths)
+}
+
+async fn unplug(vm: &dyn Vm, container: &str, disks: &[DiskSpec], log: &Logger) {
+    for disk in disks {
+        if let Err(left) = vm.remove_disk(&disk.id).await {
+            warn!(log, "disk of a failed container stays plugged";
+                "container" => container, "disk" => &disk.id, "error" => %left);
+        }
     }
 }
 
-/// A container's root disk.
+/// A container's root disks, the topmost layer first.
 #[must_use]
-pub fn root_disk(container: &str, rootfs: &Rootfs) -> DiskSpec {
-    DiskSpec {
-        id: root_disk_id(container),
-        path: rootfs.path().to_owned(),
+pub fn root_disks(container: &str, rootfs: &Rootfs) -> Vec<DiskSpec> {
+    let id = root_disk_id(container);
+    let disk = |(index, path): (usize, &Path)| DiskSpec {
+        id: match index {
+            0 => id.clone(),
+            layer => format!("{id}-{layer}"),
+        },
+        path: path.to_owned(),
         read_only: rootfs.read_only(),
-    }
+    };
+    rootfs.paths().into_iter().enumerate().map(disk).collect()
 }
 
-/// Identifier of a container's root disk in its VM; container ids are longer than it may be.
-#[must_use]
-pub fn root_disk_id(container: &str) -> String {
+/// Identifier of a container's first root disk in its VM; container ids are longer than it may be.
+fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
     let hex: String = digest
         .iter()

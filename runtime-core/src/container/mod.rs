@@ -6,7 +6,7 @@ mod remove;
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use create::create;
-pub use create::{root_disk, root_disk_id};
+pub use create::root_disks;
 pub(crate) use remove::{remove, remove_from_guest};
 
 use hypervisors::PciPath;
@@ -30,7 +30,7 @@ pub struct NewContainer {
     pub bundle: Bundle,
     /// Its root file system, prepared.
     pub rootfs: Rootfs,
-    /// Where its root disk is, if it is in the VM already.
+    /// Where the first of its root disks is, if it is in the VM already.
     pub plugged: Option<PciPath>,
     /// The mounts the root file system was prepared from, for the event.
     pub mounts: Vec<Mount>,
@@ -43,7 +43,7 @@ pub struct NewContainer {
 /// How long the steps of a container's creation took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CreatePhases {
-    /// Plugging the root disk.
+    /// Plugging the root disks.
     pub disk: Duration,
     /// The guest's part.
     pub container: Duration,
@@ -52,9 +52,9 @@ pub struct CreatePhases {
 /// What a container holds outside of the guest.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// Id of its root disk in the VM.
-    pub(crate) disk: String,
-    /// The disk's content.
+    /// Ids of its root disks in the VM.
+    pub(crate) disks: Vec<String>,
+    /// The disks' content.
     pub(crate) rootfs: Rootfs,
     /// What its mounts hold.
     pub(crate) volumes: HeldVolumes,

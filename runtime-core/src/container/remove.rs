@@ -23,9 +23,11 @@ pub(crate) async fn remove(
     remove_from_guest(&agent, &id, &log).await;
     let Some(held) = held else { return };
     held.volumes.release(&*vm, &log).await;
-    if let Err(error) = vm.remove_disk(&held.disk).await {
-        warn!(log, "disk of a removed container stays plugged";
-            "container" => &id, "disk" => &held.disk, "error" => %error);
+    for disk in &held.disks {
+        if let Err(error) = vm.remove_disk(disk).await {
+            warn!(log, "disk of a removed container stays plugged";
+                "container" => &id, "disk" => disk, "error" => %error);
+        }
     }
 }
 

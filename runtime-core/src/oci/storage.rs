@@ -30,7 +30,7 @@ pub struct RootfsDisk {
 impl From<&Rootfs> for RootfsDisk {
     fn from(rootfs: &Rootfs) -> Self {
         match rootfs {
-            Rootfs::Erofs { .. } => Self {
+            Rootfs::Erofs { .. } | Rootfs::Layers { .. } => Self {
                 fs_type: "erofs".to_owned(),
                 options: Vec::new(),
                 read_only: true,
@@ -67,27 +67,33 @@ pub fn rootfs_path(container_id: &str, disk: &RootfsDisk) -> String {
     }
 }
 
-/// The storages of a root file system on the disk at `pci_path`.
+/// The storages of a root file system on the disks at `pci_paths`, the topmost layer first.
 ///
-/// A disk that may be written to is the root itself. One that may not is the lower layer of an
+/// A disk that may be written to is the root itself. Those that may not are the lower layers of an
 /// overlay whose upper layer is in the guest's memory.
-pub fn rootfs_storages(container_id: &str, disk: &RootfsDisk, pci_path: &str) -> RootfsStorages {
-    let mut blk = Storage {
+pub fn rootfs_storages(
+    container_id: &str,
+    disk: &RootfsDisk,
+    pci_paths: &[String],
+) -> RootfsStorages {
+    let path = rootfs_path(container_id, disk);
+    let blk = |pci_path: &String| Storage {
         driver: "blk".to_owned(),
-        source: pci_path.to_owned(),
+        source: pci_path.clone(),
         fstype: disk.fs_type.clone(),
         options: mount_options(disk),
+        mount_point: if disk.read_only {
+            format!("{GUEST_BASE}/virtual-volumes/{}", base64url(pci_path))
+        } else {
+            path.clone()
+        },
         ..Default::default()
     };
-    let path = rootfs_path(container_id, disk);
+    let mut storages: Vec<Storage> = pci_paths.iter().map(blk).collect();
     if !disk.read_only {
-        blk.mount_point.clone_from(&path);
-        return RootfsStorages {
-            storages: vec![blk],
-            path,
-        };
+        return RootfsStorages { storages, path };
     }
-    blk.mount_point = format!("{GUEST_BASE}/virtual-volumes/{}", base64url(pci_path));
+    let layers: Vec<&str> = storages.iter().map(|s| s.mount_point.as_str()).collect();
     let container = format!("{GUEST_BASE}/{container_id}");
     let (upper, work) = (format!("{container}/fs"), format!("{container}/work"));
     let overlay = Storage {
@@ -99,17 +105,15 @@ pub fn rootfs_storages(container_id: &str, disk: &RootfsDisk, pci_path: &str) ->
         source: "overlay".to_owned(),
         fstype: "overlay".to_owned(),
         options: vec![
-            format!("lowerdir={}", blk.mount_point),
+            format!("lowerdir={}", layers.join(":")),
             format!("upperdir={upper}"),
             format!("workdir={work}"),
         ],
         mount_point: path.clone(),
         ..Default::default()
     };
-    RootfsStorages {
-        storages: vec![blk, overlay],
-        path,
-    }
+    storages.push(overlay);
+    RootfsStorages { storages, path }
 }
 
 /// The sandbox's `/dev/shm`, of `bytes` of the guest's memory, for CreateSandbox.

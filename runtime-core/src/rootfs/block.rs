@@ -82,6 +82,11 @@ fn examine(path: &Path) -> Result<Metadata, RootfsError> {
         .map_err(RootfsError::io("Opening", path))
 }
 
+/// Whether only root can change the file, or exchange it for another by a link.
+pub(super) fn is_own_file(path: &Path) -> bool {
+    examine(path).is_ok_and(|meta| meta.is_file() && owned(&meta))
+}
+
 fn owned(meta: &Metadata) -> bool {
     meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0
 }

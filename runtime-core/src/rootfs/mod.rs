@@ -1,13 +1,14 @@
 //! A container's root file system as something a VM can have: a disk.
 //!
-//! A snapshot that is a block device or an image file is attached as it is. A tree of files is
-//! made into a read-only erofs image once, and kept in a [`RootfsCache`].
+//! A snapshot that is a block device or an image file is attached as it is, also where it is one of
+//! several layers. A tree of files is made into a read-only erofs image once, and kept in a [`RootfsCache`].
 
 mod block;
 mod cache;
 mod erofs;
 mod error;
 mod fingerprint;
+mod layers;
 mod pack;
 mod tree;
 mod view;
@@ -25,6 +26,10 @@ use crate::oci::Bundle;
 
 /// How long an image may take, the wait for another shim that makes the same one included.
 const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Most disks that the layers of one root should be. Each takes a place in the VM and the guest's
+/// time to find it.
+pub const MOST_LAYERS: usize = 4;
 
 /// A mount as containerd describes it (containerd.types.Mount).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,21 +67,27 @@ pub enum Rootfs {
         /// A regular file that the host would mount through a loop device.
         loop_backed: bool,
     },
+    /// The snapshotter's own erofs images, one over the other.
+    Layers {
+        /// Their paths, the topmost first; at least one.
+        images: Vec<PathBuf>,
+    },
 }
 
 impl Rootfs {
-    /// What the VMM opens.
-    pub fn path(&self) -> &Path {
+    /// What the VMM opens: one disk, or one for each layer, the topmost first.
+    pub fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Erofs { image, .. } => image.path(),
-            Self::Block { path, .. } => path,
+            Self::Erofs { image, .. } => vec![image.path()],
+            Self::Block { path, .. } => vec![path],
+            Self::Layers { images } => images.iter().map(PathBuf::as_path).collect(),
         }
     }
 
     /// Whether the VM may only read it.
     pub fn read_only(&self) -> bool {
         match self {
-            Self::Erofs { .. } => true,
+            Self::Erofs { .. } | Self::Layers { .. } => true,
             Self::Block { read_only, .. } => *read_only,
         }
     }
@@ -84,19 +95,27 @@ impl Rootfs {
 
 /// Turns what containerd gave for a container's root into a disk.
 ///
-/// Without `mounts` the root is the bundle's own directory ([`Bundle::rootfs`]). On an error
+/// Layers that are images become disks each, unless there are more than `most`: then one image is
+/// made of them. Without `mounts` the root is the bundle's own directory ([`Bundle::rootfs`]). On an error
 /// nothing is left: no mount, no partial image.
 pub async fn prepare(
     mounts: &[Mount],
     bundle: &Bundle,
     cache: &RootfsCache,
+    most: usize,
     log: &slog::Logger,
 ) -> Result<Rootfs, RootfsError> {
     let tree = match mounts {
         [] => Tree::Directory(bundle.rootfs()),
         [mount] if mount.target.is_empty() => match block::of(mount)? {
             Some(block) => return Ok(block),
-            None => Tree::of(mount)?,
+            None => {
+                let tree = Tree::of(mount)?;
+                if let Some(layers) = layers::of(&tree, most)? {
+                    return Ok(layers);
+                }
+                tree
+            }
         },
         [mount] => return Err(unsupported(mount, "it is for a part of the root only")),
         [mount, ..] => return Err(unsupported(mount, "it is one of several mounts")),

@@ -20,6 +20,7 @@ mod record;
 pub use cleanup::{MonitorOutcome, Report, cleanup};
 pub use dir::SandboxDir;
 pub use error::StateError;
+pub(crate) use mounts::unescape;
 pub use record::{ContainerRecord, DiskRecord, NetworkRecord, ProcessRecord, SandboxState};
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The kernel writes space, tab, newline and backslash as a backslash and three octal digits
 /// (proc_pid_mountinfo(5)).
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

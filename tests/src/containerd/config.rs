@@ -71,9 +71,26 @@ ConfigPath = "{config}"
 
 [plugins."{runtime}".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-"#,
+{snapshotters}"#,
+        snapshotters = snapshotters(layout),
         config = layout.imprint_config.display(),
     )
+}
+
+/// The snapshotters that give disks instead of directories, of the releases that have them.
+fn snapshotters(layout: &Layout) -> String {
+    let mut text = String::new();
+    if let Some(scratch) = layout.scratch_disk() {
+        text.push_str(
+            "\n[plugins.\"io.containerd.snapshotter.v1.blockfile\"]\nfs_type = \"ext4\"\n",
+        );
+        text.push_str(&format!("scratch_file = \"{}\"\n", scratch.display()));
+    }
+    if layout.release.at_least(2, 1) {
+        text.push_str("\n[plugins.\"io.containerd.service.v1.diff-service\"]\n");
+        text.push_str("default = [\"erofs\", \"walking\"]\n");
+    }
+    text
 }
 
 const CRI: &str = "io.containerd.grpc.v1.cri";

@@ -17,6 +17,7 @@ use crate::{
     Error, Result,
     log::{Log, Mark},
     proc::{MARK, Process},
+    program::Program,
     wait::{Deadline, shield},
 };
 
@@ -65,10 +66,19 @@ impl Layout {
         format!("{}:{own}{rest}:/usr/sbin:/sbin", self.binaries.display())
     }
 
+    /// The empty disk that every snapshot of the blockfile snapshotter begins with.
+    fn scratch_disk(&self) -> Option<PathBuf> {
+        let has_blockfile = self.release.at_least(1, 7);
+        has_blockfile.then(|| self.directory.join("scratch.ext4"))
+    }
+
     fn write_files(&self) -> Result<PathBuf> {
         for name in ["root", "state", "tmp", "cni", "opt", "fifo"] {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).map_err(Error::io("Making", &path))?;
+        }
+        if let Some(scratch) = self.scratch_disk() {
+            make_disk(&scratch)?;
         }
         let network = self.directory.join("cni/10-imprint.conflist");
         fs::write(&network, cni_configuration(&self.directory))
@@ -78,6 +88,18 @@ impl Layout {
         fs::write(&config, text).map_err(Error::io("Writing", &config))?;
         Ok(config)
     }
+}
+
+/// Makes an empty file system in a file, unless it is there.
+fn make_disk(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let target = path.to_string_lossy();
+    Program::new("mkfs.ext4")
+        .args(["-q", "-O", "^has_journal", &target, "48M"])
+        .succeed()
+        .map(drop)
 }
 
 fn cni_configuration(directory: &Path) -> String {

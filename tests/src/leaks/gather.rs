@@ -31,13 +31,18 @@ pub(super) fn processes(scope: &Scope) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let counts = |process: &Process| {
         // The daemon is the node's, and may be another one than before.
-        if process.command.starts_with("containerd --config") {
+        if is_containerd(&process.command) {
             return false;
         }
         let named = !scope.only_ours && is_runtime(&process.command);
         process.pid != own && (named || process.belongs_to(&scope.directory))
     };
     Process::all().into_iter().filter(counts).collect()
+}
+
+fn is_containerd(command: &str) -> bool {
+    let (path, arguments) = command.split_once(' ').unwrap_or((command, ""));
+    path.rsplit('/').next() == Some("containerd") && arguments.starts_with("--config")
 }
 
 fn is_runtime(command: &str) -> bool {

@@ -169,7 +169,9 @@ fn logs(node: &Node) -> Result<()> {
     let pod = kubelet.run("logs")?;
     let script = "echo one; echo two >&2; printf no-newline; trap 'echo; echo late; exit 0' TERM; echo; echo up; while :; do sleep 0.1; done";
     let container = pod.start("logs", script)?;
+    // Of two streams neither waits for the other.
     container.logged("up")?;
+    container.logged("two")?;
     let lines = container.log();
     let told = |stream: &str, text: &str| {
         lines

@@ -10,6 +10,7 @@ mod death;
 mod fallback;
 mod lifecycle;
 mod run;
+mod snapshotters;
 mod templating;
 mod volumes;
 
@@ -24,6 +25,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         death::cases(),
         volumes::cases(),
+        snapshotters::cases(),
     ]
     .concat();
     let restored = booted.clone();

@@ -223,7 +223,7 @@ fn a_read_only_disk_gets_an_overlay_in_the_guests_memory() {
         options: vec!["ro".to_owned()],
         read_only: true,
     };
-    let RootfsStorages { storages, path } = rootfs_storages("c1", &disk, "02/00");
+    let RootfsStorages { storages, path } = rootfs_storages("c1", &disk, &["02/00".to_owned()]);
     let [blk, overlay] = &storages[..] else {
         panic!("{storages:?}");
     };
@@ -257,13 +257,31 @@ fn a_read_only_disk_gets_an_overlay_in_the_guests_memory() {
 }
 
 #[test]
+fn layers_are_mounted_over_each_other_in_their_order() {
+    let disk = RootfsDisk {
+        fs_type: "erofs".to_owned(),
+        options: Vec::new(),
+        read_only: true,
+    };
+    let places = ["02/00", "03/00"].map(str::to_owned);
+    let RootfsStorages { storages, .. } = rootfs_storages("c1", &disk, &places);
+    let [top, bottom, overlay] = &storages[..] else {
+        panic!("{storages:?}");
+    };
+    assert_eq!([&top.source, &bottom.source], [&places[0], &places[1]]);
+    assert_ne!(top.mount_point, bottom.mount_point);
+    let lower = format!("lowerdir={}:{}", top.mount_point, bottom.mount_point);
+    assert_eq!(overlay.options[0], lower);
+}
+
+#[test]
 fn a_writable_disk_is_the_root_itself() {
     let disk = RootfsDisk {
         fs_type: "xfs".to_owned(),
         options: vec!["discard".to_owned()],
         read_only: false,
     };
-    let RootfsStorages { storages, path } = rootfs_storages("c1", &disk, "1e/00");
+    let RootfsStorages { storages, path } = rootfs_storages("c1", &disk, &["1e/00".to_owned()]);
     let [blk] = &storages[..] else {
         panic!("{storages:?}");
     };

@@ -50,7 +50,8 @@ fn a_block_device_is_attached_as_it_is() {
     let found = block::of(&mount_of("xfs", device, &["nouuid"]))
         .unwrap()
         .unwrap();
-    assert_eq!((found.path(), found.read_only()), (device, false));
+    assert_eq!(found.paths(), [device]);
+    assert!(!found.read_only());
 }
 
 #[test]
@@ -120,7 +121,9 @@ async fn without_mounts_the_bundles_directory_is_the_root() {
     };
     fixture.tree("rootfs", "a");
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    let made = prepare(&[], &bundle, &fixture.cache, &log).await.unwrap();
+    let made = prepare(&[], &bundle, &fixture.cache, 4, &log)
+        .await
+        .unwrap();
     assert!(matches!(
         &made,
         Rootfs::Erofs {
@@ -128,14 +131,16 @@ async fn without_mounts_the_bundles_directory_is_the_root() {
             ..
         }
     ));
-    let found = prepare(&[], &bundle, &fixture.cache, &log).await.unwrap();
+    let found = prepare(&[], &bundle, &fixture.cache, 4, &log)
+        .await
+        .unwrap();
     assert!(matches!(&found, Rootfs::Erofs { packed: None, .. }));
-    assert_eq!(made.path(), found.path());
+    assert_eq!(made.paths(), found.paths());
     let mut mount = mount_of("bind", &fixture.dir.path().join("rootfs"), &["rbind"]);
     mount.target = "sub".to_owned();
     let several = [Mount::default(), Mount::default()];
     for refused in [&[mount][..], &several] {
-        prepare(refused, &bundle, &fixture.cache, &log)
+        prepare(refused, &bundle, &fixture.cache, 4, &log)
             .await
             .unwrap_err();
     }
