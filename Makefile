@@ -11,10 +11,14 @@ PACKAGES := \
 
 PLAYGROUND := target/release/imprint-playground
 
-.PHONY: help demo test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
+# Flags of `make bench`, as --quick or --samples 100.
+BENCH_FLAGS :=
+
+.PHONY: help demo bench test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
+	@echo 'make bench   measure what SPECIFICATION.md promises; fails where a promise is broken'
 	@echo 'make test    everything that CI checks'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
 	@echo 'make down    remove it'
@@ -23,6 +27,9 @@ help:
 
 demo: packages build guest
 	@$(PLAYGROUND) demo
+
+bench: packages build guest
+	@$(PLAYGROUND) bench $(BENCH_FLAGS)
 
 # Only what the playground prints may reach standard output: a shell evaluates it.
 up:

@@ -10,6 +10,9 @@ use crate::{Error, Result, containerd::Layout, image::BUSYBOX, proc::MARK, progr
 /// Runtime type of Imprint.
 pub const IMPRINT: &str = "io.containerd.imprint.v2";
 
+/// Runtime type of runc.
+pub const RUNC: &str = "io.containerd.runc.v2";
+
 /// The runtime that containers are run under.
 fn runtime() -> String {
     std::env::var("IMPRINT_RUNTIME").unwrap_or_else(|_| IMPRINT.to_owned())

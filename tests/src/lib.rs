@@ -2,6 +2,7 @@
 //! The fixtures that the end-to-end tests and the playground share: a private containerd, images
 //! made on the spot, an installation of Imprint, and a check for what was left behind.
 
+pub mod bench;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;

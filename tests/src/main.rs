@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use imprint_tests::{Error, demo, up, wait};
+use imprint_tests::{Error, bench, demo, up, wait};
 
 /// A private containerd with Imprint in it
 #[derive(Debug, Parser)]
@@ -13,10 +13,12 @@ struct Arguments {
     action: Action,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Action {
     /// Run one container in booted and in restored VMs, and compare
     Demo,
+    /// Measure what SPECIFICATION.md promises, and fail where a promise is broken
+    Bench(bench::Options),
     /// Put the playground up and print what a shell needs to use it
     Up,
     /// Take the playground away
@@ -29,7 +31,8 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match act(arguments.action) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(kept) if kept => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error @ Error::Interrupted { .. }) => {
             eprintln!("{error}");
             ExitCode::from(INTERRUPTED)
@@ -41,19 +44,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(action: Action) -> imprint_tests::Result<()> {
+/// Whether what was measured is as promised.
+fn act(action: Action) -> imprint_tests::Result<bool> {
     wait::catch_signals()?;
     match action {
-        Action::Demo => {
-            let outcome = demo::demo()?;
-            let line = serde_json::to_string(&outcome);
-            println!(
-                "{}",
-                line.map_err(|error| Error::Unexpected(error.to_string()))?
-            );
+        Action::Demo => print(&demo::demo()?)?,
+        Action::Bench(options) => {
+            let outcome = bench::bench(options)?;
+            print(&outcome)?;
+            return Ok(!outcome.failed());
         }
         Action::Up => println!("{}", up::up()?),
         Action::Down => up::down()?,
     }
+    Ok(true)
+}
+
+/// One line of JSON.
+fn print(outcome: &impl serde::Serialize) -> imprint_tests::Result<()> {
+    let line = serde_json::to_string(outcome);
+    let line = line.map_err(|error| Error::Unexpected(error.to_string()))?;
+    println!("{line}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 const MESSAGE: &str = "sandbox started";
 
 /// A start.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Start {
     /// `restored` or `booted`.
     #[serde(rename = "start_path")]
@@ -33,7 +33,7 @@ pub struct Start {
 }
 
 /// A step of a start.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Phase {
     /// What was done.
     pub name: String,

@@ -5,13 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result, image, program::Program};
+use crate::{Error, Result, ctr::Ctr, image, node::Node, program::Program};
 
 /// Name of the image.
 pub const PAUSE: &str = "imprint.local/pause:1";
 
 /// Ends at SIGTERM, as a pause container does.
 const WAITS: &str = "trap 'exit 0' TERM INT; sleep 2147483647 & wait";
+
+/// Gives a node's CRI plugin the images of its pods: it looks for them in a namespace of its own.
+pub fn import(node: &Node) -> Result<()> {
+    let ctr = Ctr::new(node.containerd().layout().clone(), "k8s.io");
+    ctr.import(&node.archive()?)?;
+    ctr.import(&pause_archive(&node.artefacts().images)?)
+}
 
 /// Makes the image in `directory`, unless it is there, and returns its archive.
 pub fn pause_archive(directory: &Path) -> Result<PathBuf> {

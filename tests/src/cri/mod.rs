@@ -2,12 +2,14 @@
 
 mod client;
 mod image;
+mod network;
 mod pod;
 mod rpc;
 mod stream;
 
 pub use client::Cri;
-pub use image::{PAUSE, pause_archive};
+pub use image::{PAUSE, import, pause_archive};
+pub use network::{OwnNetwork, own_network};
 pub use pod::{Container, ContainerState, Kubelet, Pod};
 pub use stream::{Channel, Session};
 

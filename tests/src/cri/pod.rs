@@ -49,10 +49,17 @@ impl Kubelet {
     /// The kubelet of a node; `IMPRINT_CRI_HANDLER` names another runtime handler to compare with.
     #[must_use]
     pub fn new(node: &Node) -> Self {
+        let set = std::env::var("IMPRINT_CRI_HANDLER").ok();
+        Self::with_handler(node, set.as_deref().unwrap_or("imprint"))
+    }
+
+    /// The kubelet of a node whose pods all run under this runtime handler.
+    #[must_use]
+    pub fn with_handler(node: &Node, handler: &str) -> Self {
         let name = node.unique_id("pods");
         Self {
             cri: Cri::at(&node.containerd().layout().socket()),
-            handler: std::env::var("IMPRINT_CRI_HANDLER").unwrap_or_else(|_| "imprint".to_owned()),
+            handler: handler.to_owned(),
             directory: node.settings().kubelet_root.join("pods"),
             cgroup: format!("/{name}"),
             name,
