@@ -40,11 +40,11 @@ impl Processes {
 
     pub(super) fn memory(&self) -> Result<Memory> {
         let text = read(&self.vmm, "smaps")?;
-        let (guest_pss_kib, anonymous_kib) = by_kind(&text);
+        let (guest_pss_kib, code_pss_kib) = by_kind(&text);
         Ok(Memory {
             vmm_pss_kib: self.vmm.pss_kib()?,
             guest_pss_kib,
-            anonymous_kib,
+            code_pss_kib,
             shim_pss_kib: self.shim.pss_kib()?,
         })
     }
@@ -71,33 +71,29 @@ fn first(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// PSS of the mappings of a template's memory file, and of those of no file, in KiB
-/// (proc_pid_smaps(5)).
+/// PSS in KiB of the mappings of a template's memory file, and of those that a translator writes and
+/// runs (proc_pid_smaps(5)).
 fn by_kind(smaps: &str) -> (u64, u64) {
-    let (mut guest, mut anonymous) = (0, 0);
-    let mut kind = None;
+    let (mut guest, mut code) = (0, 0);
+    let (mut is_guest, mut is_code) = (false, false);
     for line in smaps.lines() {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("Pss:") => {
-                let pss = words.next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
-                match kind {
-                    Some(path) if is_memory(path) => guest += pss,
-                    Some(path) if path.starts_with('/') => {}
-                    _ => anonymous += pss,
-                }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["Pss:", kib, ..] => {
+                let pss: u64 = kib.parse().unwrap_or_default();
+                guest += if is_guest { pss } else { 0 };
+                code += if is_code { pss } else { 0 };
             }
             // Only the head of a mapping begins with its addresses.
-            Some(word) if word.contains('-') => kind = words.nth(4),
+            [addresses, rights, _, _, _, path @ ..] if addresses.contains('-') => {
+                // The file may have been unlinked since; then a word follows.
+                is_guest = path.first().is_some_and(|path| path.ends_with("/memory"));
+                is_code = path.is_empty() && rights.starts_with("rwx");
+            }
             _ => {}
         }
     }
-    (guest, anonymous)
-}
-
-/// Whether this is a template's memory file, which may have been unlinked since.
-fn is_memory(path: &str) -> bool {
-    path.ends_with("/memory")
+    (guest, code)
 }
 
 /// Minor and major faults: fields 10 and 12 of proc_pid_stat(5).
@@ -123,9 +119,9 @@ mod tests {
     fn memory_is_told_apart_by_what_is_mapped() {
         let smaps = "55-56 r-xp 00000000 fe:01 7 /usr/bin/qemu\nRss: 9 kB\nPss: 3 kB\nPss_Dirty: 1 kB\n\
                      56-57 rw-p 00000000 00:00 0 [heap]\nPss: 5 kB\n\
-                     57-58 rw-p 00000000 00:00 0 \nPss: 7 kB\n\
+                     57-58 rwxp 00000000 00:00 0 \nPss: 7 kB\n\
                      58-59 rw-p 00000000 00:2a 9 /t/key/memory (deleted)\nPss: 11 kB\nVmFlags: rd wr\n";
-        assert_eq!(by_kind(smaps), (11, 12));
+        assert_eq!(by_kind(smaps), (11, 7));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    sample::{Crowd, PodSample, Raw, Way},
+    sample::{Crowd, Memory, PodSample, Raw, Way},
     stats::{Summary, median},
 };
 
@@ -55,16 +55,18 @@ pub(super) fn measures(raw: &Raw) -> BTreeMap<&'static str, f64> {
     add("crowd-load", crowd_load(raw));
     add("alive-ratio", alive_ratio(&raw.beside));
     if let Some(crowd) = raw.at_once.iter().max_by_key(|crowd| crowd.pods) {
-        let mib = |kib: u64| kib as f64 / KIB_PER_MIB;
-        let memory = || crowd.memory.iter();
+        let mib = |kib: fn(&Memory) -> u64| {
+            let all = crowd.memory.iter().map(|one| kib(one) as f64);
+            median(all).map(|kib| kib / KIB_PER_MIB)
+        };
+        add("vmm-pss-mib", mib(|one| one.vmm_pss_kib));
+        // The code is within the whole, but each was read at its own moment.
         add(
-            "vmm-pss-mib",
-            median(memory().map(|one| mib(one.vmm_pss_kib))),
+            "vmm-native-mib",
+            mib(|one| one.vmm_pss_kib.saturating_sub(one.code_pss_kib)),
         );
-        add(
-            "shim-pss-mib",
-            median(memory().map(|one| mib(one.shim_pss_kib))),
-        );
+        add("guest-pss-mib", mib(|one| one.guest_pss_kib));
+        add("shim-pss-mib", mib(|one| one.shim_pss_kib));
     }
     all
 }
@@ -113,10 +115,7 @@ fn alive_ratio(beside: &[Crowd]) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bench::{
-        phases,
-        sample::{Costs, Memory},
-    };
+    use crate::bench::{phases, sample::Costs};
 
     fn pod(way: Way, time: f64) -> PodSample {
         let start = phases::tests::runs(way, &[time])
@@ -145,7 +144,7 @@ pub(super) mod tests {
             memory: vec![Memory {
                 vmm_pss_kib: 20 * 1024,
                 guest_pss_kib: 11 * 1024,
-                anonymous_kib: 8 * 1024,
+                code_pss_kib: 4 * 1024,
                 shim_pss_kib: 5 * 1024,
             }],
         }
@@ -186,6 +185,8 @@ pub(super) mod tests {
             // The smallest number was measured twice.
             ("alive-ratio", 1.1),
             ("vmm-pss-mib", 20.0),
+            ("vmm-native-mib", 16.0),
+            ("guest-pss-mib", 11.0),
             ("shim-pss-mib", 5.0),
         ];
         let all = measures(&raw());

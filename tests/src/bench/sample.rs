@@ -81,8 +81,8 @@ pub struct Memory {
     pub vmm_pss_kib: u64,
     /// Of this, the guest's memory: what is shared with the template, and what is the clone's own.
     pub guest_pss_kib: u64,
-    /// Of this, memory without a file: the monitor's heap and stacks, translated code.
-    pub anonymous_kib: u64,
+    /// Of this, guest code in the host's instructions; there is none where the host runs it itself.
+    pub code_pss_kib: u64,
     /// The shim's.
     pub shim_pss_kib: u64,
 }

@@ -127,10 +127,10 @@ fn crowd(title: &str, crowd: &Crowd) -> String {
     };
     let _ = write!(
         text,
-        "; PSS VMM {:.1} MiB (guest memory {:.1}, of no file {:.1}), shim {:.1} MiB",
+        "; PSS VMM {:.1} MiB (guest memory {:.1}, translated code {:.1}), shim {:.1} MiB",
         mib(|one| one.vmm_pss_kib as f64),
         mib(|one| one.guest_pss_kib as f64),
-        mib(|one| one.anonymous_kib as f64),
+        mib(|one| one.code_pss_kib as f64),
         mib(|one| one.shim_pss_kib as f64),
     );
     text + "\n"
@@ -153,7 +153,7 @@ mod tests {
             "around it",
             "4 pods at once: ",
             "9 pods alive: ",
-            "PSS VMM 20.0 MiB (guest memory 11.0, of no file 8.0), shim 5.0 MiB",
+            "PSS VMM 20.0 MiB (guest memory 11.0, translated code 4.0), shim 5.0 MiB",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
