@@ -1,6 +1,7 @@
 //! The contract every virtual machine monitor fulfils.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -91,14 +92,16 @@ pub trait Vm: Send + Sync {
     /// Unplugs a network interface; returns when the guest has let go of it.
     async fn remove_net(&self, id: &str) -> Result<()>;
 
-    /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them. They
-    /// are of no use before its agent has brought them online. Fewer than there are is refused.
+    /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them, where
+    /// the monitor hears of that. They are of no use before the guest's agent has brought them
+    /// online. Fewer than there are is refused.
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         Err(not_offered(format!("resize to {vcpus} vCPUs")))
     }
 
     /// Plugs memory until there are at least `mib` MiB, in steps that the guest can take, and tells
-    /// how much there is when the guest has taken it. Less than there is is refused.
+    /// how much there is when the guest has taken it, where the monitor hears of that. Less than
+    /// there is is refused, and so is more where the memory is in a file that cannot grow.
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
         Err(not_offered(format!("resize to {mib} MiB")))
     }
@@ -112,6 +115,11 @@ pub trait Vm: Send + Sync {
     /// clone; `None` where the monitor has no such device.
     async fn generation_id(&self) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    /// What went through the VM's devices so far, as the monitor counts it.
+    async fn counters(&self) -> Result<Counters> {
+        Err(not_offered(String::from("count what devices did")))
     }
 
     /// Waits until the monitor's process has ended, however it ended.
@@ -141,7 +149,23 @@ pub struct Capabilities {
     pub memory_hotplug: bool,
     /// A VM can be restored on a private mapping of its memory file.
     pub private_file_restore: bool,
+    /// What [`Vm::save`] writes.
+    pub saved_form: SavedForm,
 }
+
+/// What is written when a VM is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavedForm {
+    /// Its state. What else the VM is comes from the specification it is restored with.
+    State,
+    /// Its state, and a configuration that names the memory, the sockets and the disks of the VM
+    /// that was saved. Before another VM is restored from it, the configuration has to be made to
+    /// fit that one, see [`SavedConfig`](crate::clh::SavedConfig).
+    WithConfig,
+}
+
+/// Counters of a VM's devices: by device, by name.
+pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// What a saved VM inherits from its monitor and machine. Two equal identities can exchange saved
 /// VMs; the fields are named so that a difference can be told.

@@ -48,6 +48,11 @@ impl LastWords {
             .join("; ")
     }
 
+    /// Adds a line of our own.
+    pub fn add(&self, line: &str) {
+        self.lock().push(line.to_owned());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,11 +76,15 @@ impl Ring {
         if line.is_empty() {
             return None;
         }
+        self.push(line.clone());
+        Some(line)
+    }
+
+    fn push(&mut self, line: String) {
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(line.clone());
-        Some(line)
+        self.lines.push_back(line);
     }
 }
 

@@ -5,17 +5,23 @@
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
 mod check;
+pub mod clh;
 mod contract;
 mod device;
 mod error;
+mod host_cpu;
+mod kept;
 mod kernel;
 mod last_words;
 mod netns;
 mod process;
 pub mod qemu;
+mod rights;
 mod spec;
 
-pub use contract::{AgentChannel, Capabilities, Hypervisor, Identity, Vm, VmExit, VmmProcess};
+pub use contract::{
+    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+};
 pub use error::{Error, Result};
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,

@@ -26,7 +26,11 @@ const KILL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How a monitor is started.
 pub struct Start<'a> {
+    /// What is run.
     pub binary: &'a Path,
+    /// What it is called in a list of processes, where its arguments do not name the VM.
+    pub name: Option<String>,
+    /// Its arguments.
     pub arguments: &'a [String],
     /// What it has as its standard input: its control connection, or the socket it listens on.
     pub stdin: OwnedFd,
@@ -62,6 +66,9 @@ impl Process {
             source,
         };
         let mut command = Command::new(binary);
+        if let Some(name) = start.name {
+            command.arg0(name);
+        }
         command
             .args(start.arguments)
             .env_clear()
@@ -136,6 +143,22 @@ impl Process {
             })
     }
 
+    /// Ends the process when `event` comes, which `why` explains among its last words.
+    pub fn kill_on(
+        &self,
+        event: impl Future<Output = bool> + Send + 'static,
+        why: &'static str,
+    ) -> io::Result<()> {
+        let (pidfd, last_words) = (self.pidfd.try_clone()?, self.last_words.clone());
+        tokio::spawn(async move {
+            if event.await {
+                last_words.add(why);
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            }
+        });
+        Ok(())
+    }
+
     fn signal_kill(&self) {
         // The only failure of a pidfd of our own is that the process is gone already.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -205,6 +228,7 @@ mod tests {
         let arguments = [String::from("-c"), script.to_owned()];
         let start = Start {
             binary: Path::new("/bin/sh"),
+            name: None,
             arguments: &arguments,
             stdin,
             stdout: None,
@@ -265,6 +289,7 @@ mod tests {
         let stdin = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let start = Start {
             binary: Path::new("/no/such"),
+            name: None,
             arguments: &[],
             stdin,
             stdout: None,

@@ -52,6 +52,7 @@ impl Monitor {
             Start {
                 binary,
                 arguments,
+                name: None,
                 stdin: OwnedFd::from(theirs),
                 stdout: None,
                 sockets,

@@ -2,7 +2,6 @@
 
 mod binary;
 mod cache;
-mod host_cpu;
 mod kvm;
 mod payload;
 
@@ -18,7 +17,7 @@ use super::{
     layout, migration,
     qmp::Version,
 };
-use crate::{Capabilities, Error, Identity, Result};
+use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
 
 /// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
@@ -40,7 +39,7 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
         None => {
             let facts = binary::ask(&binary, log)
                 .await
-                .map_err(|error| unusable(chain(&error)))?;
+                .map_err(|error| unusable(error.chain()))?;
             cache.keep_facts(&facts);
             facts
         }
@@ -168,6 +167,7 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
             .migration
             .iter()
             .any(|name| name == migration::IGNORE_SHARED),
+        saved_form: SavedForm::State,
     }
 }
 
@@ -200,16 +200,6 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
         ),
         cpu: format!("{model} on {}", host_cpu::describe()),
     }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,19 +1,12 @@
 //! A probe's result, kept for the next process: good for one binary during one boot of the host.
 
-use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
 
 use super::{binary::Facts, kvm::Verdict};
-
-/// The longest file that is read; one has about 2 KiB.
-const LIMIT: u64 = 64 << 10;
+use crate::kept::{Key, read, replace};
 
 /// A file, or none, and what it holds for one binary.
 #[derive(Debug)]
@@ -37,20 +30,11 @@ struct Tried {
     verdict: Verdict,
 }
 
-/// What a result depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Key {
-    binary: PathBuf,
-    size: u64,
-    modified: (i64, i64),
-    boot_id: String,
-}
-
 impl Cache {
     /// Reads the file. One that is missing, damaged or made for something else counts as empty.
     pub fn open(path: Option<&Path>, binary: &Path, log: &slog::Logger) -> Self {
         let key = Key::of(binary);
-        let known = path.filter(|_| key.is_some()).and_then(read);
+        let known = path.filter(|_| key.is_some()).and_then(read::<Entry>);
         let path = path.filter(|_| key.is_some()).map(Path::to_owned);
         let key = key.unwrap_or_default();
         let entry = known.filter(|entry| entry.key == key).unwrap_or(Entry {
@@ -102,61 +86,10 @@ impl Cache {
     }
 }
 
-impl Key {
-    fn of(binary: &Path) -> Option<Self> {
-        let metadata = fs::metadata(binary).ok()?;
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(Self {
-            binary: binary.to_owned(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            boot_id: boot_id.trim().to_owned(),
-        })
-    }
-}
-
-impl Default for Key {
-    fn default() -> Self {
-        Self {
-            binary: PathBuf::new(),
-            size: 0,
-            modified: (0, 0),
-            boot_id: String::new(),
-        }
-    }
-}
-
-fn read(path: &Path) -> Option<Entry> {
-    if fs::metadata(path).ok()?.len() > LIMIT {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-/// Replaces the file in one step, so that a reader at the same time sees all of one result.
-fn replace(path: &Path, entry: &Entry) -> io::Result<()> {
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)?;
-    let new = path.with_extension(format!("new-{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut file| file.write_all(&serde_json::to_vec(entry)?))
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
     use super::*;
 
     fn open(path: &Path, binary: &Path) -> Cache {

@@ -68,7 +68,7 @@ pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Ve
         Ok(verdict) => verdict,
         Err(error) => Verdict {
             works: false,
-            reason: super::chain(&error),
+            reason: error.chain(),
         },
     }
 }
@@ -89,6 +89,7 @@ async fn run(
     let guest = Start {
         binary,
         arguments: &arguments(&firmware),
+        name: None,
         stdin: nothing,
         stdout: None,
         sockets: Vec::new(),

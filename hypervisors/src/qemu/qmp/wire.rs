@@ -1,12 +1,13 @@
 //! Bytes and descriptors out to QEMU.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     os::fd::{AsRawFd, OwnedFd, RawFd},
 };
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::{io::Interest, net::unix::OwnedWriteHalf};
+
+use crate::rights::send_once;
 
 /// Writes all of `bytes`; the descriptor travels with the first of them, as `getfd` expects.
 pub async fn send(to: &OwnedWriteHalf, bytes: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
@@ -22,17 +23,4 @@ pub async fn send(to: &OwnedWriteHalf, bytes: &[u8], fd: Option<&OwnedFd>) -> io
         fds.clear();
     }
     Ok(())
-}
-
-fn send_once(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
-    let rights = [ControlMessage::ScmRights(fds)];
-    let control = if fds.is_empty() { &[][..] } else { &rights[..] };
-    let sent = sendmsg::<()>(
-        socket,
-        &[IoSlice::new(bytes)],
-        control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
-    Ok(sent)
 }

@@ -1,0 +1,157 @@
+//! The requests this crate makes, with the deadline of each.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
+
+use hyper::Method;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::clh::vm_config::{DiskConfig, NetConfig, VmConfig};
+
+/// A request: its body is the value, and a value without content has none.
+pub trait Call: Serialize + Sync {
+    /// The last part of its path.
+    const NAME: &'static str;
+    /// GET asks, PUT changes.
+    const METHOD: Method;
+    /// How long an answer may take.
+    const DEADLINE: Duration;
+    /// The body of its answer; `()` for none.
+    type Reply: DeserializeOwned;
+}
+
+macro_rules! calls {
+    ($($type:ident $(<$life:lifetime>)? = $method:ident $name:literal -> $reply:ty, $seconds:literal s;)*) => {$(
+        impl $(<$life>)? Call for $type $(<$life>)? {
+            const NAME: &'static str = $name;
+            const METHOD: Method = Method::$method;
+            const DEADLINE: Duration = Duration::from_secs($seconds);
+            type Reply = $reply;
+        }
+    )*};
+}
+
+calls! {
+    VmmPing = GET "vmm.ping" -> Ping, 20 s;
+    VmmShutdown = PUT "vmm.shutdown" -> (), 20 s;
+    VmCreate<'a> = PUT "vm.create" -> (), 20 s;
+    VmBoot = PUT "vm.boot" -> (), 60 s;
+    VmInfo = GET "vm.info" -> Info, 20 s;
+    VmCounters = GET "vm.counters" -> Counters, 20 s;
+    VmPause = PUT "vm.pause" -> (), 20 s;
+    VmResume = PUT "vm.resume" -> (), 20 s;
+    VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
+    VmRestore = PUT "vm.restore" -> (), 120 s;
+    VmAddDisk<'a> = PUT "vm.add-disk" -> Plugged, 20 s;
+    VmAddNet<'a> = PUT "vm.add-net" -> Plugged, 20 s;
+    VmRemoveDevice<'a> = PUT "vm.remove-device" -> (), 20 s;
+    VmResize = PUT "vm.resize" -> (), 20 s;
+}
+
+/// Asks who is there.
+#[derive(Debug, Serialize)]
+pub struct VmmPing;
+
+/// Ends the monitor.
+#[derive(Debug, Serialize)]
+pub struct VmmShutdown;
+
+/// Describes a VM.
+#[derive(Debug, Serialize)]
+pub struct VmCreate<'a>(pub &'a VmConfig);
+
+/// Starts the VM that was described.
+#[derive(Debug, Serialize)]
+pub struct VmBoot;
+
+/// Asks how the VM is.
+#[derive(Debug, Serialize)]
+pub struct VmInfo;
+
+/// Asks what went through the VM's devices.
+#[derive(Debug, Serialize)]
+pub struct VmCounters;
+
+/// Stops the vCPUs.
+#[derive(Debug, Serialize)]
+pub struct VmPause;
+
+/// Lets the vCPUs run.
+#[derive(Debug, Serialize)]
+pub struct VmResume;
+
+/// Writes the state of a paused VM into a directory, `file:///dir`.
+#[derive(Debug, Serialize)]
+pub struct VmSnapshot {
+    /// The directory.
+    pub destination_url: String,
+}
+
+/// Makes a paused VM of what was written into a directory.
+#[derive(Debug, Serialize)]
+pub struct VmRestore {
+    /// The directory.
+    pub source_url: String,
+    /// How memory comes back, where that can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_restore_mode: Option<&'static str>,
+}
+
+/// Plugs a disk.
+#[derive(Debug, Serialize)]
+pub struct VmAddDisk<'a>(pub &'a DiskConfig);
+
+/// Plugs a network interface; its tap travels beside the request.
+#[derive(Debug, Serialize)]
+pub struct VmAddNet<'a>(pub &'a NetConfig);
+
+/// Unplugs a device: the guest is asked to let go of it.
+#[derive(Debug, Serialize)]
+pub struct VmRemoveDevice<'a> {
+    /// Its name.
+    pub id: &'a str,
+}
+
+/// Plugs vCPUs or memory.
+#[derive(Debug, Default, Serialize)]
+pub struct VmResize {
+    /// How many vCPUs there are to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_vcpus: Option<u32>,
+    /// How many bytes of memory there are to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_ram: Option<u64>,
+}
+
+/// Who is there.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ping {
+    /// The version of its package, `51.1.0`.
+    pub version: String,
+}
+
+/// How the VM is.
+#[derive(Debug, Deserialize)]
+pub struct Info {
+    /// `Created`, `Running`, `Paused`, `Shutdown`.
+    pub state: String,
+}
+
+/// By device, by name of the counter.
+pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Where a device was plugged.
+#[derive(Debug, Deserialize)]
+pub struct Plugged {
+    /// Segment, bus, device and function: `0000:00:06.0`.
+    pub bdf: String,
+}
+
+/// A descriptor that travels with a request.
+pub type Passed = Option<OwnedFd>;
+
+/// A directory as the API names it.
+pub fn url(dir: &std::path::Path) -> Option<String> {
+    // The monitor takes what follows the scheme as the path, without decoding it.
+    let text = PathBuf::from(dir).into_os_string().into_string().ok()?;
+    text.starts_with('/').then(|| format!("file://{text}"))
+}

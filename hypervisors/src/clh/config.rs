@@ -1,0 +1,42 @@
+//! What an operator may choose.
+
+use std::path::PathBuf;
+
+/// Choices that hold for every VM of one Cloud Hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClhConfig {
+    /// The monitor, as in `/usr/bin/cloud-hypervisor`.
+    pub binary: PathBuf,
+    /// Whether the monitor confines itself with its seccomp filters.
+    pub seccomp: bool,
+    /// With this, the monitor also confines itself with Landlock to the files of its VM and to what
+    /// lies below these directories: those of disks that are plugged later.
+    pub landlock: Option<Vec<PathBuf>>,
+    /// How much the monitor says of itself on its standard error: 0 (warnings) to 3.
+    pub verbosity: u8,
+    /// Whether the guest may run virtual machines of its own.
+    pub nested: bool,
+    /// Whether disks are opened with `O_DIRECT`.
+    pub direct_disks: bool,
+    /// File that receives what the guest writes to its serial port, unbounded: for debugging. A
+    /// relative path is taken within the VM's run directory.
+    pub debug_console: Option<PathBuf>,
+    /// File that keeps the probe's result for the next process of this host boot. Without it
+    /// every probe starts from nothing.
+    pub probe_cache: Option<PathBuf>,
+}
+
+impl Default for ClhConfig {
+    fn default() -> Self {
+        Self {
+            binary: PathBuf::from("/usr/bin/cloud-hypervisor"),
+            seccomp: true,
+            landlock: None,
+            verbosity: 0,
+            nested: true,
+            direct_disks: false,
+            debug_console: None,
+            probe_cache: None,
+        }
+    }
+}

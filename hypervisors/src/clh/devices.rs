@@ -1,0 +1,115 @@
+//! Devices that come and go while the VM runs.
+
+use std::{fs, os::unix::fs::FileTypeExt, time::Duration};
+
+use super::{
+    api::calls::{Plugged, VmAddDisk, VmAddNet, VmRemoveDevice},
+    launch::Monitor,
+    vm_config::{DiskConfig, NetConfig},
+};
+use crate::{
+    DiskSpec, Error, NetSpec, PciPath, Result,
+    device::{check_mac, device_name},
+};
+
+/// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
+const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+
+/// What all disks of a VM have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskChoices {
+    /// Queues of each.
+    pub queues: u32,
+    /// Whether they are opened with `O_DIRECT`.
+    pub direct: bool,
+}
+
+/// Plugs a disk.
+pub async fn add_disk(monitor: &Monitor, disk: &DiskSpec, choices: DiskChoices) -> Result<PciPath> {
+    let name = device_name("disk", &disk.id)?;
+    check_backing(disk)?;
+    let DiskChoices { queues, direct } = choices;
+    let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues, direct);
+    place(&monitor.call(&VmAddDisk(&config)).await?)
+}
+
+/// Plugs a network interface.
+pub async fn add_net(monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
+    let name = device_name("net", &net.id)?;
+    check_mac(&net.mac)?;
+    let config = NetConfig::new(&name, &net.mac);
+    let plugged = monitor.call_with(&VmAddNet(&config), Some(net.tap)).await?;
+    place(&plugged)
+}
+
+/// Unplugs a device and waits until the guest has let go of it.
+pub async fn remove(monitor: &Monitor, kind: &str, id: &str) -> Result<()> {
+    let name = device_name(kind, id)?;
+    let wanted = name.clone();
+    let gone = monitor
+        .events()
+        .expect(move |event| event.is("vm", "device-removed") && event.text("id") == Some(&wanted));
+    monitor.call(&VmRemoveDevice { id: &name }).await?;
+    match gone.within(UNPLUG_DEADLINE).await {
+        Ok(_) => Ok(()),
+        Err(missed) => {
+            let what = format!("the guest to let go of {name}");
+            Err(monitor.missed(missed, what, UNPLUG_DEADLINE).await)
+        }
+    }
+}
+
+fn check_backing(disk: &DiskSpec) -> Result<()> {
+    let failed = |source| Error::Io {
+        action: "Opening disk",
+        path: disk.path.clone(),
+        source,
+    };
+    let kind = fs::metadata(&disk.path).map_err(failed)?.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    }
+    let what = "neither a regular file nor a block device";
+    Err(failed(std::io::Error::other(what)))
+}
+
+/// `0000:00:06.0` is slot 6 of the only segment this crate makes.
+fn place(plugged: &Plugged) -> Result<PciPath> {
+    let slot = plugged
+        .bdf
+        .strip_prefix("0000:00:")
+        .and_then(|rest| rest.strip_suffix(".0"))
+        .and_then(|slot| u32::from_str_radix(slot, 16).ok())
+        .filter(|slot| *slot < 32);
+    match slot {
+        Some(slot) => Ok(PciPath::from_slots(&[slot])),
+        None => {
+            let bdf: String = plugged.bdf.chars().take(40).collect();
+            Err(Error::Protocol(format!("a device was plugged at {bdf:?}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_slot_of_the_root_bus() {
+        let at = |bdf: &str| {
+            place(&Plugged {
+                bdf: bdf.to_owned(),
+            })
+        };
+        assert_eq!(at("0000:00:1f.0").unwrap().to_string(), "1f");
+        for bdf in [
+            "",
+            "0001:00:05.0",
+            "0000:00:20.0",
+            "0000:00:05.1",
+            "0000:01:05.0",
+        ] {
+            assert!(matches!(at(bdf), Err(Error::Protocol(_))), "{bdf}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! From a command line to a monitor that can be called.
+
+use std::{
+    fs::{self, Permissions},
+    future::Future,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::net::unix::pipe;
+
+use super::{
+    api::{
+        Client, Failure,
+        calls::{Call, Passed},
+    },
+    events::{Events, Missed},
+};
+use crate::{
+    Error, Result, VmExit,
+    process::{Process, Start},
+};
+
+/// How long the end of the process may come after the end of a connection to it.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// The sockets of one VM.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    /// The monitor's API.
+    pub api: PathBuf,
+    /// The guest's vsock ports: a connection names one with `CONNECT <port>`.
+    pub vsock: PathBuf,
+}
+
+impl Sockets {
+    /// Those of a VM with this run directory.
+    pub fn within(run_dir: &Path) -> Self {
+        Self {
+            api: run_dir.join("clh-api.sock"),
+            vsock: run_dir.join("clh.sock"),
+        }
+    }
+}
+
+/// What is run for a VM.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// The monitor's binary.
+    pub binary: &'a Path,
+    /// Its command line, which says nothing of the VM.
+    pub arguments: &'a [String],
+    /// The VM's name.
+    pub vm: &'a str,
+}
+
+/// A monitor: its process, its API and its events.
+#[derive(Debug)]
+pub struct Monitor {
+    process: Process,
+    api: Client,
+    events: Events,
+}
+
+impl Monitor {
+    /// Starts a monitor on a socket that already listens: a call can be made at once, and is
+    /// answered when the monitor is there.
+    ///
+    /// # Errors
+    /// It could not be started. No process and no socket is left.
+    pub async fn start(
+        program: Program<'_>,
+        sockets: Sockets,
+        netns: Option<&Path>,
+        log: &slog::Logger,
+    ) -> Result<Self> {
+        let listener = listen(&sockets.api)?;
+        let started = start(program, &sockets, listener, netns, log);
+        if started.is_err() {
+            let _ = fs::remove_file(&sockets.api);
+        }
+        started
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What it tells.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Makes a call.
+    pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+        self.call_with(call, None).await
+    }
+
+    /// Makes a call that takes a descriptor along.
+    pub async fn call_with<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply> {
+        match self.api.call(call, passed).await {
+            Ok(reply) => Ok(reply),
+            Err(failure) => Err(self.explain(failure, C::NAME).await),
+        }
+    }
+
+    /// Says what the absence of an event means.
+    pub async fn missed(&self, missed: Missed, what: String, waited: Duration) -> Error {
+        match missed {
+            Missed::Late => Error::Timeout {
+                waited_for: what,
+                waited,
+            },
+            Missed::Ended => {
+                let failure = Failure::Closed(String::from("its events have ended"));
+                self.explain(failure, "a wait for an event").await
+            }
+        }
+    }
+
+    async fn explain(&self, failure: Failure, during: &'static str) -> Error {
+        match failure {
+            Failure::Closed(how) => match self.process.ended_within(EXIT_GRACE).await {
+                Some(VmExit { last_words, .. }) => Error::Exited { during, last_words },
+                None => Error::Protocol(format!("no whole answer to {during}: {how}")),
+            },
+            Failure::Invalid(what) => Error::Protocol(what),
+            Failure::Refused { call, reason } => Error::Refused {
+                request: call.to_owned(),
+                reason,
+            },
+            Failure::Timeout { waited_for, waited } => Error::Timeout { waited_for, waited },
+        }
+    }
+}
+
+fn start(
+    program: Program<'_>,
+    sockets: &Sockets,
+    listener: OwnedFd,
+    netns: Option<&Path>,
+    log: &slog::Logger,
+) -> Result<Monitor> {
+    let failed = |source| Error::Spawn {
+        binary: program.binary.to_owned(),
+        source,
+    };
+    let (theirs, ours) = pipe::pipe().map_err(failed)?;
+    let theirs = theirs.into_blocking_fd().map_err(failed)?;
+    let start = Start {
+        binary: program.binary,
+        name: Some(format!("cloud-hypervisor:{}", program.vm)),
+        arguments: program.arguments,
+        stdin: listener,
+        stdout: Some(theirs),
+        sockets: vec![sockets.api.clone(), sockets.vsock.clone()],
+        netns,
+    };
+    let process = Process::spawn(start, log)?;
+    let events = Events::default();
+    process
+        .kill_on(reset(&events), "the guest has reset itself")
+        .map_err(failed)?;
+    tokio::spawn(events.clone().listen(ours, log.clone()));
+    Ok(Monitor {
+        process,
+        api: Client::new(sockets.api.clone()),
+        events,
+    })
+}
+
+/// A guest that resets would be booted anew by the monitor, as a VM nobody asked for.
+fn reset(events: &Events) -> impl Future<Output = bool> + Send + 'static {
+    let reset = events.expect(|event| event.is("vm", "rebooting"));
+    async move { reset.ever().await.is_some() }
+}
+
+fn listen(path: &Path) -> Result<OwnedFd> {
+    let failed = |source| Error::Io {
+        action: "Listening on",
+        path: path.to_owned(),
+        source,
+    };
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let private = fs::set_permissions(path, Permissions::from_mode(0o600));
+    if let Err(source) = private {
+        let _ = fs::remove_file(path);
+        return Err(failed(source));
+    }
+    Ok(listener.into())
+}

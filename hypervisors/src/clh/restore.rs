@@ -1,0 +1,109 @@
+//! A VM's state out to files and in from them.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    api::calls::{VmInfo, VmRestore, VmSnapshot, url},
+    launch::Monitor,
+    saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
+    version::Version,
+};
+use crate::{Error, Result, VmSpec};
+
+const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
+
+/// Checks that what lies in `dir` is the VM of `spec`: the monitor would restore what it finds.
+pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
+    let path = dir.join(SAVED_CONFIG);
+    let text = fs::read(&path).map_err(io_error("Reading", &path))?;
+    let unusable = |why: String| Error::InvalidSpec(format!("{}: {why}", path.display()));
+    let saved = SavedConfig::parse(&text).map_err(|error| unusable(error.to_string()))?;
+    let fitted = saved
+        .fitted(spec)
+        .map_err(|error| unusable(error.to_string()))?;
+    if fitted == saved {
+        return Ok(());
+    }
+    Err(unusable(String::from(
+        "it names the memory, sockets or root of another VM",
+    )))
+}
+
+/// Restores what lies in `dir`, and tells how long the monitor took. The VM is paused then.
+pub async fn load(monitor: &Monitor, version: Version, dir: &Path) -> Result<Duration> {
+    let restore = VmRestore {
+        source_url: url_of(dir)?,
+        memory_restore_mode: version.memory_restore_mode(),
+    };
+    let start = Instant::now();
+    monitor.call(&restore).await?;
+    let took = start.elapsed();
+    match monitor.call(&VmInfo).await?.state.as_str() {
+        "Paused" => Ok(took),
+        state => Err(Error::Protocol(format!(
+            "a restored VM is {state} and not Paused"
+        ))),
+    }
+}
+
+/// Writes the state of a paused VM into `dir`.
+///
+/// # Errors
+/// On any, what was written is gone again.
+pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
+    let destination_url = url_of(dir)?;
+    for file in FILES {
+        let path = dir.join(file);
+        // The monitor would write beside what is there, and leave the rest of it.
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("Looking at", &path)(error)),
+            Ok(_) => {
+                return Err(io_error("Creating", &path)(
+                    io::ErrorKind::AlreadyExists.into(),
+                ));
+            }
+        }
+    }
+    let unfinished = Unfinished(Some(dir));
+    monitor.call(&VmSnapshot { destination_url }).await?;
+    unfinished.keep();
+    Ok(())
+}
+
+fn url_of(dir: &Path) -> Result<String> {
+    url(dir).ok_or_else(|| {
+        Error::InvalidSpec(format!("{} is no absolute path in UTF-8", dir.display()))
+    })
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Files that are removed unless all were written.
+struct Unfinished<'a>(Option<&'a Path>);
+
+impl Unfinished<'_> {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(dir) = self.0 else { return };
+        for file in FILES {
+            let _ = fs::remove_file(dir.join(file));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A VM of Cloud Hypervisor.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    api::calls::{VmCounters, VmInfo, VmPause, VmResume},
+    devices::{self, DiskChoices},
+    launch::Monitor,
+    resize::{self, Size},
+    restore,
+};
+use crate::{
+    AgentChannel, Counters, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec,
+    VmmProcess,
+};
+
+/// A VM of Cloud Hypervisor. Dropping it kills the monitor, so a VM lives exactly as long as
+/// somebody holds it.
+#[derive(Debug)]
+pub struct ClhVm {
+    monitor: Monitor,
+    channel: AgentChannel,
+    disks: DiskChoices,
+    size: Size,
+    origin: Origin,
+}
+
+/// How a VM came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From its kernel.
+    Booted,
+    /// From a saved state.
+    Restored {
+        /// Its directory.
+        saved: PathBuf,
+        /// How long the monitor took.
+        took: Duration,
+    },
+}
+
+impl ClhVm {
+    /// The VM of `spec` that `monitor` has made.
+    pub fn new(
+        spec: &VmSpec,
+        monitor: Monitor,
+        channel: AgentChannel,
+        origin: Origin,
+        direct: bool,
+    ) -> Self {
+        Self {
+            monitor,
+            channel,
+            disks: DiskChoices {
+                queues: spec.vcpus,
+                direct,
+            },
+            size: Size::new(spec),
+            origin,
+        }
+    }
+
+    async fn state(&self) -> Result<String> {
+        Ok(self.monitor.call(&VmInfo).await?.state)
+    }
+
+    /// A VM that already is what was asked for refuses to become it.
+    async fn unless_already(&self, done: Result<()>, wanted: &str) -> Result<()> {
+        match done {
+            Err(Error::Refused { .. }) if self.state().await? == wanted => Ok(()),
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Vm for ClhVm {
+    fn process(&self) -> VmmProcess {
+        self.monitor.process().identity()
+    }
+
+    fn agent_channel(&self) -> &AgentChannel {
+        &self.channel
+    }
+
+    fn log_socket(&self) -> Option<&Path> {
+        None
+    }
+
+    async fn origin(&self) -> Result<String> {
+        let state = self.state().await?;
+        Ok(match &self.origin {
+            Origin::Booted => format!("booted from its kernel, now {state}"),
+            Origin::Restored { saved, took } => format!(
+                "vm.restore completed in {:.1} ms from {}, now {state}",
+                took.as_secs_f64() * 1e3,
+                saved.display()
+            ),
+        })
+    }
+
+    async fn pause(&self) -> Result<()> {
+        let paused = self.monitor.call(&VmPause).await;
+        self.unless_already(paused, "Paused").await
+    }
+
+    async fn resume(&self) -> Result<()> {
+        let resumed = self.monitor.call(&VmResume).await;
+        self.unless_already(resumed, "Running").await
+    }
+
+    async fn save(&self, dir: &Path) -> Result<()> {
+        restore::save(&self.monitor, dir).await
+    }
+
+    async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
+        devices::add_disk(&self.monitor, disk, self.disks).await
+    }
+
+    async fn remove_disk(&self, id: &str) -> Result<()> {
+        devices::remove(&self.monitor, "disk", id).await
+    }
+
+    async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
+        devices::add_net(&self.monitor, net).await
+    }
+
+    async fn remove_net(&self, id: &str) -> Result<()> {
+        devices::remove(&self.monitor, "net", id).await
+    }
+
+    async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
+        self.size.resize_vcpus(&self.monitor, vcpus).await
+    }
+
+    async fn resize_memory(&self, mib: u32) -> Result<u32> {
+        self.size.resize_memory(&self.monitor, mib).await
+    }
+
+    async fn vcpu_threads(&self) -> Result<Vec<u32>> {
+        resize::vcpu_threads(self.process().pid)
+    }
+
+    async fn counters(&self) -> Result<Counters> {
+        self.monitor.call(&VmCounters).await
+    }
+
+    async fn wait(&self) -> VmExit {
+        self.monitor.process().wait().await
+    }
+
+    /// SIGKILL at once: what the guest has written to a disk is in the host's page cache already,
+    /// and nothing else of a VM outlives it.
+    async fn kill(&self) -> Result<()> {
+        self.monitor.process().kill().await.map(drop)
+    }
+}
