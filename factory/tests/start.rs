@@ -6,7 +6,7 @@ mod support;
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, sync::atomic::Ordering};
 
 use factory::{BootReason, StartPath, StartPlan, StartRecord, Unfit};
-use hypervisors::MemoryBacking;
+use hypervisors::{MemoryBacking, SavedForm};
 use support::{Bench, Fault, GuestFault, budgets, can_mount};
 
 #[tokio::test]
@@ -48,6 +48,57 @@ async fn a_fitting_template_is_restored_privately_and_made_unique() {
             shared: false
         }]
     );
+}
+
+#[tokio::test]
+async fn a_saved_configuration_is_made_to_fit_the_clone() {
+    if !can_mount() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.saved_form = SavedForm::WithConfig;
+    bench.init(None, false).await.unwrap();
+    let template = bench.template_dir();
+    let files = ["config.json", "state.json"].map(|name| template.join(name));
+    let before = files.each_ref().map(|path| std::fs::read(path).unwrap());
+    let hypervisor = bench.hypervisor(None);
+    let started = bench.start(&hypervisor).await;
+    assert_eq!(
+        started.record.path,
+        StartPath::Restored,
+        "{:?}",
+        started.record
+    );
+
+    let restored = hypervisor.restored.lock().unwrap().clone();
+    let zone = &restored["memory"]["zones"][0];
+    assert_eq!(restored["memory"]["shared"], false);
+    assert_eq!(zone["shared"], false);
+    assert_eq!(zone["file"], template.join("memory").to_str().unwrap());
+    let socket = bench.spec.run_dir.join("clh.sock");
+    assert_eq!(restored["vsock"]["socket"], socket.to_str().unwrap());
+    assert_eq!(restored["unknown"]["kept"], true);
+    let after = files.each_ref().map(|path| std::fs::read(path).unwrap());
+    assert!(before == after, "a clone changed its template");
+    assert!(!bench.spec.run_dir.join("saved").exists());
+}
+
+#[tokio::test]
+async fn a_configuration_that_fits_no_clone_ends_in_a_boot() {
+    if !can_mount() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.saved_form = SavedForm::WithConfig;
+    bench.init(None, false).await.unwrap();
+    let hypervisor = bench.hypervisor(None);
+    let plan = factory::choose(true, &bench.store, &hypervisor, &bench.spec).await;
+    std::fs::write(bench.template_dir().join("config.json"), "{\"memory\":").unwrap();
+    let started = factory::start(plan, &hypervisor, &bench.spec, budgets(), &bench.log).await;
+    let record = started.unwrap().record;
+    assert_eq!(record.path, StartPath::Booted);
+    assert!(record.reason.contains("configuration"), "{}", record.reason);
+    assert!(!bench.spec.run_dir.join("saved").exists());
 }
 
 #[tokio::test]

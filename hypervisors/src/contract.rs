@@ -145,8 +145,10 @@ pub struct Capabilities {
     pub net_hotplug: bool,
     /// vCPUs can be plugged into a running VM.
     pub vcpu_hotplug: bool,
-    /// Memory can be plugged into a running VM.
+    /// Memory can be plugged into a running VM whose memory is in no file.
     pub memory_hotplug: bool,
+    /// Memory can be plugged into a running VM whose memory is in a file, as a clone's is.
+    pub memory_hotplug_beside_file: bool,
     /// A VM can be restored on a private mapping of its memory file.
     pub private_file_restore: bool,
     /// What [`Vm::save`] writes.

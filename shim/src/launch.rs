@@ -167,7 +167,7 @@ async fn choose<'a>(
     let can = monitor.capabilities();
     let grows = !config.runtime.static_sandbox_resource_mgmt
         && (large.vcpus == base.vcpus || can.vcpu_hotplug)
-        && (large.memory.mib == base.memory.mib || can.memory_hotplug);
+        && (large.memory.mib == base.memory.mib || can.memory_hotplug_beside_file);
     if matches!(plan, StartPlan::Boot(BootReason::Unfit(_))) && large != base && grows {
         let smaller = factory::choose(enabled, &store, monitor, base).await;
         if matches!(smaller, StartPlan::Restore(_)) {

@@ -12,6 +12,7 @@ mod patience;
 mod plan;
 mod record;
 mod restore;
+mod saved_form;
 mod unique;
 
 use std::{

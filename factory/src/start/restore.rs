@@ -9,6 +9,7 @@ use super::{
     Budgets, chain,
     patience::Patience,
     record::Phases,
+    saved_form::Saved,
     unique::{Paused, Unique},
 };
 use crate::template::Template;
@@ -111,7 +112,9 @@ pub(super) async fn restore(
         phases,
     };
     let load = async {
-        let loaded = hypervisor.restore(&spec, template.dir()).await;
+        let saved = Saved::of(template, hypervisor.capabilities(), &spec);
+        let saved = saved.map_err(Failure::step("describing the clone to its monitor"))?;
+        let loaded = hypervisor.restore(&spec, saved.dir()).await;
         loaded.map_err(Failure::monitor("loading the saved state"))
     };
     let vm = attempt

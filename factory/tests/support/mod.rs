@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use factory::{Budgets, InitOptions, TemplateStore};
 use hypervisors::{
     AgentChannel, Capabilities, DiskSpec, Error, GuestRoot, Hypervisor, Identity, KernelSpec,
-    MemoryBacking, MemorySpec, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
+    MemoryBacking, MemorySpec, NetSpec, PciPath, Result, SavedForm, Vm, VmExit, VmSpec, VmmProcess,
 };
 use slog::{Discard, Logger, o};
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ pub struct FakeHypervisor {
     pub specs: Mutex<Vec<VmSpec>>,
     /// Command lines VMs were booted with.
     pub command_lines: Mutex<Vec<String>>,
+    /// The configuration that the last VM was restored from.
+    pub restored: Mutex<serde_json::Value>,
 }
 
 /// Everything a test needs, in a directory that goes with it.
@@ -65,6 +67,8 @@ pub struct Bench {
     pub store: TemplateStore,
     pub spec: VmSpec,
     pub log: Logger,
+    /// What the monitors of this bench write when they save.
+    pub saved_form: SavedForm,
 }
 
 impl Bench {
@@ -103,6 +107,7 @@ impl Bench {
             store,
             spec,
             log: Logger::root(Discard, o!()),
+            saved_form: SavedForm::State,
         }
     }
 
@@ -120,13 +125,16 @@ impl Bench {
                 net_hotplug: false,
                 vcpu_hotplug: false,
                 memory_hotplug: false,
+                memory_hotplug_beside_file: false,
                 private_file_restore: fault != Some(Fault::CannotRestore),
+                saved_form: self.saved_form,
             },
             fault,
             alive: Arc::default(),
             backings: Mutex::default(),
             specs: Mutex::default(),
             command_lines: Mutex::default(),
+            restored: Mutex::default(),
         }
     }
 
@@ -213,9 +221,26 @@ impl FakeHypervisor {
             origin,
             fault: self.fault,
             ended,
+            config: self.config(spec),
             made_before: self.specs.lock().unwrap().len() - 1,
             alive: self.alive.clone(),
         }
+    }
+
+    /// A configuration as Cloud Hypervisor saves it.
+    fn config(&self, spec: &VmSpec) -> Option<String> {
+        let MemoryBacking::File { path, shared } = &spec.memory.backing else {
+            return None;
+        };
+        let size = u64::from(spec.memory.mib) << 20;
+        let config = serde_json::json!({
+            "memory": {"size": 0, "shared": shared, "zones": [
+                {"id": "mem0", "size": size, "file": path, "shared": shared},
+            ]},
+            "vsock": {"cid": 3, "socket": spec.run_dir.join("clh.sock")},
+            "unknown": {"kept": true},
+        });
+        (self.capabilities.saved_form == SavedForm::WithConfig).then(|| config.to_string())
     }
 
     fn guest_fault(&self, restored: bool) -> Option<GuestFault> {
@@ -276,7 +301,16 @@ impl Hypervisor for FakeHypervisor {
             }
             _ => {}
         }
-        assert_eq!(std::fs::read(saved.join("state")).unwrap(), b"state");
+        match self.capabilities.saved_form {
+            SavedForm::State => {
+                assert_eq!(std::fs::read(saved.join("state")).unwrap(), b"state");
+            }
+            SavedForm::WithConfig => {
+                assert_eq!(std::fs::read(saved.join("state.json")).unwrap(), b"state");
+                let config = std::fs::read(saved.join("config.json")).unwrap();
+                *self.restored.lock().unwrap() = serde_json::from_slice(&config).unwrap();
+            }
+        }
         Ok(Arc::new(self.vm(spec, "loaded", self.guest_fault(true))))
     }
 }
@@ -286,6 +320,8 @@ pub struct FakeVm {
     channel: AgentChannel,
     origin: &'static str,
     fault: Option<Fault>,
+    /// What is saved beside the state.
+    config: Option<String>,
     ended: watch::Sender<bool>,
     made_before: usize,
     alive: Arc<AtomicUsize>,
@@ -343,7 +379,13 @@ impl Vm for FakeVm {
         {
             return Err(refused("save"));
         }
-        std::fs::write(dir.join("state"), b"state").unwrap();
+        match &self.config {
+            None => std::fs::write(dir.join("state"), b"state").unwrap(),
+            Some(config) => {
+                std::fs::write(dir.join("state.json"), b"state").unwrap();
+                std::fs::write(dir.join("config.json"), config).unwrap();
+            }
+        }
         Ok(())
     }
 

@@ -138,6 +138,7 @@ fn capabilities() -> Capabilities {
         net_hotplug: true,
         vcpu_hotplug: true,
         memory_hotplug: true,
+        memory_hotplug_beside_file: false,
         private_file_restore: true,
         saved_form: SavedForm::WithConfig,
     }

@@ -158,11 +158,13 @@ fn channel(vhost_vsock: &Path) -> ChannelKind {
 fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
     let ports = machine.config.pcie_root_ports > 0;
     let has = |device: &str| facts.devices.iter().any(|name| name == device);
+    let memory_hotplug = machine.config.memory_slots > 0 && has("pc-dimm");
     Capabilities {
         disk_hotplug: ports && has("virtio-blk-pci"),
         net_hotplug: ports && has("virtio-net-pci"),
         vcpu_hotplug: facts.cpu_hotplug.contains(&machine.config.machine_type),
-        memory_hotplug: machine.config.memory_slots > 0 && has("pc-dimm"),
+        memory_hotplug,
+        memory_hotplug_beside_file: memory_hotplug,
         private_file_restore: facts
             .migration
             .iter()

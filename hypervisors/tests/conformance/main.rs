@@ -1,8 +1,8 @@
 //! One suite for the contract, run on every monitor that this machine has.
 //!
-//! `IMPRINT_TEST_CLH` names a Cloud Hypervisor; without it, the one on the `PATH` is taken. A monitor
-//! that is missing is skipped, and so is what needs a guest that runs, where none does: each says so,
-//! and the last line of the suite counts them.
+//! `IMPRINT_TEST_CLH` names a Cloud Hypervisor; without it, the one on the `PATH` is taken. With
+//! `IMPRINT_TEST_KVM` set, KVM is said to run guests. A monitor that is missing is skipped, and so is
+//! what needs a guest that runs, where none does: each says so on a line that begins with `SKIPPED`.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

@@ -7,6 +7,9 @@ use hypervisors::Error;
 use crate::subject::Subject;
 
 pub async fn a_vm_is_restored_more_than_once_and_its_memory_file_stays(subject: &Subject) {
+    if !subject.saves() {
+        return;
+    }
     let saved = subject.template(|spec| spec).await;
     let state = fs::metadata(saved.join(subject.state_file())).unwrap();
     assert!(state.len() < 4 << 20, "the state holds memory");
@@ -40,6 +43,9 @@ pub async fn a_vm_is_restored_more_than_once_and_its_memory_file_stays(subject: 
 }
 
 pub async fn memory_in_no_file_is_saved_too(subject: &Subject) {
+    if !subject.saves() {
+        return;
+    }
     let vm = subject.boot(&subject.spec("source")).await;
     let saved = subject.save(&*vm).await;
     let vm = subject.restore(&subject.spec("copy"), &saved).await;
@@ -49,6 +55,9 @@ pub async fn memory_in_no_file_is_saved_too(subject: &Subject) {
 }
 
 pub async fn a_running_vm_is_not_saved(subject: &Subject) {
+    if !subject.saves() {
+        return;
+    }
     let vm = subject.hypervisor.boot(&subject.spec("a")).await.unwrap();
     let saved = subject.path("saved");
     fs::create_dir(&saved).unwrap();
@@ -77,6 +86,9 @@ pub async fn a_directory_with_a_saved_vm_gets_no_second(subject: &Subject) {
 }
 
 pub async fn damaged_files_are_refused(subject: &Subject) {
+    if !subject.saves() {
+        return;
+    }
     let saved = subject.template(|spec| spec).await;
     let names: Vec<_> = fs::read_dir(&saved)
         .unwrap()

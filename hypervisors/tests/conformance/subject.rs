@@ -126,6 +126,11 @@ impl Subject {
         self.runs_guests
     }
 
+    /// Says whether a VM can be saved. A KVM that runs no guests may not give out a vCPU's state.
+    pub fn saves(&self) -> bool {
+        self.runs_guests("what is saved and restored")
+    }
+
     /// A VM of this name with anonymous memory and a run directory.
     pub fn spec(&self, id: &str) -> VmSpec {
         let run_dir = self.path(id);
