@@ -75,7 +75,8 @@ impl Client {
 
     async fn exchange<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply, Failure> {
         let request = request(call)?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(closed)?;
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|error| closed(&error))?;
         let stream = RightsStream::new(stream, passed);
         let (mut sender, connection) = http1::Builder::new()
             // Head and body in one buffer: they go out in one message.
@@ -164,7 +165,7 @@ fn invalid<C: Call>(error: &dyn std::fmt::Display) -> Failure {
     Failure::Invalid(format!("the value of {}: {error}", C::NAME))
 }
 
-fn closed(error: io::Error) -> Failure {
+fn closed(error: &io::Error) -> Failure {
     Failure::Closed(error.to_string())
 }
 
