@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 # What is built with, what the playground is made of, and what it runs.
 PACKAGES := \
 	binutils build-essential ca-certificates cpio libseccomp-dev lz4 pkg-config xz-utils zstd \
-	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables \
+	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables kmod \
 	qemu-system-x86 qemu-utils runc skopeo umoci
 
 PLAYGROUND := target/release/imprint-playground
@@ -14,12 +14,13 @@ PLAYGROUND := target/release/imprint-playground
 # Flags of `make bench`, as --quick or --samples 100.
 BENCH_FLAGS :=
 
-.PHONY: help demo bench test up down build guest lint fmt clippy deny unit e2e test-containerd packages deny-tool clean
+.PHONY: help demo bench test up down build guest lint fmt clippy deny unit e2e test-containerd test-nested packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
 	@echo 'make bench   measure what SPECIFICATION.md promises; fails where a promise is broken'
 	@echo 'make test    everything that CI checks'
+	@echo 'make test-nested  the tests that need KVM, vhost-vsock and cgroup v2, in a machine that has them'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
 	@echo 'make down    remove it'
 	@echo 'make build   the binaries; make guest: the guest; make lint, make unit, make e2e: parts of test'
@@ -70,6 +71,9 @@ test-containerd: packages build guest
 	@for release in 1.7 2.1; do \
 		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p imprint-tests --test e2e --test cri || exit 1; \
 	done
+
+test-nested: packages build guest
+	@tests/nested/all.sh
 
 packages:
 	@tests/install-packages.sh $(PACKAGES) >&2

@@ -17,41 +17,8 @@ out=$(cd "$out" && pwd)
 
 say() { echo "guest: $*" >&2; }
 
-# The package behind the metapackage is named after its version, so it names what is in it.
-kernel_package() {
-    apt-cache depends --important linux-image-cloud-amd64 2>/dev/null |
-        sed -n 's/^ *Depends: *\(linux-image-6\.1\..*\)$/\1/p' | head -n 1
-}
-
-# fetch PACKAGE: downloads it and prints the path of the .deb.
-fetch() {
-    version=$(apt-cache policy "$1" | sed -n 's/^ *Candidate: *//p')
-    deb=$cache/${1}_$(echo "$version" | sed 's/:/%3a/g')_amd64.deb
-    if [ ! -f "$deb" ]; then
-        say "downloading $1 $version"
-        rm -rf "$cache/download" && mkdir -p "$cache/download"
-        (cd "$cache/download" && apt-get -o APT::Sandbox::User=root download -qq "$1=$version" >&2)
-        mv "$cache/download"/*.deb "$deb"
-    fi
-    echo "$deb"
-}
-
-# unpack DEB: prints the directory that holds its files.
-unpack() {
-    tree=${1%.deb}
-    if [ ! -d "$tree" ]; then
-        rm -rf "$tree.part" && dpkg-deb -x "$1" "$tree.part" && mv "$tree.part" "$tree"
-    fi
-    echo "$tree"
-}
-
-package=$(kernel_package)
-if [ -z "$package" ]; then
-    # A fresh container image has no package lists.
-    apt-get update -qq
-    package=$(kernel_package)
-fi
-[ -n "$package" ] || { say "no Debian 12 cloud kernel (linux-image-cloud-amd64 6.1) in the package lists"; exit 1; }
+. "$here/debian.sh"
+package=$(kernel_package cloud-amd64)
 kernel=$(unpack "$(fetch "$package")")
 
 say "building guest-agent"

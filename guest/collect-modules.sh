@@ -14,10 +14,7 @@ index=$(find "$tree/lib/modules" -name '*.ko' | LC_ALL=C sort)
 
 # File names use - and _ alike; module names only _.
 path_of() {
-    echo "$index" | while read -r path; do
-        name=$(basename "$path" .ko | tr - _)
-        if [ "$name" = "$1" ]; then echo "$path"; break; fi
-    done
+    echo "$index" | grep -E "/$(echo "$1" | sed 's/_/[-_]/g')\.ko\$" | head -n 1
 }
 
 add() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the ELF kernel that an x86 bzImage carries as an LZ4 stream.
+# Prints the ELF kernel that an x86 bzImage carries as an LZ4 or XZ stream.
 #
 # Usage: guest/extract-vmlinux.sh VMLINUZ > vmlinux
 #
@@ -16,7 +16,11 @@ offset=$(number "$image" 0x248 4)
 length=$(number "$image" 0x24c 4)
 start=$(((setup + 1) * 512 + offset))
 
-magic=$(od -An -t x1 -j "$start" -N 4 "$image" | tr -d ' ')
-[ "$magic" = 02214c18 ] || { echo "extract-vmlinux: $image is not compressed with LZ4 (magic $magic)" >&2; exit 1; }
+payload() { tail -c "+$((start + 1))" "$image" | head -c "$((length - 4))"; }
 
-tail -c "+$((start + 1))" "$image" | head -c "$((length - 4))" | lz4 -dc -
+magic=$(od -An -t x1 -j "$start" -N 4 "$image" | tr -d ' ')
+case $magic in
+02214c18) payload | lz4 -dc - ;;
+fd377a58) payload | xz -dc ;;
+*) echo "extract-vmlinux: $image is compressed with neither LZ4 nor XZ (magic $magic)" >&2 && exit 1 ;;
+esac

@@ -65,6 +65,7 @@ for release in 1.7 2.1; do
         booted::exec_runs restored::output_and restored::signals restored::pods:: restored::containers:: \
         restored::streams::exec_sync restored::resources::stats restored::death:: snapshot_of_blockfile layers_of_erofs
 done
+count 'nested machine' tests/nested/all.sh
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

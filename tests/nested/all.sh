@@ -1,0 +1,57 @@
+#!/bin/sh
+# Runs in the nested machine the end-to-end tests of what only it has: KVM, vhost-vsock, cgroup v2, and
+# Cloud Hypervisor where there is one. The last line counts.
+#
+# Usage: tests/nested/all.sh
+#
+# A guest there is emulated twice, and every boot takes some twenty seconds: so of each thing one test.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export IMPRINT_E2E=1
+# The machine is shared with nobody.
+unset IMPRINT_SHARED_HOST
+
+# ctr: both starts, what a restore is, ten clones with their memory file and their uniqueness, kill -9.
+ctr='booted::output_and_errors restored::output_and_errors restored::the_restore_is_proven
+clones::ten_at_once templating::clones_are_unique restored::a_killed_vmm'
+# CRI: pods booted and restored, networks, cgroups and their statistics, hot-plug, kill -9.
+cri='booted::resources::stats restored::resources::stats restored::network::pods restored::sizing::monitor
+restored::sizing::a_vm_grows restored::death::of_the_vmm'
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+
+# suite TEST FILTER...: the tests of one program that the filters choose, all in one machine.
+suite() {
+    test=$1
+    shift
+    echo "== nested machine: $test"
+    cargo test --locked -p imprint-tests --test "$test" --no-run > "$work/build" 2>&1
+    program=$(sed -n "s/^ *Executable tests\/$test\/main.rs (\(.*\))$/\1/p" "$work/build")
+    if [ -n "$program" ]; then tests/nested/run.sh "$program" "$@" 2>&1; else cat "$work/build"; fi | tee "$work/one"
+    # A machine that dies, and a test that does not compile, tell no result.
+    grep -q '^test result: ' "$work/one" || echo 'test result: FAILED. 0 passed; 1 failed; 0 ignored' | tee -a "$work/one"
+    cat "$work/one" >> "$work/all"
+}
+
+# skipped REASON FILTER...: so many tests that did not run.
+skipped() {
+    echo "== nested machine: SKIPPED $(($# - 1)) tests: $1"
+    echo "test result: ok. 0 passed; 0 failed; $(($# - 1)) ignored" | tee -a "$work/all"
+}
+
+# shellcheck disable=SC2086 # lists of words
+{
+    suite e2e $ctr
+    suite cri $cri
+    skipped 'Cloud Hypervisor: none on PATH or named by IMPRINT_TEST_CLH' $ctr $cri
+}
+
+awk '/^test result: / {
+    for (i = 2; i <= NF; i++) {
+        if ($i ~ /^passed/) p += $(i - 1)
+        if ($i ~ /^failed/) f += $(i - 1)
+        if ($i ~ /^ignored/) s += $(i - 1)
+    }
+} END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }' "$work/all"
