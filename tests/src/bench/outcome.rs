@@ -16,7 +16,7 @@ use super::{
     plot::svg,
     sample::Raw,
     specification::{Verdict, bounds},
-    table::told,
+    table::{page, told},
 };
 use crate::{Error, Result};
 
@@ -56,10 +56,22 @@ impl Outcome {
     pub fn of(raw: &Raw, options: &Options, took: Duration) -> Result<Self> {
         let phases = Phases::of(raw);
         let measures = measures(raw);
-        let (raw_path, plot_path) = write(&options.out, raw, &measures, &phases)?;
+        let bounds = bounds()?;
+        let files = Files::in_directory(&options.out)?;
+        let samples = File {
+            at: files.at,
+            measures: &measures,
+            phases: &phases,
+            samples: raw,
+        };
+        let samples = serde_json::to_string(&samples);
+        let samples = samples.map_err(|error| Error::Unexpected(error.to_string()))?;
+        let raw_path = files.write("samples", "json", &samples)?;
+        let plot_path = files.write("phases", "svg", &svg(&phases))?;
+        files.write("figures", "md", &page(&bounds, &measures))?;
         eprintln!("{}", told(raw, &phases));
         let (mut broken, mut unmeasured) = (Vec::new(), Vec::new());
-        for bound in bounds()? {
+        for bound in bounds {
             let (name, text) = (bound.name.clone(), &bound.text);
             match bound.verdict(&measures) {
                 Verdict::Kept(value) => eprintln!("kept      {name:<24} {value:>10.2}  ({text})"),
@@ -98,27 +110,27 @@ impl Outcome {
     }
 }
 
-fn write(
-    directory: &Path,
-    raw: &Raw,
-    measures: &BTreeMap<&'static str, f64>,
-    phases: &[Phases],
-) -> Result<(PathBuf, PathBuf)> {
-    fs::create_dir_all(directory).map_err(Error::io("Making", directory))?;
-    let at = SystemTime::now().duration_since(UNIX_EPOCH);
-    let at = at.unwrap_or_default().as_secs();
-    let file = File {
-        at,
-        measures,
-        phases,
-        samples: raw,
-    };
-    let text = serde_json::to_vec(&file).map_err(|error| Error::Unexpected(error.to_string()))?;
-    let samples = directory.join(format!("samples-{at}.json"));
-    let plot = directory.join(format!("phases-{at}.svg"));
-    fs::write(&samples, text).map_err(Error::io("Writing", &samples))?;
-    fs::write(&plot, svg(phases)).map_err(Error::io("Writing", &plot))?;
-    Ok((samples, plot))
+/// Where the files of a run go; their names say when it was.
+struct Files<'a> {
+    directory: &'a Path,
+    at: u64,
+}
+
+impl<'a> Files<'a> {
+    fn in_directory(directory: &'a Path) -> Result<Self> {
+        fs::create_dir_all(directory).map_err(Error::io("Making", directory))?;
+        let at = SystemTime::now().duration_since(UNIX_EPOCH);
+        Ok(Self {
+            directory,
+            at: at.unwrap_or_default().as_secs(),
+        })
+    }
+
+    fn write(&self, what: &str, kind: &str, text: &str) -> Result<PathBuf> {
+        let path = self.directory.join(format!("{what}-{}.{kind}", self.at));
+        fs::write(&path, text).map_err(Error::io("Writing", &path))?;
+        Ok(path)
+    }
 }
 
 /// To a hundredth: what is finer is noise.

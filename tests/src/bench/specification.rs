@@ -13,6 +13,8 @@ pub(super) struct Bound {
     pub name: String,
     /// As it is written, with its unit.
     pub text: String,
+    /// What the design is held against, as it is written; no promise.
+    pub aim: String,
     limit: f64,
     at_least: bool,
 }
@@ -65,10 +67,12 @@ fn parse(text: &str) -> Result<Vec<Bound>> {
             Some("≤") => false,
             _ => return Err(bad()),
         };
+        let aim = cells.get(4).copied().unwrap_or_default();
         let limit = words.next().and_then(|word| word.parse().ok());
         Ok(Bound {
             name: name.trim_matches('`').to_owned(),
             text: (*bound).to_owned(),
+            aim: aim.to_owned(),
             limit: limit.ok_or_else(bad)?,
             at_least,
         })
@@ -95,7 +99,7 @@ mod tests {
     fn a_bound_holds_on_its_own_side() {
         let text = "# T\n\n## Promises\n\n| Name | What | Bound |\n|---|---|---|\n| `a` | more | ≥ 2.5 |\n| `b` | less | ≤ 20 MiB | x |\n\n## Others\n\n| `c` |";
         let [a, b] = parse(text).unwrap().try_into().unwrap();
-        assert_eq!((&*b.name, &*b.text), ("b", "≤ 20 MiB"));
+        assert_eq!((&*b.name, &*b.text, &*b.aim), ("b", "≤ 20 MiB", "x"));
         let verdict =
             |bound: &Bound, value| bound.verdict(&BTreeMap::from([("a", value), ("b", value)]));
         assert_eq!(verdict(&a, 2.5), Verdict::Kept(2.5));

@@ -1,15 +1,29 @@
 //! What was measured, for a person to read.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     phases::Phases,
     sample::{Crowd, Memory, PodSample, Raw, Way},
+    specification::Bound,
     stats::{Summary, median},
 };
 
 /// One of the numbers of a sample.
 type Of<T> = fn(&T) -> f64;
+
+/// The measures beside their bounds, as a table for a page.
+pub(super) fn page(bounds: &[Bound], measures: &BTreeMap<&'static str, f64>) -> String {
+    let mut text = "| Measure | Bound | Aim | Figure |\n|---|---|---|---|\n".to_owned();
+    for bound in bounds {
+        let figure = measures
+            .get(bound.name.as_str())
+            .map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2}"));
+        let (name, bound, aim) = (&bound.name, &bound.text, &bound.aim);
+        let _ = writeln!(text, "| `{name}` | {bound} | {aim} | {figure} |");
+    }
+    text
+}
 
 /// All of it.
 pub(super) fn told(raw: &Raw, phases: &[Phases]) -> String {
@@ -140,6 +154,18 @@ fn crowd(title: &str, crowd: &Crowd) -> String {
 mod tests {
     use super::*;
     use crate::bench::measures::tests::raw;
+
+    #[test]
+    fn a_page_has_every_bound_with_its_figure() {
+        let bounds = crate::bench::specification::bounds().unwrap();
+        let text = page(&bounds, &BTreeMap::from([("run-ratio", 3.456)]));
+        assert_eq!(text.lines().count(), bounds.len() + 2);
+        assert!(
+            text.contains("| `run-ratio` | ≥ 2.5 | 10 | 3.46 |"),
+            "{text}"
+        );
+        assert!(text.contains("| not measured |"), "{text}");
+    }
 
     #[test]
     fn all_kinds_phases_and_crowds_are_told() {
