@@ -61,11 +61,21 @@ fn crowd(node: &Node, pods: u16) -> Result<Crowd> {
             .collect()
     });
     let wall_ms = began.elapsed().as_secs_f64() * 1e3;
-    let (alive, samples): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
+    let (mut alive, mut samples, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for one in all {
+        match one {
+            Ok((pod, sample)) => {
+                alive.push(pod);
+                samples.push(sample);
+            }
+            Err(error @ Error::Interrupted { .. }) => return Err(error),
+            // The others are worth measuring all the same.
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    for error in &failed {
+        eprintln!("     one failed: {error}");
+    }
     let each = alive
         .iter()
         .zip(samples)
@@ -77,6 +87,7 @@ fn crowd(node: &Node, pods: u16) -> Result<Crowd> {
         pods,
         wall_ms,
         each,
+        failed,
         memory,
     })
 }
@@ -109,6 +120,7 @@ pub(super) fn beside(node: &Node, options: &Options) -> Result<Vec<Crowd>> {
             pods,
             wall_ms: began.elapsed().as_secs_f64() * 1e3,
             each,
+            failed: Vec::new(),
             memory: memory(node, &alive)?,
         });
     }

@@ -51,7 +51,9 @@ pub(super) fn measures(raw: &Raw) -> BTreeMap<&'static str, f64> {
     let crowds = || raw.at_once.iter().chain(&raw.beside);
     let each = || crowds().flat_map(|crowd| &crowd.each);
     let fallen_back = each().filter(|pod| !was_restored(pod)).count();
-    add("fallbacks", crowds().next().map(|_| fallen_back as f64));
+    let failed: usize = crowds().map(|crowd| crowd.failed.len()).sum();
+    let not_restored = (fallen_back + failed) as f64;
+    add("fallbacks", crowds().next().map(|_| not_restored));
     add("crowd-load", crowd_load(raw));
     add("alive-ratio", alive_ratio(&raw.beside));
     if let Some(crowd) = raw.at_once.iter().max_by_key(|crowd| crowd.pods) {
@@ -141,6 +143,7 @@ pub(super) mod tests {
             pods,
             wall_ms: 0.0,
             each: times.iter().map(|&time| pod(way, time)).collect(),
+            failed: Vec::new(),
             memory: vec![Memory {
                 vmm_pss_kib: 20 * 1024,
                 guest_pss_kib: 11 * 1024,
@@ -203,9 +206,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_pod_that_booted_in_a_crowd_is_counted() {
+    fn a_pod_of_a_crowd_that_booted_or_failed_is_counted() {
         let mut raw = raw();
-        raw.at_once.push(crowd(30, Way::Booted, &[1.0, 2.0]));
-        assert_eq!(measures(&raw)["fallbacks"], 2.0);
+        let mut large = crowd(30, Way::Booted, &[1.0, 2.0]);
+        large.failed.push("Waited 120 s".to_owned());
+        raw.at_once.push(large);
+        assert_eq!(measures(&raw)["fallbacks"], 3.0);
     }
 }

@@ -96,6 +96,8 @@ pub struct Crowd {
     pub wall_ms: f64,
     /// Each that was started.
     pub each: Vec<PodSample>,
+    /// Why others were not.
+    pub failed: Vec<String>,
     /// Each that is alive once all are.
     pub memory: Vec<Memory>,
 }
