@@ -72,6 +72,8 @@ pub struct Identity<F> {
     pub(crate) root_kind: RootKind,
     pub(crate) root: F,
     pub(crate) shape: Shape,
+    pub(crate) disk_slots: String,
+    pub(crate) nic: bool,
     pub(crate) host_kernel: String,
 }
 
@@ -128,6 +130,8 @@ impl TemplateIdentity {
             root_kind,
             root: look(root)?,
             shape: Shape::of(spec),
+            disk_slots: format!("{} of {} MiB", spec.slots.count, spec.slots.mib),
+            nic: spec.nic.is_some(),
             host_kernel: host_kernel.trim_end().to_owned(),
         })
     }
@@ -152,6 +156,8 @@ impl TemplateIdentity {
             root_kind: self.root_kind,
             root: digest(&self.root, |known| &known.root)?,
             shape: self.shape,
+            disk_slots: self.disk_slots.clone(),
+            nic: self.nic,
             host_kernel: self.host_kernel.clone(),
         })
     }
@@ -178,6 +184,8 @@ impl KnownIdentity {
             Field::size("maximum of vCPUs", self.shape.max_vcpus),
             Field::size("memory in MiB", self.shape.memory_mib),
             Field::size("memory at most in MiB", self.shape.max_memory_mib),
+            Field::text("disk slots", &self.disk_slots),
+            Field::text("network interface", if self.nic { "yes" } else { "no" }),
             Field::text("host kernel", &self.host_kernel),
         ]
     }
@@ -256,7 +264,7 @@ pub(crate) mod tests {
     #[test]
     fn every_field_of_a_vm_changes_the_key_and_names_itself() {
         type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 16] = [
             ("monitor", |m, _| m.monitor = "other"),
             ("monitor version", |m, _| m.version = "2".into()),
             ("monitor binary", |m, _| {
@@ -284,6 +292,15 @@ pub(crate) mod tests {
             ("maximum of vCPUs", |_, s| s.max_vcpus = 3),
             ("memory in MiB", |_, s| s.memory.mib = 2),
             ("memory at most in MiB", |_, s| s.memory.max_mib = 2),
+            ("disk slots", |_, s| s.slots.count = 2),
+            ("disk slots", |_, s| s.slots.mib = 2),
+            ("network interface", |_, s| {
+                let nothing = std::fs::File::open("/dev/null").unwrap();
+                s.nic = Some(hypervisors::NicSpec {
+                    mac: "02:00:00:00:00:01".into(),
+                    tap: std::sync::Arc::new(nothing.into()),
+                });
+            }),
         ];
         for (name, change) in changes {
             let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
+    // BLKFLSBUF (Linux, include/uapi/linux/fs.h).
+    nix::ioctl_none!(drop_buffers, 0x12, 97);
 }
 
 /// Sends `signal` to one process. `nix` does not know the real-time signals.
@@ -62,6 +64,17 @@ pub fn set_window_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> io::R
     };
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads one winsize.
     unsafe { ioctl::set_window_size(master.as_raw_fd(), &raw const size) }?;
+    Ok(())
+}
+
+/// Drops what the kernel keeps of a block device's content.
+///
+/// # Errors
+///
+/// When it is no block device.
+pub fn drop_buffers(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed for the call, which takes no argument.
+    unsafe { ioctl::drop_buffers(device.as_raw_fd()) }?;
     Ok(())
 }
 

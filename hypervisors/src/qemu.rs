@@ -11,11 +11,13 @@ mod ports;
 mod probe;
 mod qmp;
 mod resize;
+mod slots;
 mod vm;
 
 use std::{
+    borrow::Cow,
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::Path,
     sync::Arc,
 };
@@ -24,15 +26,19 @@ use async_trait::async_trait;
 use slog::debug;
 
 pub use config::{AcceleratorChoice, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig};
+pub use layout::MAX_DISK_SLOTS;
 
 use self::{
     command_line::{Accelerator, ChannelKind, Machine, Sockets, Start},
     hotplug::Plugs,
     launch::Monitor,
     resize::Size,
+    slots::Slots,
     vm::{Origin, QemuVm},
 };
-use crate::{AgentChannel, Capabilities, Error, Hypervisor, Identity, Result, Vm, VmSpec};
+use crate::{
+    AgentChannel, Capabilities, DiskSlots, Error, Hypervisor, Identity, Result, Vm, VmSpec,
+};
 
 /// How often another context identifier is tried when one is in use on the host.
 const CID_ATTEMPTS: u32 = 4;
@@ -45,6 +51,8 @@ pub struct Qemu {
     machine: Machine,
     capabilities: Capabilities,
     identity: Identity,
+    /// Whether it can exchange what is behind a disk.
+    disk_slots: bool,
     log: slog::Logger,
 }
 
@@ -58,6 +66,7 @@ impl Qemu {
     }
 
     async fn start(&self, spec: &VmSpec, start: Start, origin: Origin) -> Result<QemuVm> {
+        let spec = &*self.possible(spec);
         check::check(spec, start)?;
         let mut attempt = 1;
         loop {
@@ -73,6 +82,15 @@ impl Qemu {
         }
     }
 
+    /// What `spec` asks for, without disk slots where this QEMU could not fill them.
+    fn possible<'a>(&self, spec: &'a VmSpec) -> Cow<'a, VmSpec> {
+        let mut spec = Cow::Borrowed(spec);
+        if !self.disk_slots && spec.slots != DiskSlots::default() {
+            spec.to_mut().slots = DiskSlots::default();
+        }
+        spec
+    }
+
     async fn start_once(&self, spec: &VmSpec, start: Start, origin: Origin) -> Result<QemuVm> {
         let sockets = Sockets::within(&spec.run_dir);
         let channel = match self.machine.channel {
@@ -83,8 +101,9 @@ impl Qemu {
         let owned = vec![sockets.agent.clone(), sockets.log.clone()];
         let binary = &self.identity.binary;
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
+        let netns = spec.netns.as_deref();
         let (monitor, _) =
-            Monitor::start(binary, &arguments, owned, spec.netns.as_deref(), &log).await?;
+            Monitor::start(binary, &arguments, tap(spec)?, owned, netns, &log).await?;
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
         let plugs = Plugs::new(self.machine.config.pcie_root_ports, vhost_net, log);
         let size = Size::new(spec, self.machine.config.memory_slots);
@@ -93,6 +112,8 @@ impl Qemu {
             channel,
             sockets,
             plugs,
+            slots: Slots::of(&spec.slots),
+            nic: spec.nic.is_some(),
             size,
             origin,
         };
@@ -142,6 +163,17 @@ impl Hypervisor for Qemu {
             }
         }
     }
+}
+
+/// The monitor's own descriptor of the tap: the caller's may serve another start.
+fn tap(spec: &VmSpec) -> Result<Option<OwnedFd>> {
+    let nic = spec.nic.as_ref();
+    let tap = nic.map(|nic| nic.tap.try_clone()).transpose();
+    tap.map_err(|source| Error::Io {
+        action: "Passing on a tap of",
+        path: spec.run_dir.clone(),
+        source,
+    })
 }
 
 /// QEMU makes its sockets with the modes of our umask; connecting takes write permission.

@@ -130,6 +130,7 @@ pub struct NetSpec {
 
 /// Where a device sits on the guest's PCI bus, in the agent's notation: slots from the root bus
 /// down, two hex digits each, joined with `/` (`02/00` is device 0 behind the root port in slot 2).
+/// A function other than 0 follows its slot (`06.1`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PciPath(String);
 
@@ -144,6 +145,14 @@ impl PciPath {
         let levels: Vec<String> = slots.iter().map(|slot| format!("{slot:02x}")).collect();
         Self(levels.join("/"))
     }
+
+    /// A function of a slot on the root bus.
+    pub(crate) fn of_function(slot: u32, function: u32) -> Self {
+        match function {
+            0 => Self::from_slots(&[slot]),
+            _ => Self(format!("{slot:02x}.{function:x}")),
+        }
+    }
 }
 
 impl FromStr for PciPath {
@@ -151,7 +160,12 @@ impl FromStr for PciPath {
 
     fn from_str(text: &str) -> Result<Self, InvalidPciPath> {
         let slot = |s: &str| s.len() == 2 && u8::from_str_radix(s, 16).is_ok_and(|n| n < 32);
-        if text.split('/').all(slot) {
+        let function = |f: &str| matches!(f.as_bytes(), [b'0'..=b'7']);
+        let level = |level: &str| match level.split_once('.') {
+            Some((s, f)) => slot(s) && function(f),
+            None => slot(level),
+        };
+        if text.split('/').all(level) {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidPciPath(text.to_owned()))

@@ -14,10 +14,9 @@ use std::{
 };
 
 use factory::StartPath;
-use hypervisors::PciPath;
 use runtime_core::{
     config::Config,
-    container::{CreatePhases, NewContainer, root_disks},
+    container::{self, Counts, CreatePhases, NewContainer, RootDisks},
     oci::{self, ContainerKind},
     resources::{
         Demand, PodResources, Sizing, VmSize,
@@ -32,13 +31,12 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     bundle,
-    early_disk::EarlyDisk,
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm, Wanted},
     management::{Management, Metrics},
     network::{self, PodNetwork, Waiting},
-    pod::{NewTask, Pod, leave_cgroups, record_of, spec_options},
+    pod::{NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
     publisher::{self, Destination},
     timeline::{StartReport, Timeline},
 };
@@ -71,7 +69,6 @@ struct Machine {
     vm: Vm,
     rootfs: Rootfs,
     network: Waiting,
-    disk: EarlyDisk,
 }
 
 /// A pod in the making.
@@ -81,6 +78,8 @@ struct Making {
     dir: SandboxDir,
     network: PodNetwork,
     timeline: Timeline,
+    /// Where its disks go, once it has a sandbox.
+    disks: Arc<Counts>,
     /// Once they are made.
     cgroups: Option<Arc<PodCgroups>>,
     log: Logger,
@@ -107,6 +106,7 @@ impl Making {
             dir,
             network,
             timeline,
+            disks: Arc::default(),
             cgroups: None,
             log: log.clone(),
         })
@@ -141,25 +141,21 @@ impl Making {
         })?;
         self.confine(new)?;
         let run_dir = self.dir.monitor_dir();
-        let disk = EarlyDisk::default();
+        let slots = self.config.disk_slots();
+        let image = OnceLock::new();
         let prepare = async {
             let start = Instant::now();
-            let rootfs = rootfs::prepare(
-                &new.mounts,
-                &new.bundle,
-                &self.cache,
-                MOST_LAYERS,
-                &self.log,
-            )
-            .await;
-            let first = rootfs
-                .as_ref()
-                .ok()
-                .and_then(|rootfs| root_disks(&new.id, rootfs).into_iter().next());
-            if let Some(first) = first {
-                disk.ready(first);
+            let (mounts, bundle) = (&new.mounts, &new.bundle);
+            let rootfs =
+                rootfs::prepare(mounts, bundle, &self.cache, MOST_LAYERS, &self.log).await?;
+            // Named before any VM has them.
+            let disks = disk_records(&new.id, &rootfs);
+            self.dir.record(|state| note(state, &new.id, disks))?;
+            if let Some(fitting) = container::fitting(&slots, &rootfs) {
+                // Nobody else sets it.
+                let _ = image.set(fitting.to_owned());
             }
-            (rootfs, start, start.elapsed())
+            Ok::<_, Error>((rootfs, start, start.elapsed()))
         };
         let timeline = &mut self.timeline;
         let netns = self.network.monitor_path();
@@ -168,18 +164,16 @@ impl Making {
             demand: demand(new),
             run_dir: &run_dir,
             netns: &netns,
-            disk: &disk,
+            image: &image,
         };
         let launched = launch.launch(&self.config, wanted, timeline, &self.log);
         let attach = self.network.attach(&self.log);
-        let (launched, (rootfs, start, took), network) = tokio::join!(launched, prepare, attach);
-        self.timeline.took("rootfs", start, took);
+        let (launched, prepared, network) = tokio::join!(launched, prepare, attach);
         let vm = launched?;
-        let others = rootfs
-            .map_err(Error::from)
-            .and_then(|rootfs| Ok((rootfs, network?)));
+        let others = prepared.and_then(|prepared| Ok((prepared, network?)));
         match others {
-            Ok((rootfs, network)) => {
+            Ok(((rootfs, start, took), network)) => {
+                self.timeline.took("rootfs", start, took);
                 if let Rootfs::Erofs {
                     packed: Some(packed),
                     ..
@@ -191,7 +185,6 @@ impl Making {
                     vm,
                     rootfs,
                     network,
-                    disk,
                 })
             }
             Err(error) => {
@@ -212,7 +205,6 @@ impl Making {
             vm,
             rootfs,
             network,
-            disk,
         } = machine;
         let (events, queue) = mpsc::unbounded_channel();
         let addresses = network.addresses();
@@ -248,13 +240,12 @@ impl Making {
             log: self.log,
         };
         let filled = async {
-            let plugged = disk.place_in(vm.vm.as_ref());
-            fill(&pod, new, rootfs, plugged, &mut self.timeline).await?;
+            fill(&pod, new, rootfs, &mut self.timeline).await?;
             Ok(plugging.done(&mut self.timeline).await?)
         };
         match filled.await {
             Ok(()) => {
-                report(&pod, &vm, &self.timeline).await;
+                report(&pod, &vm, self.disks, &self.timeline).await;
                 Ok(pod)
             }
             Err(error) => {
@@ -280,6 +271,8 @@ impl Making {
             vm.shape,
             self.log.clone(),
         );
+        let disks = RootDisks::new(&vm.slots, &[&new.id], self.log.clone());
+        self.disks = disks.counts();
         let cgroups = self.cgroups.clone();
         let sandbox = NewSandbox {
             id: new.id.clone(),
@@ -287,6 +280,7 @@ impl Making {
             hostname: hostname(new),
             dns: Vec::new(),
             volumes: self.config.runtime.volumes.clone(),
+            disks,
             storages: vec![oci::sandbox_shm_storage(SHM_BYTES)],
             resources: PodResources::new(size, demand(new), cgroups, self.log.clone()),
             vm: vm.vm.clone(),
@@ -334,16 +328,13 @@ async fn fill(
     pod: &Pod,
     new: NewTask,
     rootfs: Rootfs,
-    plugged: Option<PciPath>,
     timeline: &mut Timeline,
 ) -> Result<(), Error> {
-    pod.note_disk(&new.id, &rootfs).await?;
     let container = NewContainer {
         id: new.id,
         kind: new.kind,
         bundle: new.bundle,
         rootfs,
-        plugged,
         mounts: new.mounts,
         stdio: new.stdio,
         options: pod.options,
@@ -355,7 +346,7 @@ async fn fill(
     Ok(())
 }
 
-async fn report(pod: &Pod, vm: &Vm, timeline: &Timeline) {
+async fn report(pod: &Pod, vm: &Vm, disks: Arc<Counts>, timeline: &Timeline) {
     let record = &vm.record;
     info!(pod.log, "sandbox started";
         "sandbox" => &pod.main,
@@ -375,23 +366,23 @@ async fn report(pod: &Pod, vm: &Vm, timeline: &Timeline) {
         phases: timeline.phases().to_vec(),
     };
     if let Some(dir) = pod.dir.lock().await.as_ref() {
-        tell(pod, vm, dir, timeline, &report);
+        let pid = vm.vm.process().pid;
+        let metrics = Metrics::of_start(&pod.main, &vm.record, timeline, disks, pid);
+        tell(pod, vm, dir, metrics, &report);
     }
 }
 
 /// Leaves what others look for: the record, the link to a restored VM, the management socket. The
 /// pod depends on none of it.
-fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, timeline: &Timeline, report: &StartReport) {
+fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, metrics: Metrics, report: &StartReport) {
     if vm.record.path == StartPath::Restored
         && let Err(error) = dir.link_vm()
     {
         warn!(pod.log, "link to the VM was not made"; "error" => %error);
     }
-    let pid = vm.vm.process().pid;
-    let served = report.write(dir.path()).and_then(|record| {
-        let metrics = Metrics::of_start(&pod.main, &vm.record, timeline, pid);
-        Management::serve(dir.path(), metrics, record, &pod.log)
-    });
+    let served = report
+        .write(dir.path())
+        .and_then(|record| Management::serve(dir.path(), metrics, record, &pod.log));
     match served {
         Ok(management) => drop(pod.management.set(management)),
         Err(error) => warn!(pod.log, "start is not reported"; "error" => %error),

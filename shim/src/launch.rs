@@ -1,13 +1,17 @@
 //! From configuration to a VM whose agent answers: find the monitor, decide between restore and
 //! boot, start.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use factory::{
     BootReason, Budgets, StartError, StartPlan, StartRecord, StartTally, Started, TemplateStore,
 };
-use hypervisors::{Hypervisor, VmSpec, qemu::Qemu};
+use hypervisors::{DiskSlots, Hypervisor, VmSpec, qemu::Qemu};
 use runtime_core::{
     config::{Config, ConfigError},
     resources::{Beyond, Demand, Shape, Sizing, VmSize},
@@ -15,7 +19,6 @@ use runtime_core::{
 use slog::{Logger, warn};
 
 use crate::{
-    early_disk::{EarlyDisk, PluggedEarly},
     error::chain,
     timeline::Timeline,
     turn::{Turn, TurnError},
@@ -66,8 +69,9 @@ pub struct Wanted<'a> {
     pub run_dir: &'a Path,
     /// The network namespace of its monitor.
     pub netns: &'a Path,
-    /// The root disk of its first container.
-    pub disk: &'a EarlyDisk,
+    /// An image that fills a disk slot. If it is known when the VM is specified, the VM has it in its
+    /// first slot from its start.
+    pub image: &'a OnceLock<PathBuf>,
 }
 
 /// A started VM.
@@ -80,6 +84,8 @@ pub struct Vm {
     pub record: StartRecord,
     /// Its size, grown since it was started or not.
     pub shape: Shape,
+    /// The disk slots that it was started with.
+    pub slots: DiskSlots,
     /// Held until its first container is made: that is work for the node too.
     pub(crate) _turn: Turn,
 }
@@ -119,18 +125,19 @@ impl Launch for FromConfig {
             stretch: STRETCH,
         };
         let start = Instant::now();
-        let early = PluggedEarly {
-            monitor: &monitor,
-            disk: wanted.disk,
-            log,
+        let mut slots = base.slots.clone();
+        slots.contents = wanted.image.get().cloned().into_iter().collect();
+        let filled = |spec: &VmSpec| VmSpec {
+            slots: slots.clone(),
+            ..spec.clone()
         };
-        let mut started = factory::start(plan, &early, spec, budgets, log).await?;
+        let mut started = factory::start(plan, &monitor, &filled(spec), budgets, log).await?;
         timeline.ended("vm", start);
         if !size_of(&started.record).covers(shape) {
             let start = Instant::now();
             if let Err(reason) = grow(&started, sizing, wanted.demand, log).await {
                 let plan = StartPlan::Boot(reason);
-                started = factory::start(plan, &monitor, &large, budgets, log).await?;
+                started = factory::start(plan, &monitor, &filled(&large), budgets, log).await?;
             }
             timeline.ended("grow", start);
         }
@@ -147,6 +154,7 @@ impl Launch for FromConfig {
             vm,
             agent: agent.with_deadlines(config.agent.deadlines),
             shape: size_of(&record).or(shape),
+            slots,
             record,
             _turn: turn,
         })

@@ -11,7 +11,6 @@ mod bundle;
 mod create;
 mod daemon;
 mod delete;
-mod early_disk;
 mod error;
 mod events;
 mod flags;

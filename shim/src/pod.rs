@@ -15,7 +15,7 @@ use runtime_core::{
     resources::cgroup::PodCgroups,
     rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache},
     sandbox::Sandbox,
-    state::{ContainerRecord, DiskRecord, SandboxDir},
+    state::{ContainerRecord, DiskRecord, SandboxDir, SandboxState},
 };
 use slog::{Logger, warn};
 use tokio::{
@@ -100,7 +100,6 @@ impl Pod {
                 rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await?;
             self.note_disk(&new.id, &rootfs).await?;
             let container = NewContainer {
-                plugged: None,
                 id: new.id,
                 kind: new.kind,
                 bundle: new.bundle,
@@ -152,15 +151,11 @@ impl Pod {
         Ok(())
     }
 
-    /// Names a container's disks before they are plugged.
-    pub(crate) async fn note_disk(&self, id: &str, rootfs: &Rootfs) -> Result<(), Error> {
+    /// Names a container's disks before the VM has them.
+    async fn note_disk(&self, id: &str, rootfs: &Rootfs) -> Result<(), Error> {
         if let Some(dir) = self.dir.lock().await.as_mut() {
             let disks = disk_records(id, rootfs);
-            dir.record(|state| {
-                if let Some(container) = state.containers.get_mut(id) {
-                    container.disks.extend(disks);
-                }
-            })?;
+            dir.record(|state| note(state, id, disks))?;
         }
         Ok(())
     }
@@ -222,7 +217,15 @@ pub fn record_of(bundle: &Bundle) -> ContainerRecord {
     }
 }
 
-fn disk_records(container: &str, rootfs: &Rootfs) -> Vec<DiskRecord> {
+/// Adds disks to the record of their container.
+pub fn note(state: &mut SandboxState, container: &str, disks: Vec<DiskRecord>) {
+    if let Some(container) = state.containers.get_mut(container) {
+        container.disks.extend(disks);
+    }
+}
+
+/// The records of a container's root disks.
+pub fn disk_records(container: &str, rootfs: &Rootfs) -> Vec<DiskRecord> {
     let record = |disk: DiskSpec| DiskRecord {
         id: disk.id,
         path: disk.path,

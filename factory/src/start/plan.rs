@@ -122,7 +122,7 @@ mod tests {
             (
                 Some(Unfit::FormatVersion { found: 9 }),
                 "format-version",
-                "Template has format version 9, this program reads 1",
+                "Template has format version 9, this program reads 2",
             ),
             (
                 Some(Unfit::SetAside {

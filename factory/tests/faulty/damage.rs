@@ -40,7 +40,7 @@ pub fn other_version(dir: &Path) {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(
         path,
-        text.replacen("\"format_version\":1", "\"format_version\":99", 1),
+        text.replacen("\"format_version\":2", "\"format_version\":99", 1),
     )
     .unwrap();
 }

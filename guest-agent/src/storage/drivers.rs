@@ -9,7 +9,7 @@ use std::{
 use agent_client::agent::Storage;
 use nix::mount::{MsFlags, mount};
 
-use super::{hugepages, options::Options, plain_path};
+use super::{device, hugepages, options::Options, plain_path};
 use crate::error::{Doing, Error, Result};
 
 /// The drivers this agent knows.
@@ -40,6 +40,7 @@ fn block(storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
             "the block storage option {option:?}"
         )));
     }
+    device::forget_content(source)?;
     let options = Options::parse(storage.options.iter().map(String::as_str));
     mount_at(source, mount_point, &storage.fstype, &options)
 }

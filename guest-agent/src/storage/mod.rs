@@ -1,5 +1,6 @@
 //! Storages: what is mounted for a container or a sandbox, and counted by mount point.
 
+mod device;
 mod drivers;
 mod hugepages;
 mod options;
@@ -37,6 +38,8 @@ struct Use {
     count: usize,
     /// Made by us as a plain directory; there is nothing to unmount.
     directory: bool,
+    /// The block device that is mounted.
+    device: Option<PathBuf>,
 }
 
 impl Storages {
@@ -87,6 +90,7 @@ impl Storages {
         let first = Use {
             count: if storage.shared { 2 } else { 1 },
             directory: storage.driver == "local",
+            device: (storage.driver == "blk").then_some(source),
         };
         in_use.insert(mount_point.clone(), first);
         Ok(mount_point)
@@ -109,7 +113,10 @@ impl Storages {
                 let removed = if used.directory {
                     fs::remove_dir_all(mount_point).on("remove", mount_point)
                 } else {
-                    unmount(mount_point)
+                    unmount(mount_point).and_then(|()| {
+                        // The host takes a device back when it hears that this was done.
+                        used.device.as_deref().map_or(Ok(()), device::is_free)
+                    })
                 };
                 in_use.remove(mount_point);
                 outcome = outcome.and(removed);

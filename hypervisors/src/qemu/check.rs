@@ -1,7 +1,11 @@
 //! Whether a VM can be what its specification says, before anything is made for it.
 
-use super::command_line::{Sockets, Start, text};
-use crate::{Result, VmSpec, check};
+use super::{
+    command_line::{Sockets, Start, text},
+    layout::MAX_DISK_SLOTS,
+    slots,
+};
+use crate::{DiskSlots, Error, Result, VmSpec, check, device::check_mac};
 
 /// Checks `spec` for a VM that begins with `start`.
 ///
@@ -9,12 +13,31 @@ use crate::{Result, VmSpec, check};
 /// [`Error::InvalidSpec`], or [`Error::Io`] for a file that cannot be read. Nothing was made.
 pub fn check(spec: &VmSpec, start: Start) -> Result<()> {
     check::size_and_name(spec)?;
+    check_slots(&spec.slots)?;
+    if let Some(nic) = &spec.nic {
+        check_mac(&nic.mac)?;
+    }
     let sockets = Sockets::within(&spec.run_dir);
     for socket in [&sockets.agent, &sockets.log] {
         text(socket)?;
         check::socket(socket)?;
     }
     check::payload(&spec.kernel, start == Start::Kernel)
+}
+
+fn check_slots(slots: &DiskSlots) -> Result<()> {
+    let (count, mib) = (slots.count, slots.mib);
+    if count > MAX_DISK_SLOTS || (count > 0 && mib == 0) || slots.contents.len() > count as usize {
+        let contents = slots.contents.len();
+        return Err(Error::InvalidSpec(format!(
+            "{count} disk slots of {mib} MiB, {contents} of them with a content (at most \
+             {MAX_DISK_SLOTS} fit)"
+        )));
+    }
+    slots
+        .contents
+        .iter()
+        .try_for_each(|image| slots::check(image, u64::from(mib) << 20))
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{
     config::QemuConfig,
-    layout::{AGENT_PORT, IMAGE_SLOT, LOG_PORT, Port, RNG_SLOT, SERIAL_SLOT, VSOCK_SLOT},
+    layout::{AGENT_PORT, IMAGE_SLOT, LOG_PORT, NIC_SLOT, Port, RNG_SLOT, SERIAL_SLOT, VSOCK_SLOT},
+    slots,
 };
-use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
+use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, NicSpec, Result, VmSpec};
 
 /// What the probe decided for every VM of one QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,8 @@ impl Sockets {
     }
 }
 
-/// The arguments, without the program's name. QMP is expected to be on standard input.
+/// The arguments, without the program's name. QMP is expected to be on standard input, the tap of the
+/// network interface on standard output: nothing is ever written there.
 ///
 /// Nothing but the last group depends on `start`: a VM that is saved and the VM it is loaded into
 /// have the same devices.
@@ -104,6 +106,10 @@ pub fn arguments(
     channel_options(&mut line, &spec.run_dir, channel)?;
     if let GuestRoot::Image(path) = &spec.kernel.root {
         image_options(&mut line, text(path)?);
+    }
+    slots::options(&mut line, &spec.slots)?;
+    if let Some(nic) = &spec.nic {
+        nic_options(&mut line, nic, machine);
     }
     for index in 0..config.pcie_root_ports {
         let port = Port::nth(index);
@@ -243,6 +249,23 @@ fn image_options(line: &mut Line, path: &str) {
     );
 }
 
+/// Where the host's kernel can move the packets, QEMU lets it, and moves them itself if it refuses.
+fn nic_options(line: &mut Line, nic: &NicSpec, machine: &Machine) {
+    let vhost = if machine.accelerator == Accelerator::Kvm {
+        "on"
+    } else {
+        "off"
+    };
+    line.option("-netdev", format!("tap,id=nic,fd=1,vhost={vhost}"));
+    let mac = escape(&nic.mac);
+    line.option(
+        "-device",
+        format!(
+            "virtio-net-pci,id=nic,netdev=nic,mac={mac},romfile=,bus=pcie.0,addr={NIC_SLOT:#x}"
+        ),
+    );
+}
+
 fn kernel_options(line: &mut Line, spec: &VmSpec) -> Result<()> {
     line.option("-kernel", text(&spec.kernel.kernel)?);
     if let GuestRoot::Initrd(path) = &spec.kernel.root {
@@ -263,15 +286,17 @@ pub fn text(path: &Path) -> Result<&str> {
         .ok_or_else(|| Error::InvalidSpec(format!("path {} is not UTF-8", path.display())))
 }
 
+/// Arguments in the making.
 #[derive(Default)]
-struct Line(Vec<String>);
+pub struct Line(Vec<String>);
 
 impl Line {
     fn flag(&mut self, flag: &str) {
         self.0.push(flag.to_owned());
     }
 
-    fn option(&mut self, name: &str, value: impl Into<String>) {
+    /// Adds an option with its value.
+    pub fn option(&mut self, name: &str, value: impl Into<String>) {
         self.flag(name);
         self.0.push(value.into());
     }

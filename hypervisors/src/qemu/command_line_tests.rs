@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{os::fd::OwnedFd, path::PathBuf};
 
 use super::*;
 use crate::KernelSpec;
@@ -156,6 +156,19 @@ fn every_device_has_a_slot_of_its_own() {
         },
         ..spec()
     };
+    let tap = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let spec = VmSpec {
+        slots: crate::DiskSlots {
+            count: crate::qemu::MAX_DISK_SLOTS,
+            mib: 1,
+            contents: vec![PathBuf::from("/images/a,b")],
+        },
+        nic: Some(NicSpec {
+            mac: "02:00:00:00:00:01".into(),
+            tap: tap.into(),
+        }),
+        ..spec
+    };
     let config = QemuConfig {
         pcie_root_ports: crate::qemu::MAX_PCIE_ROOT_PORTS,
         ..QemuConfig::default()
@@ -178,13 +191,43 @@ fn every_device_has_a_slot_of_its_own() {
             .split(',')
             .next()
             .unwrap();
-        slots.push(u32::from_str_radix(slot.trim_start_matches("0x"), 16).unwrap());
+        let (slot, function) = slot.split_once('.').unwrap_or((slot, "0"));
+        let slot = u32::from_str_radix(slot.trim_start_matches("0x"), 16).unwrap();
+        slots.push((slot, function.parse::<u32>().unwrap()));
     }
-    assert_eq!(slots.len(), 4 + 22);
+    let devices = 5 + 22 + 16;
+    assert_eq!(slots.len(), devices);
     slots.sort_unstable();
     slots.dedup();
-    assert_eq!(slots.len(), 4 + 22);
-    assert_eq!((slots[0], slots[25]), (1, 0x1d));
+    assert_eq!(slots.len(), devices);
+    assert_eq!((slots[0], slots[devices - 1]), ((1, 0), (0x1d, 0)));
+}
+
+#[test]
+fn a_slot_shows_its_image_or_nothing() {
+    let mut spec = spec();
+    spec.slots = crate::DiskSlots {
+        count: 2,
+        mib: 3,
+        contents: vec![PathBuf::from("/images/a,b")],
+    };
+    let line = line(&spec, &machine(), Start::Kernel);
+    let nodes: Vec<serde_json::Value> = values(&line, "-blockdev")
+        .iter()
+        .map(|node| serde_json::from_str(node).unwrap())
+        .collect();
+    let bytes = 3 << 20;
+    let expected = [
+        serde_json::json!({"node-name": "empty", "read-only": true, "driver": "null-co",
+            "size": bytes, "read-zeroes": true}),
+        serde_json::json!({"node-name": "slot-0-image", "read-only": true, "driver": "file",
+            "filename": "/images/a,b", "locking": "auto"}),
+        serde_json::json!({"driver": "raw", "node-name": "slot-0", "read-only": true,
+            "size": bytes, "file": "slot-0-image"}),
+        serde_json::json!({"driver": "raw", "node-name": "slot-1", "read-only": true,
+            "size": bytes, "file": "empty"}),
+    ];
+    assert_eq!(nodes, expected);
 }
 
 #[test]

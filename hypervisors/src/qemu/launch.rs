@@ -30,12 +30,14 @@ pub struct Monitor {
 impl Monitor {
     /// Starts QEMU with its control connection on standard input: there is no socket to find, to
     /// guard or to remove, the greeting is the sign of life, and the end of one is the end of both.
+    /// `tap` becomes its standard output.
     ///
     /// # Errors
     /// QEMU could not be started or did not answer. No process is left.
     pub async fn start(
         binary: &Path,
         arguments: &[String],
+        tap: Option<OwnedFd>,
         sockets: Vec<PathBuf>,
         netns: Option<&Path>,
         log: &slog::Logger,
@@ -54,7 +56,7 @@ impl Monitor {
                 arguments,
                 name: None,
                 stdin: OwnedFd::from(theirs),
-                stdout: None,
+                stdout: tap,
                 sockets,
                 netns,
             },

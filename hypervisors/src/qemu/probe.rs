@@ -57,6 +57,7 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
         capabilities: capabilities(&machine, &facts),
         identity,
         machine,
+        disk_slots: facts.disk_slots,
         log: log.clone(),
     })
 }
@@ -220,6 +221,7 @@ mod tests {
             cpu_hotplug: vec!["q35".into()],
             devices: vec!["virtio-blk-pci".into()],
             migration: vec!["x-ignore-shared".into()],
+            disk_slots: true,
         }
     }
 

@@ -8,9 +8,10 @@ use super::{
     command_line::Sockets,
     hotplug::Plugs,
     launch::Monitor,
-    migration,
+    layout, migration,
     qmp::command::{Cont, QueryVmGenerationId, Stop},
     resize::{self, Size},
+    slots::Slots,
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 
@@ -25,6 +26,10 @@ pub struct QemuVm {
     pub sockets: Sockets,
     /// What is plugged in.
     pub plugs: Plugs,
+    /// The disks whose content can be exchanged.
+    pub slots: Slots,
+    /// Whether it was started with a network interface.
+    pub nic: bool,
     /// How large it is.
     pub size: Size,
     /// How the VM came to be.
@@ -89,6 +94,22 @@ impl Vm for QemuVm {
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
         self.plugs.remove_disk(&self.monitor, id).await
+    }
+
+    fn disk_slot(&self, slot: u32) -> Option<PciPath> {
+        (slot < self.slots.count()).then(|| layout::disk_slot_path(slot))
+    }
+
+    async fn fill_slot(&self, slot: u32, image: &Path) -> Result<()> {
+        self.slots.fill(&self.monitor, slot, image).await
+    }
+
+    async fn empty_slot(&self, slot: u32) -> Result<()> {
+        self.slots.empty(&self.monitor, slot).await
+    }
+
+    fn nic(&self) -> Option<PciPath> {
+        self.nic.then(layout::nic_path)
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {

@@ -24,6 +24,10 @@ const MAX_PATTERN: usize = 256 << 10;
 /// What a guest of the embedded image keeps for its kernel, its agent and its root, rounded up: of
 /// 256 MiB, 181 MiB are left to containers.
 const DEFAULT_OVERHEAD_MIB: u32 = 96;
+/// A pause container and three others.
+const DEFAULT_DISK_SLOTS: u32 = 4;
+/// Larger than the root file systems that are usual; empty slots cost nothing whatever their size.
+const DEFAULT_DISK_SLOT_MIB: u32 = 16 << 10;
 /// Largest `overhead_memory` and `overhead_vcpus`.
 const MAX_OVERHEAD: f64 = 65536.0;
 
@@ -66,6 +70,8 @@ pub fn config(
         overhead_memory_mib: overhead(qemu, "overhead_memory")?
             .map_or(DEFAULT_OVERHEAD_MIB, |mib| mib.ceil() as u32),
         overhead_vcpus: overhead(qemu, "overhead_vcpus")?.unwrap_or_default(),
+        disk_slots: mib(qemu.count("disk_slots")).unwrap_or(DEFAULT_DISK_SLOTS),
+        disk_slot_mib: mib(qemu.count("disk_slot_mib")).unwrap_or(DEFAULT_DISK_SLOT_MIB),
         memory_slots: mib(qemu.count("memory_slots")).unwrap_or(defaults.memory_slots),
         debug: qemu.bool("enable_debug", false),
         annotations: gate(qemu)?,

@@ -26,7 +26,7 @@ use std::{
 };
 
 use hypervisors::{
-    GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
+    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
     qemu::{AcceleratorChoice, QemuConfig},
 };
 
@@ -80,6 +80,10 @@ pub struct HypervisorConfig {
     pub overhead_vcpus: f64,
     /// Slots for memory that is plugged in.
     pub memory_slots: u32,
+    /// Disk slots of a VM.
+    pub disk_slots: u32,
+    /// Size of each in MiB.
+    pub disk_slot_mib: u32,
     /// The guest's console is kept.
     pub debug: bool,
     /// Which annotations of a pod are honoured.
@@ -206,8 +210,17 @@ impl Config {
                 command_line: command_line::assemble(&self.hypervisor, self.agent.debug),
             },
             netns: None,
-            slots: hypervisors::DiskSlots::default(),
+            slots: self.disk_slots(),
             nic: None,
+        }
+    }
+
+    /// The disk slots of a VM, empty.
+    pub fn disk_slots(&self) -> DiskSlots {
+        DiskSlots {
+            count: self.hypervisor.disk_slots,
+            mib: self.hypervisor.disk_slot_mib,
+            contents: Vec::new(),
         }
     }
 

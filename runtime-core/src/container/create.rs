@@ -4,11 +4,11 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use agent_client::{Agent, agent::CreateContainerRequest, agent::Device, agent::Storage};
-use hypervisors::{DiskSpec, PciPath, Vm};
+use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
-use slog::{Logger, info, warn};
+use slog::{Logger, info};
 
-use super::{CreatePhases, Held, NewContainer};
+use super::{CreatePhases, Held, NewContainer, RootDisks};
 use crate::{
     oci::{self, GuestSpec, RootfsDisk},
     rootfs::Rootfs,
@@ -22,6 +22,7 @@ pub(crate) async fn create(
     vm: Arc<dyn Vm>,
     agent: Agent,
     volumes: Arc<Volumes>,
+    disks: Arc<RootDisks>,
     new: NewContainer,
     log: Logger,
 ) -> Result<(Held, CreatePhases), Error> {
@@ -32,17 +33,20 @@ pub(crate) async fn create(
         info!(log, "parts of the specification stay outside of the guest";
             "container" => &new.id, "parts" => spec.left_out().join(", "));
     }
-    let disks = root_disks(&new.id, &new.rootfs);
-    // The guest takes its time to find a disk; files are copied meanwhile.
-    let plug = async {
-        let paths = plug_all(&*vm, &new, &disks, &log).await;
-        (paths, started.elapsed())
+    // A guest takes its time to find a disk that is plugged in; files are copied meanwhile.
+    let attach = async {
+        let attached = disks.attach(&*vm, &new.id, &new.rootfs).await;
+        let attached = attached.map_err(|source| Error::Vm {
+            action: "Attaching a root disk",
+            source,
+        });
+        (attached, started.elapsed())
     };
-    let ((pci_paths, plugged), provided) = tokio::join!(plug, volumes.provide(&new.id, &mut spec));
-    let (pci_paths, provided) = match (pci_paths, provided) {
-        (Ok(pci_paths), Ok(provided)) => (pci_paths, provided),
-        (Ok(_), Err(error)) => {
-            unplug(&*vm, &new.id, &disks, &log).await;
+    let ((attached, took), provided) = tokio::join!(attach, volumes.provide(&new.id, &mut spec));
+    let (attached, provided) = match (attached, provided) {
+        (Ok(attached), Ok(provided)) => (attached, provided),
+        (Ok(attached), Err(error)) => {
+            disks.detach(&*vm, &new.id, &attached, true).await;
             return Err(error.into());
         }
         (Err(error), provided) => {
@@ -57,18 +61,19 @@ pub(crate) async fn create(
         devices,
         held: volumes,
     } = provided;
-    if let Err(error) = make(&agent, &new, spec, &pci_paths, storages, devices).await {
+    if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
         volumes.release(&*vm, &log).await;
-        unplug(&*vm, &new.id, &disks, &log).await;
+        // Whether the agent has undone all that it began is not known.
+        disks.detach(&*vm, &new.id, &attached, false).await;
         return Err(error);
     }
     let phases = CreatePhases {
-        disk: plugged,
-        container: started.elapsed() - plugged,
+        disk: took,
+        container: started.elapsed() - took,
     };
     Ok((
         Held {
-            disks: disks.into_iter().map(|disk| disk.id).collect(),
+            disks: attached,
             rootfs: new.rootfs,
             volumes,
         },
@@ -102,39 +107,6 @@ async fn make(
             action: "Creating the container",
             source,
         })
-}
-
-/// Plugs all root disks, but for the first where it is plugged already, and tells where they are.
-/// On an error none is left.
-async fn plug_all(
-    vm: &dyn Vm,
-    new: &NewContainer,
-    disks: &[DiskSpec],
-    log: &Logger,
-) -> Result<Vec<String>, Error> {
-    let mut paths: Vec<String> = new.plugged.iter().map(PciPath::to_string).collect();
-    while let Some(disk) = disks.get(paths.len()) {
-        match vm.add_disk(disk).await {
-            Ok(path) => paths.push(path.to_string()),
-            Err(source) => {
-                unplug(vm, &new.id, &disks[..paths.len()], log).await;
-                return Err(Error::Vm {
-                    action: "Plugging a root disk",
-                    source,
-                });
-            }
-        }
-    }
-    Ok(paths)
-}
-
-async fn unplug(vm: &dyn Vm, container: &str, disks: &[DiskSpec], log: &Logger) {
-    for disk in disks {
-        if let Err(left) = vm.remove_disk(&disk.id).await {
-            warn!(log, "disk of a failed container stays plugged";
-                "container" => container, "disk" => &disk.id, "error" => %left);
-        }
-    }
 }
 
 /// A container's root disks, the topmost layer first.

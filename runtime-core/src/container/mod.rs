@@ -1,15 +1,17 @@
 //! One container: how it is made in the guest and what it holds on the host.
 
 mod create;
+mod disks;
 mod remove;
+mod slots;
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use create::create;
 pub use create::root_disks;
+pub use disks::{Counts, RootDisks, fitting};
 pub(crate) use remove::{remove, remove_from_guest};
-
-use hypervisors::PciPath;
+pub use slots::Reason;
 
 use crate::{
     io::Stdio,
@@ -30,8 +32,6 @@ pub struct NewContainer {
     pub bundle: Bundle,
     /// Its root file system, prepared.
     pub rootfs: Rootfs,
-    /// Where the first of its root disks is, if it is in the VM already.
-    pub plugged: Option<PciPath>,
     /// The mounts the root file system was prepared from, for the event.
     pub mounts: Vec<Mount>,
     /// Its init's standard streams.
@@ -43,7 +43,7 @@ pub struct NewContainer {
 /// How long the steps of a container's creation took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CreatePhases {
-    /// Plugging the root disks.
+    /// Giving the VM the root disks.
     pub disk: Duration,
     /// The guest's part.
     pub container: Duration,
@@ -52,8 +52,8 @@ pub struct CreatePhases {
 /// What a container holds outside of the guest.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// Ids of its root disks in the VM.
-    pub(crate) disks: Vec<String>,
+    /// Its root disks in the VM.
+    disks: disks::Attached,
     /// The disks' content.
     pub(crate) rootfs: Rootfs,
     /// What its mounts hold.

@@ -6,7 +6,7 @@ use agent_client::{Agent, agent::RemoveContainerRequest};
 use hypervisors::Vm;
 use slog::{Logger, warn};
 
-use super::Held;
+use super::{Held, RootDisks};
 
 /// Seconds the agent may take to kill and free a container.
 const REMOVE_SECONDS: u32 = 10;
@@ -16,30 +16,28 @@ const REMOVE_SECONDS: u32 = 10;
 pub(crate) async fn remove(
     vm: Arc<dyn Vm>,
     agent: Agent,
+    disks: Arc<RootDisks>,
     id: String,
     held: Option<Held>,
     log: Logger,
 ) {
-    remove_from_guest(&agent, &id, &log).await;
+    let clean = remove_from_guest(&agent, &id, &log).await;
     let Some(held) = held else { return };
     held.volumes.release(&*vm, &log).await;
-    for disk in &held.disks {
-        if let Err(error) = vm.remove_disk(disk).await {
-            warn!(log, "disk of a removed container stays plugged";
-                "container" => &id, "disk" => disk, "error" => %error);
-        }
-    }
+    disks.detach(&*vm, &id, &held.disks, clean).await;
 }
 
 /// Lets the agent kill what is left of a container and unmount its storages, so that everything
-/// written is on its disks.
-pub(crate) async fn remove_from_guest(agent: &Agent, id: &str, log: &Logger) {
+/// written is on its disks. Tells whether it did.
+pub(crate) async fn remove_from_guest(agent: &Agent, id: &str, log: &Logger) -> bool {
     let request = RemoveContainerRequest {
         container_id: id.to_owned(),
         timeout: REMOVE_SECONDS,
         ..Default::default()
     };
-    if let Err(error) = agent.remove_container(request).await {
+    let removed = agent.remove_container(request).await;
+    if let Err(error) = &removed {
         warn!(log, "guest did not remove a container"; "container" => id, "error" => %error);
     }
+    removed.is_ok()
 }

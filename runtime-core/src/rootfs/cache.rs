@@ -137,6 +137,36 @@ impl LeasedImage {
     }
 }
 
+impl LeasedImage {
+    /// How much of it is the file system's, in bytes, by its superblock (Linux,
+    /// fs/erofs/erofs_fs.h); what is behind that is empty.
+    ///
+    /// # Errors
+    /// It could not be read, or does not say what can be.
+    pub fn content_bytes(&self) -> io::Result<u64> {
+        let mut superblock = [0; 40];
+        self.file.read_exact_at(&mut superblock, MAGIC.0)?;
+        let mut blocks = [0; 4];
+        blocks.copy_from_slice(&superblock[36..]);
+        let bytes = u64::from(u32::from_le_bytes(blocks)).checked_shl(superblock[12].into());
+        let length = self.file.metadata()?.len();
+        bytes
+            .filter(|bytes| *bytes <= length)
+            .ok_or_else(|| io::Error::other("its superblock is damaged"))
+    }
+
+    /// Lets it be at least `bytes` long, by a hole behind its content.
+    ///
+    /// # Errors
+    /// The file system does not take files of that length.
+    pub fn extend_to(&self, bytes: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() < bytes {
+            self.file.set_len(bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Held by the one who makes an image. The file goes with the lock; one that a crash left behind
 /// is taken over.
 struct MakerLock {

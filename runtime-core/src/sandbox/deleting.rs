@@ -33,11 +33,12 @@ impl Owner {
             .get_mut(&id.container)
             .and_then(|c| c.held.take());
         let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
+        let disks = self.disks.clone();
         let alive = self.life == Life::Running;
         let mut ended = self.ended.subscribe();
         self.run_aside(async move {
             if alive {
-                container::remove(vm, agent, id.container.clone(), held, log).await;
+                container::remove(vm, agent, disks, id.container.clone(), held, log).await;
             } else {
                 // The disk's content must outlive the VM. The owner, which tells, runs on.
                 let _ = ended.wait_for(|ended| *ended).await;

@@ -47,7 +47,7 @@ pub(crate) use request::Action;
 pub use request::TaskState;
 
 use crate::{
-    container::{CreatePhases, NewContainer},
+    container::{CreatePhases, NewContainer, RootDisks},
     process::{Exit, NewExec, TaskId},
     resources::PodResources,
     volumes::VolumeSettings,
@@ -73,6 +73,8 @@ pub struct NewSandbox {
     pub dns: Vec<String>,
     /// What the node decides about volumes.
     pub volumes: VolumeSettings,
+    /// The disks of its containers.
+    pub disks: RootDisks,
     /// What its containers share, mounted by the guest.
     pub storages: Vec<Storage>,
     /// What it may use.

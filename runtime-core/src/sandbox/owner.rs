@@ -16,7 +16,7 @@ use super::{
     request::{Action, Reply, Request, TaskState},
 };
 use crate::{
-    container::{self, Container, CreatePhases, NewContainer},
+    container::{self, Container, CreatePhases, NewContainer, RootDisks},
     io::{Input, Outputs},
     process::{Process, TaskId},
     resources::PodResources,
@@ -46,6 +46,7 @@ pub(super) struct Owner {
     pub(super) vm: Arc<dyn Vm>,
     pub(super) agent: Agent,
     volumes: Arc<Volumes>,
+    pub(super) disks: Arc<RootDisks>,
     pub(super) resources: Arc<PodResources>,
     pub(super) log: Logger,
     pub(super) main: String,
@@ -77,6 +78,7 @@ impl Owner {
             vm: new.vm,
             agent: new.agent,
             volumes: Arc::new(volumes),
+            disks: Arc::new(new.disks),
             resources: Arc::new(new.resources),
             log,
             main: new.main,
@@ -246,10 +248,11 @@ impl Owner {
         };
         let (vm, agent, log) = (self.vm.clone(), self.agent.clone(), self.log.clone());
         let (volumes, resources) = (self.volumes.clone(), self.resources.clone());
+        let disks = self.disks.clone();
         self.run_aside(async move {
             let admitted = resources.admit(&new.id, &new.bundle.spec).await;
             let made = match admitted {
-                Ok(()) => container::create(vm, agent, volumes, new, log).await,
+                Ok(()) => container::create(vm, agent, volumes, disks, new, log).await,
                 Err(error) => Err(error.into()),
             };
             commit(move |owner| match made {

@@ -1,6 +1,10 @@
 //! What a shim counts and measures of its pod's start.
 
-use std::{fmt::Write, fs};
+use std::{
+    fmt::Write,
+    fs,
+    sync::{Arc, atomic::Ordering},
+};
 
 use factory::{StartPath, StartRecord};
 use prometheus_client::{
@@ -8,6 +12,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
+
+use runtime_core::container::{Counts, Reason};
 
 use crate::timeline::Timeline;
 
@@ -36,6 +42,9 @@ pub struct Metrics {
     monitor_pid: u32,
     monitor_bytes: Gauge,
     shim_bytes: Gauge,
+    disks: Arc<Counts>,
+    in_slots: Counter,
+    plugged: Family<ReasonLabels, Counter>,
 }
 
 impl Metrics {
@@ -44,6 +53,7 @@ impl Metrics {
         sandbox: &str,
         record: &StartRecord,
         timeline: &Timeline,
+        disks: Arc<Counts>,
         monitor_pid: u32,
     ) -> Self {
         let mut registry = Registry::default();
@@ -101,6 +111,19 @@ impl Metrics {
             start,
         );
 
+        let in_slots = Counter::default();
+        let plugged = Family::<ReasonLabels, Counter>::default();
+        registry.register(
+            "imprint_disk_slot_fills",
+            "Root file systems that went into a disk slot of the VM",
+            in_slots.clone(),
+        );
+        registry.register(
+            "imprint_disk_hot_plugs",
+            "Root file systems that were plugged into the VM, by reason",
+            plugged.clone(),
+        );
+
         let (monitor_bytes, shim_bytes) = (Gauge::default(), Gauge::default());
         for (name, help, gauge) in [
             (
@@ -121,6 +144,9 @@ impl Metrics {
             monitor_pid,
             monitor_bytes,
             shim_bytes,
+            disks,
+            in_slots,
+            plugged,
         }
     }
 
@@ -129,6 +155,14 @@ impl Metrics {
         self.monitor_bytes
             .set(resident(&self.monitor_pid.to_string()));
         self.shim_bytes.set(resident("self"));
+        set(&self.in_slots, self.disks.in_slots());
+        for reason in Reason::ALL {
+            let count = self.disks.plugged(reason);
+            if count > 0 {
+                let reason = reason.label();
+                set(&self.plugged.get_or_create(&ReasonLabels { reason }), count);
+            }
+        }
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             // Only a text that cannot grow would get here.
@@ -136,6 +170,11 @@ impl Metrics {
         }
         text
     }
+}
+
+/// The count is kept elsewhere, and only ever grows.
+fn set(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
 }
 
 /// Resident memory of a process in bytes; 0 if it has ended.
@@ -173,7 +212,13 @@ pub(super) mod tests {
         };
         let mut timeline = Timeline::begin();
         timeline.took("vm.boot", Instant::now(), Duration::from_millis(30));
-        Metrics::of_start("pod", &record, &timeline, std::process::id())
+        Metrics::of_start(
+            "pod",
+            &record,
+            &timeline,
+            Arc::default(),
+            std::process::id(),
+        )
     }
 
     pub(in crate::management) fn sample() -> Metrics {

@@ -1,7 +1,9 @@
-//! The image of the sandbox container: the busybox image with a first process that only waits.
+//! Images made from the busybox image: that of the sandbox container, with a first process that only
+//! waits, and one with another content.
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -17,12 +19,48 @@ const WAITS: &str = "trap 'exit 0' TERM INT; sleep 2147483647 & wait";
 pub fn import(node: &Node) -> Result<()> {
     let ctr = Ctr::new(node.containerd().layout().clone(), "k8s.io");
     ctr.import(&node.archive()?)?;
-    ctr.import(&pause_archive(&node.artefacts().images)?)
+    let images = &node.artefacts().images;
+    ctr.import(&pause_archive(images)?)?;
+    ctr.import(&other_archive(images)?)
 }
 
-/// Makes the image in `directory`, unless it is there, and returns its archive.
+/// Name of the image whose file `/who` holds `other`.
+pub const OTHER: &str = "imprint.local/other:1";
+
+/// Makes the sandbox container's image in `directory`, unless it is there, and returns its archive.
 pub fn pause_archive(directory: &Path) -> Result<PathBuf> {
-    let archive = directory.join("pause.tar");
+    changed(directory, "pause.tar", PAUSE, |tag| {
+        let words = ["sh", "-c", WAITS].map(|word| format!("--config.cmd={word}"));
+        Program::new("umoci")
+            .args(["config", "--image", tag, "--clear=config.cmd"])
+            .args(words)
+            .succeed()
+    })
+}
+
+/// Makes the image with another content in `directory`, unless it is there, and returns its archive.
+pub fn other_archive(directory: &Path) -> Result<PathBuf> {
+    changed(directory, "other.tar", OTHER, |tag| {
+        let file = tempfile::NamedTempFile::new().map_err(Error::io("Making", "/who"))?;
+        fs::write(file.path(), "other\n").map_err(Error::io("Writing", file.path()))?;
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))
+            .map_err(Error::io("Opening", file.path()))?;
+        Program::new("umoci")
+            .args(["insert", "--image", tag])
+            .args([file.path()])
+            .args(["/who"])
+            .succeed()
+    })
+}
+
+/// Makes the archive `name` of the busybox image with a change, which is made to a tag of a layout.
+fn changed(
+    directory: &Path,
+    name: &str,
+    image: &str,
+    change: impl FnOnce(&str) -> Result<String>,
+) -> Result<PathBuf> {
+    let archive = directory.join(name);
     if archive.exists() {
         return Ok(archive);
     }
@@ -38,15 +76,11 @@ pub fn pause_archive(directory: &Path) -> Result<PathBuf> {
         &format!("oci-archive:{}", busybox.display()),
         &format!("oci:{tag}"),
     )?;
-    let words = ["sh", "-c", WAITS].map(|word| format!("--config.cmd={word}"));
-    Program::new("umoci")
-        .args(["config", "--image", &tag, "--clear=config.cmd"])
-        .args(words)
-        .succeed()?;
-    let made = work.path().join("pause.tar");
+    change(&tag)?;
+    let made = work.path().join(name);
     copy(
         &format!("oci:{tag}"),
-        &format!("oci-archive:{}:{PAUSE}", made.display()),
+        &format!("oci-archive:{}:{image}", made.display()),
     )?;
     // Last, and at once: an archive that is there is whole.
     fs::rename(&made, &archive).map_err(Error::io("Placing", &archive))?;

@@ -10,6 +10,7 @@ mod bench;
 mod containers;
 mod crowd;
 mod death;
+mod devices;
 mod network;
 mod pods;
 mod resources;
@@ -37,6 +38,7 @@ fn cases() -> Vec<Case> {
         network::cases(),
         resources::cases(),
         sizing::cases(),
+        devices::cases(),
         death::cases(),
     ]
     .concat();

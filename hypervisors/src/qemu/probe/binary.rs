@@ -10,6 +10,7 @@ use super::super::{
         Version,
         command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
+    slots,
 };
 use crate::Result;
 
@@ -26,6 +27,8 @@ pub struct Facts {
     pub devices: Vec<String>,
     /// Its migration capabilities.
     pub migration: Vec<String>,
+    /// Whether it can exchange what is behind a disk.
+    pub disk_slots: bool,
 }
 
 const PLUGGABLE: [&str; 3] = ["virtio-blk-pci", "virtio-net-pci", "pc-dimm"];
@@ -46,7 +49,8 @@ const ARGUMENTS: [&str; 10] = [
 /// Starts `binary` without a guest and asks.
 pub async fn ask(binary: &Path, log: &slog::Logger) -> Result<Facts> {
     let arguments = ARGUMENTS.map(String::from);
-    let (monitor, version) = Monitor::start(binary, &arguments, Vec::new(), None, log).await?;
+    let (monitor, version) =
+        Monitor::start(binary, &arguments, None, Vec::new(), None, log).await?;
     let facts = facts(&monitor, version).await;
     monitor.process().kill().await?;
     facts
@@ -82,5 +86,6 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
         cpu_hotplug,
         devices,
         migration,
+        disk_slots: slots::possible(monitor).await,
     })
 }

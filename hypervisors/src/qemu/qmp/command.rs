@@ -46,6 +46,9 @@ commands! {
     QueryMachines = "query-machines" -> Vec<MachineInfo>;
     QomListTypes<'a> = "qom-list-types" -> Vec<ObjectType>;
     BlockdevAdd<'a> = "blockdev-add" -> Empty;
+    BlockdevOpen<'a> = "blockdev-add" -> Empty;
+    RawNode<'a> = "blockdev-add" -> Empty;
+    BlockdevReopen<'a> = "blockdev-reopen" -> Empty;
     BlockdevDel<'a> = "blockdev-del" -> Empty;
     NetdevAdd<'a> = "netdev_add" -> Empty;
     NetdevDel<'a> = "netdev_del" -> Empty;
@@ -223,6 +226,63 @@ pub struct BlockdevFile<'a> {
     pub read_only: bool,
     /// Whether the file is locked against other users.
     pub locking: &'a str,
+}
+
+/// Opens a file or an empty disk without a format.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockdevOpen<'a> {
+    /// The name of the node.
+    pub node_name: &'a str,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// What it is.
+    #[serde(flatten)]
+    pub content: Content<'a>,
+}
+
+/// What a node without a format is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "driver")]
+pub enum Content<'a> {
+    /// A regular file.
+    File {
+        /// Its path.
+        filename: &'a str,
+        /// Whether the file is locked against other users.
+        locking: &'a str,
+    },
+    /// Nothing: all of it reads as zeroes.
+    #[serde(rename = "null-co", rename_all = "kebab-case")]
+    Nothing {
+        /// Its size in bytes.
+        size: u64,
+        /// Whether it does.
+        read_zeroes: bool,
+    },
+}
+
+/// Changes nodes that are in use.
+#[derive(Debug, Serialize)]
+pub struct BlockdevReopen<'a> {
+    /// All that the nodes are to be from now on.
+    pub options: [RawNode<'a>; 1],
+}
+
+/// Opens or describes a read-only window on another node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RawNode<'a> {
+    /// `raw`.
+    pub driver: &'a str,
+    /// Its name.
+    pub node_name: &'a str,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// How many bytes of the other node it shows.
+    pub size: u64,
+    /// The name of the other node.
+    pub file: &'a str,
 }
 
 /// Closes a disk's backing.

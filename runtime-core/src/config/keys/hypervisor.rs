@@ -7,8 +7,10 @@ use super::{
     },
     COUNT, empty, fixed, number, read, unused, words,
 };
-use hypervisors::qemu::MAX_MEMORY_SLOTS;
+use hypervisors::qemu::{MAX_DISK_SLOTS, MAX_MEMORY_SLOTS};
 
+/// What `disk_slot_mib` may be at most: 1 TiB, as a sparse file every file system takes.
+const MAX_DISK_SLOT_MIB: u32 = 1 << 20;
 pub const NO_SHARED_FS: &str = "there is no shared file system";
 const NO_SWAP: &str = "the guest has no swap; write false";
 pub const NO_CONFIDENTIAL: &str = "confidential guests cannot be restored from a shared template; \
@@ -112,6 +114,8 @@ pub const COMMON: &[Key] = &[
     ),
     read("overhead_vcpus", Float),
     read("overhead_memory", Float),
+    read("disk_slots", Int(0, MAX_DISK_SLOTS as i64)),
+    read("disk_slot_mib", Int(1, MAX_DISK_SLOT_MIB as i64)),
     read("memory_slots", Int(0, MAX_MEMORY_SLOTS as i64)),
     read("default_maxmemory", COUNT),
     fixed(

@@ -9,6 +9,7 @@ mod vm;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use hypervisors::DiskSlots;
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
@@ -65,6 +66,7 @@ impl Fixture {
             hostname: "host".into(),
             dns: vec![],
             volumes: VolumeSettings::default(),
+            disks: RootDisks::new(&DiskSlots::default(), &[], log.clone()),
             storages: vec![],
             resources: PodResources::new(size, Demand::default(), None, log.clone()),
             vm: vm.clone(),
@@ -133,7 +135,6 @@ fn init(container: &str) -> TaskId {
 
 fn new_container(id: &str, stdio: Stdio) -> NewContainer {
     NewContainer {
-        plugged: None,
         id: id.into(),
         kind: ContainerKind::SingleContainer,
         bundle: Bundle {

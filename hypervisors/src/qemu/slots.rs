@@ -1,0 +1,230 @@
+//! Disk slots: a virtio-blk device whose backing is exchanged without the guest's knowledge.
+//!
+//! ```text
+//!   virtio-blk "slot-0" -- raw node "slot-0", of the slot's size --+--> "empty": reads as zeroes
+//!                                                                  +--> "slot-0-image": a file
+//! ```
+
+use std::path::Path;
+
+use tokio::sync::Mutex;
+
+use super::{
+    command_line::{Line, text},
+    launch::Monitor,
+    layout::disk_slot,
+    qmp::command::{BlockdevDel, BlockdevOpen, BlockdevReopen, Content, RawNode},
+};
+use crate::{DiskSlots, Error, Result};
+
+/// The node that all empty slots show.
+const EMPTY: &str = "empty";
+
+/// Size of what is tried.
+const TRIED: u64 = 1 << 20;
+
+/// Adds the slots of a VM to its command line.
+pub fn options(line: &mut Line, slots: &DiskSlots) -> Result<()> {
+    if slots.count == 0 {
+        return Ok(());
+    }
+    let bytes = size(slots);
+    let nothing = Content::Nothing {
+        size: bytes,
+        read_zeroes: true,
+    };
+    node(line, &opened(EMPTY, nothing))?;
+    for index in 0..slots.count {
+        let name = name(index);
+        let image = image(index);
+        let shown = match slots.contents.get(index as usize) {
+            Some(path) => {
+                node(line, &opened(&image, file(path)?))?;
+                image.as_str()
+            }
+            None => EMPTY,
+        };
+        node(line, &window(&name, shown, bytes))?;
+        let (slot, function) = disk_slot(index);
+        line.option(
+            "-device",
+            format!(
+                "virtio-blk-pci,id={name},drive={name},bus=pcie.0,addr={slot:#x}.{function},\
+                 multifunction=on"
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Whether this QEMU can exchange what a node shows: asked of one without a guest.
+pub async fn possible(monitor: &Monitor) -> bool {
+    let nothing = || Content::Nothing {
+        size: TRIED,
+        read_zeroes: true,
+    };
+    let tried = async {
+        monitor.execute(&opened("one", nothing())).await?;
+        monitor.execute(&opened("other", nothing())).await?;
+        monitor.execute(&window("window", "one", TRIED)).await?;
+        let options = [window("window", "other", TRIED)];
+        monitor.execute(&BlockdevReopen { options }).await
+    };
+    tried.await.is_ok()
+}
+
+/// The slots of one VM, and which of them show an image.
+#[derive(Debug)]
+pub struct Slots {
+    bytes: u64,
+    /// Held while a slot is changed.
+    filled: Mutex<Vec<bool>>,
+    count: u32,
+}
+
+impl Slots {
+    /// The slots of a VM that was started with `slots`.
+    pub fn of(slots: &DiskSlots) -> Self {
+        let filled = (0..slots.count as usize).map(|slot| slot < slots.contents.len());
+        Self {
+            bytes: size(slots),
+            filled: Mutex::new(filled.collect()),
+            count: slots.count,
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Shows an image in an empty slot.
+    pub async fn fill(&self, monitor: &Monitor, slot: u32, path: &Path) -> Result<()> {
+        let mut filled = self.filled.lock().await;
+        let filled = expect(&mut filled, slot, "fill", false)?;
+        check(path, self.bytes)?;
+        let image = image(slot);
+        monitor.execute(&opened(&image, file(path)?)).await?;
+        if let Err(error) = self.show(monitor, slot, &image).await {
+            // It is open under a name that only this slot uses; the next attempt tells.
+            let _ = close(monitor, &image).await;
+            return Err(error);
+        }
+        *filled = true;
+        Ok(())
+    }
+
+    /// Shows nothing in a filled slot, and closes its image.
+    pub async fn empty(&self, monitor: &Monitor, slot: u32) -> Result<()> {
+        let mut filled = self.filled.lock().await;
+        let filled = expect(&mut filled, slot, "empty", true)?;
+        self.show(monitor, slot, EMPTY).await?;
+        close(monitor, &image(slot)).await?;
+        *filled = false;
+        Ok(())
+    }
+
+    async fn show(&self, monitor: &Monitor, slot: u32, shown: &str) -> Result<()> {
+        let name = name(slot);
+        let options = [window(&name, shown, self.bytes)];
+        monitor.execute(&BlockdevReopen { options }).await.map(drop)
+    }
+}
+
+/// Whether an image fills a slot of `bytes`: a window must not be larger than what it shows.
+pub fn check(path: &Path, bytes: u64) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
+        action: "Opening disk",
+        path: path.to_owned(),
+        source,
+    })?;
+    if metadata.is_file() && metadata.len() >= bytes {
+        return Ok(());
+    }
+    Err(Error::InvalidSpec(format!(
+        "{} is no regular file of at least {bytes} bytes, as its slot needs",
+        path.display()
+    )))
+}
+
+/// The state of a slot, which must be `filled` or not for what is to be done.
+fn expect<'a>(all: &'a mut [bool], slot: u32, action: &str, filled: bool) -> Result<&'a mut bool> {
+    let reason = match all.get_mut(slot as usize) {
+        Some(state) if *state == filled => return Ok(state),
+        Some(true) => "it shows an image",
+        Some(false) => "it shows no image",
+        None => "there is no such slot",
+    };
+    Err(Error::Refused {
+        request: format!("{action} disk slot {slot}"),
+        reason: reason.to_owned(),
+    })
+}
+
+async fn close(monitor: &Monitor, image: &str) -> Result<()> {
+    let node = BlockdevDel { node_name: image };
+    monitor.execute(&node).await.map(drop)
+}
+
+fn size(slots: &DiskSlots) -> u64 {
+    u64::from(slots.mib) << 20
+}
+
+fn name(slot: u32) -> String {
+    format!("slot-{slot}")
+}
+
+fn image(slot: u32) -> String {
+    format!("slot-{slot}-image")
+}
+
+fn file(path: &Path) -> Result<Content<'_>> {
+    Ok(Content::File {
+        filename: text(path)?,
+        locking: "auto",
+    })
+}
+
+fn opened<'a>(node_name: &'a str, content: Content<'a>) -> BlockdevOpen<'a> {
+    BlockdevOpen {
+        node_name,
+        read_only: true,
+        content,
+    }
+}
+
+fn window<'a>(node_name: &'a str, shown: &'a str, size: u64) -> RawNode<'a> {
+    RawNode {
+        driver: "raw",
+        node_name,
+        read_only: true,
+        size,
+        file: shown,
+    }
+}
+
+fn node(line: &mut Line, node: &impl serde::Serialize) -> Result<()> {
+    let node = serde_json::to_string(node).map_err(|error| Error::Protocol(error.to_string()))?;
+    line.option("-blockdev", node);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_changed_only_from_the_state_it_is_in() {
+        let mut slots = [true, false];
+        assert!(expect(&mut slots, 0, "empty", true).is_ok());
+        assert!(expect(&mut slots, 1, "fill", false).is_ok());
+        for (slot, action, filled, reason) in [
+            (0, "fill", false, "it shows an image"),
+            (1, "empty", true, "it shows no image"),
+            (2, "fill", false, "there is no such slot"),
+        ] {
+            let refused = expect(&mut slots, slot, action, filled).unwrap_err();
+            assert!(refused.to_string().contains(reason), "{refused}");
+        }
+    }
+}

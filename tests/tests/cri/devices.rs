@@ -1,0 +1,103 @@
+//! The disks of a pod: in place from the VM's start, with nothing plugged in while it runs.
+
+use imprint_tests::{
+    Result,
+    cri::{Container, Kubelet, OTHER, Pod, api},
+    ensure,
+    node::Node,
+};
+use protobuf::MessageField;
+
+use crate::{
+    harness::Case,
+    pods::{SERVICE, same},
+};
+
+/// Disk slots of a VM by default.
+const SLOTS: usize = 4;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("devices::nothing_is_plugged_into_an_ordinary_pod", ordinary),
+        Case::new("devices::a_slot_shows_what_is_in_it_now", exchanged),
+    ]
+}
+
+/// A container that may read the kernel's log.
+fn reader<'a>(pod: &Pod<'a>, name: &str) -> Result<Container<'a>> {
+    let container = pod.start_with(name, SERVICE, |config| {
+        let linux = config.linux.mut_or_insert_default();
+        let context = linux.security_context.mut_or_insert_default();
+        let mut capabilities = api::Capability::new();
+        capabilities.add_capabilities = vec!["SYSLOG".to_owned()];
+        context.capabilities = MessageField::some(capabilities);
+    })?;
+    container.logged("up")?;
+    Ok(container)
+}
+
+/// What the guest's kernel says of disks that it found behind a root port: those of the start are
+/// all on the root bus.
+fn plugged(container: &Container<'_>) -> Result<Vec<String>> {
+    let log = container.shell("dmesg")?;
+    let words = "pci 0000:";
+    ensure!(
+        log.contains(&format!("{words}00:")),
+        "The kernel's log does not tell of PCI devices:\n{log}"
+    );
+    let found = log.lines().filter(|line| {
+        let bus = line.split_once(words).map(|(_, rest)| rest.get(..2));
+        let disk = line.contains(" type 00 class 0x01");
+        disk && bus.flatten().is_some_and(|bus| bus != "00")
+    });
+    Ok(found.map(str::to_owned).collect())
+}
+
+fn ordinary(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("ordinary")?;
+    let one = reader(&pod, "one")?;
+    let two = reader(&pod, "two")?;
+    let found = plugged(&two)?;
+    ensure!(found.is_empty(), "Devices were plugged in: {found:#?}");
+    // One more than there are slots, with the pause container's: it is plugged in, and works.
+    let others: Vec<_> = (3..=SLOTS)
+        .map(|number| reader(&pod, &format!("more-{number}")))
+        .collect::<Result<_>>()?;
+    let found = plugged(&one)?;
+    ensure!(found.len() == 1, "{found:#?}");
+    for container in &others {
+        same("Container", &container.shell("echo works")?, "works")?;
+    }
+    pod.remove()
+}
+
+fn exchanged(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("exchanged")?;
+    let service = reader(&pod, "service")?;
+    let seen = "md5sum </bin/busybox; cat /who 2>/dev/null || echo nobody";
+    let busybox = service.shell(seen)?;
+    for round in 0..SLOTS {
+        let (image, who) = if round % 2 == 0 {
+            (OTHER, "other")
+        } else {
+            (imprint_tests::image::BUSYBOX, "nobody")
+        };
+        let container = pod.start_with(&format!("round-{round}"), SERVICE, |config| {
+            image.clone_into(&mut config.image.mut_or_insert_default().image);
+        })?;
+        container.logged("up")?;
+        let found = container.shell(seen)?;
+        ensure!(found.lines().next_back() == Some(who), "{found}");
+        ensure!(
+            found.lines().next() == busybox.lines().next(),
+            "{found}{busybox}"
+        );
+        container.stop(0)?;
+        container.remove()?;
+    }
+    let found = plugged(&service)?;
+    ensure!(found.is_empty(), "Devices were plugged in: {found:#?}");
+    pod.remove()
+}
