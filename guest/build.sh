@@ -1,10 +1,14 @@
 #!/bin/sh
-# Makes the embedded guest: OUTDIR/vmlinux and OUTDIR/initrd.img, from Debian packages and guest-agent.
+# Makes the embedded guest from Debian packages and guest-agent, in both of its forms:
+# - OUTDIR/vmlinux and OUTDIR/initrd.img: the root is an initial RAM file system;
+# - OUTDIR/vmlinux-image and OUTDIR/guest.img: the root is a read-only disk of one erofs partition. The
+#   drivers of Debian's kernel are modules, so this kernel carries a small first root in a segment of its own, and
+#   needs kernel_params = "initrdmem=128M,4M memmap=4M$128M" to find it.
 #
 # Usage: guest/build.sh [OUTDIR]      (default build/guest)
 #
 # What is already there and was made from the same inputs is kept. Needs: apt-get, dpkg-deb, lz4,
-# objcopy (binutils), cpio, cargo, libseccomp-dev. Nothing is installed.
+# objcopy (binutils), cpio, mkfs.erofs, busybox-static, cargo, libseccomp-dev. Nothing is installed.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,8 +33,10 @@ RUSTFLAGS="-C target-feature=+crt-static" \
 agent=$cache/target/$target/release/guest-agent
 
 # What the image is made of; a second run with the same inputs has nothing to do.
-inputs=$(cat "$here"/*.sh "$here"/modules "$agent" | sha256sum | cut -c1-32)-$(basename "$kernel")
-if [ "$(cat "$out/inputs" 2>/dev/null)" = "$inputs" ] && [ -f "$out/vmlinux" ] && [ -f "$out/initrd.img" ]; then
+forms='vmlinux initrd.img vmlinux-image guest.img'
+inputs=$(cat "$here"/*.sh "$here"/first-root "$here"/modules /bin/busybox "$agent" | sha256sum | cut -c1-32)-$(basename "$kernel")
+# shellcheck disable=SC2086
+if [ "$(cat "$out/inputs" 2>/dev/null)" = "$inputs" ] && (cd "$out" && ls $forms >/dev/null 2>&1); then
     say "$out is up to date"
     exit 0
 fi
@@ -41,6 +47,14 @@ trap 'rm -rf "$work"' EXIT INT TERM
 say "extracting the kernel"
 "$here/extract-vmlinux.sh" "$kernel"/boot/vmlinuz-* > "$work/vmlinux"
 
+# pack TREE CPIO: the same inputs give the same bytes: sorted names, one time stamp, no inode numbers.
+pack() {
+    mknod -m 0600 "$1/dev/console" c 5 1
+    find "$1" -exec touch -h -d @0 {} +
+    (cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
+        cpio --quiet --create --format=newc --owner=0:0 --reproducible) > "$2"
+}
+
 say "packing the initial RAM file system"
 root=$work/root
 mkdir -p "$root/lib/modules" "$root/etc" "$root/dev"
@@ -48,15 +62,32 @@ install -m 0755 "$agent" "$root/init"
 "$here/collect-modules.sh" "$kernel" "$here/modules" "$root/lib/modules"
 printf 'root:x:0:0:root:/root:/bin/sh\n' > "$root/etc/passwd"
 printf 'root:x:0:\n' > "$root/etc/group"
-mknod -m 0600 "$root/dev/console" c 5 1
-# The same inputs give the same bytes: sorted names, one time stamp, no inode numbers.
-find "$root" -exec touch -h -d @0 {} +
-(cd "$root" && find . -mindepth 1 | LC_ALL=C sort |
-    cpio --quiet --create --format=newc --owner=0:0 --reproducible) > "$work/initrd.img"
+pack "$root" "$work/initrd.img"
 
-chmod 0644 "$work/vmlinux" "$work/initrd.img"
+say "packing the disk image"
+mkdir -p "$root/sbin"
+mv "$root/init" "$root/sbin/init"
+find "$root" -exec touch -h -d @0 {} +
+mkfs.erofs --quiet -T0 -U 00000000-0000-0000-0000-000000000000 --all-root "$work/root.erofs" "$root"
+"$here/disk-image.sh" "$work/root.erofs" > "$work/guest.img"
+
+# At 128 MiB: behind the kernel, and within the memory of every guest that containers fit into.
+first=$work/first
+mkdir -p "$first/bin" "$first/dev" "$first/modules"
+install -m 0755 "$here/first-root" "$first/init"
+install -m 0755 /bin/busybox "$first/bin/busybox"
+printf '%s\n' virtio_pci virtio_blk erofs overlay > "$work/wanted"
+"$here/collect-modules.sh" "$kernel" "$work/wanted" "$first/modules"
+pack "$first" "$work/first.cpio"
+[ "$(stat -c %s "$work/first.cpio")" -le $((4 << 20)) ] || { say "the first root is larger than 4 MiB" && exit 1; }
+truncate -s 4M "$work/first.cpio"
+"$here/add-segment.sh" "$work/vmlinux" "$work/first.cpio" $((128 << 20)) > "$work/vmlinux-image"
+
 rm -f "$out/inputs"
-mv "$work/vmlinux" "$out/vmlinux"
-mv "$work/initrd.img" "$out/initrd.img"
+for form in $forms; do
+    chmod 0644 "$work/$form"
+    mv "$work/$form" "$out/$form"
+done
 echo "$inputs" > "$out/inputs"
-say "$out: vmlinux $(stat -c %s "$out/vmlinux") bytes, initrd.img $(stat -c %s "$out/initrd.img") bytes"
+# shellcheck disable=SC2086
+say "$out: $(cd "$out" && stat -c '%n %s bytes' $forms | tr '\n' ',')"

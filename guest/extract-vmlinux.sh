@@ -8,7 +8,7 @@
 set -eu
 
 image=$1
-number() { od -An -t "u$3" -j "$(($2))" -N "$3" "$1" | tr -d ' '; }
+. "$(dirname "$0")/bytes.sh"
 
 setup=$(number "$image" 0x1f1 1)
 [ "$setup" -ne 0 ] || setup=4

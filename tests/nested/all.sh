@@ -10,10 +10,12 @@ cd "$(dirname "$0")/../.." || exit 1
 export IMPRINT_E2E=1
 # The machine is shared with nobody.
 unset IMPRINT_SHARED_HOST
+export IMPRINT_TEST_RESTORE_TIMEOUT_MS=60000
 
-# ctr: both starts, what a restore is, ten clones with their memory file and their uniqueness, kill -9.
+# ctr: both starts, what a restore is, ten clones with their memory file and their uniqueness, kill -9, a guest
+# whose root is a disk image.
 ctr='booted::output_and_errors restored::output_and_errors restored::the_restore_is_proven
-clones::ten_at_once templating::clones_are_unique restored::a_killed_vmm'
+clones::ten_at_once templating::clones_are_unique restored::a_killed_vmm image::'
 # CRI: pods booted and restored, networks, cgroups and their statistics, hot-plug, kill -9.
 cri='booted::resources::stats restored::resources::stats restored::network::pods restored::sizing::monitor
 restored::sizing::a_vm_grows restored::death::of_the_vmm'

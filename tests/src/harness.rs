@@ -6,13 +6,8 @@ use std::{
 };
 
 use crate::{
-    Error, Result,
-    installation::{Artefacts, Settings},
-    log::Mark,
-    node::Node,
-    playground::Playground,
-    starts::Start,
-    wait,
+    Error, Result, installation::Artefacts, log::Mark, node::Node, playground::Playground,
+    settings::Settings, starts::Start, wait,
 };
 
 /// How the sandboxes of a case are started.

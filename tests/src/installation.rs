@@ -1,4 +1,4 @@
-//! An installation of Imprint: the built binaries, the guest, and a configuration file.
+//! An installation of Imprint: the built binaries and the guest.
 
 use std::{
     fs,
@@ -16,6 +16,10 @@ pub struct Artefacts {
     pub kernel: PathBuf,
     /// The guest's initramfs.
     pub initrd: PathBuf,
+    /// The kernel of a guest whose root is a disk image, if `make guest` has made it.
+    pub image_kernel: PathBuf,
+    /// The disk image.
+    pub image: PathBuf,
     /// Where images are kept between runs.
     pub images: PathBuf,
     /// The containerd to use them with.
@@ -36,6 +40,8 @@ impl Artefacts {
             binaries: from("IMPRINT_BINARIES", "target/release"),
             kernel: guest.join("vmlinux"),
             initrd: guest.join("initrd.img"),
+            image_kernel: guest.join("vmlinux-image"),
+            image: guest.join("guest.img"),
             images: top.join("build/images"),
             containerd: Release::chosen()?,
         };
@@ -67,81 +73,6 @@ impl Artefacts {
     #[must_use]
     pub fn imprint(&self) -> PathBuf {
         self.binaries.join("imprint")
-    }
-}
-
-/// The values of a configuration file that the tests vary.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The VMM.
-    pub vmm: PathBuf,
-    /// The guest's kernel.
-    pub kernel: PathBuf,
-    /// The guest's initramfs.
-    pub initrd: PathBuf,
-    /// Guest memory in MiB.
-    pub memory_mib: u32,
-    /// Whether a pod may be restored from a template.
-    pub enable_template: bool,
-    /// Where the template is.
-    pub template_path: PathBuf,
-    /// Imprint's run directory.
-    pub run_root: PathBuf,
-    /// Where packed root file systems are kept.
-    pub rootfs_cache: PathBuf,
-    /// kubelet's directory.
-    pub kubelet_root: PathBuf,
-}
-
-impl Settings {
-    /// The playground's own settings: everything inside `directory`.
-    #[must_use]
-    pub fn inside(directory: &Path, artefacts: &Artefacts) -> Self {
-        let run_root = directory.join("run");
-        Self {
-            vmm: PathBuf::from("/usr/bin/qemu-system-x86_64"),
-            kernel: artefacts.kernel.clone(),
-            initrd: artefacts.initrd.clone(),
-            memory_mib: 256,
-            enable_template: false,
-            template_path: run_root.join("vm/template"),
-            run_root,
-            rootfs_cache: directory.join("rootfs-cache"),
-            kubelet_root: directory.join("kubelet"),
-        }
-    }
-
-    /// The configuration file's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        format!(
-            r#"[hypervisor.qemu]
-path = "{}"
-kernel = "{}"
-initrd = "{}"
-default_vcpus = 1
-default_memory = {}
-
-[factory]
-enable_template = {}
-template_path = "{}"
-
-[runtime]
-run_root = "{}"
-rootfs_cache_dir = "{}"
-kubelet_root_dir = "{}"
-disable_guest_seccomp = false
-"#,
-            self.vmm.display(),
-            self.kernel.display(),
-            self.initrd.display(),
-            self.memory_mib,
-            self.enable_template,
-            self.template_path.display(),
-            self.run_root.display(),
-            self.rootfs_cache.display(),
-            self.kubelet_root.display(),
-        )
     }
 }
 

@@ -20,6 +20,7 @@ pub mod playground;
 pub mod proc;
 pub mod program;
 pub mod running;
+pub mod settings;
 pub mod starts;
 pub mod sweep;
 pub mod up;

@@ -11,12 +11,13 @@ use crate::{
     containerd::{Containerd, Layout},
     ctr::{Ctr, Run},
     image,
-    installation::{Artefacts, Settings, replace_file},
+    installation::{Artefacts, replace_file},
     leaks::{Leaks, Scope, Snapshot},
     log::{Log, Mark},
     playground::Playground,
     proc::{MARK, Process},
     program::Program,
+    settings::{Monitor, Settings},
     starts::Start,
     sweep,
     wait::{Deadline, shield},
@@ -176,7 +177,7 @@ impl Node {
     /// The VMMs that run on this node.
     #[must_use]
     pub fn vmms(&self) -> Vec<Process> {
-        self.processes("qemu-system")
+        self.processes(Monitor::chosen().program())
     }
 
     /// The shims that run on this node.

@@ -18,7 +18,8 @@ use crate::{
 pub const MARK: &str = "IMPRINT_PLAYGROUND";
 
 /// Programs that may outlive their starter and may have been given another environment.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
+    "cloud-hypervisor",
     "containerd",
     "containerd-shim-imprint-v2",
     "containerd-shim-runc-v2",

@@ -21,11 +21,8 @@ pub use self::{
     sample::{Crowd, Memory, PodSample, Raw, RunSample, Way},
 };
 use crate::{
-    Error, Result, cri,
-    harness::ensure_template,
-    installation::{Artefacts, Settings},
-    node::Node,
-    playground::Playground,
+    Error, Result, cri, harness::ensure_template, installation::Artefacts, node::Node,
+    playground::Playground, settings::Settings,
 };
 
 /// Runs the benchmark; progress goes to standard error.

@@ -13,8 +13,8 @@ use crate::{
     cri::Kubelet,
     ctr::{IMPRINT, RUNC},
     ensure,
-    installation::Settings,
     node::Node,
+    settings::Settings,
     starts::Start,
 };
 

@@ -50,7 +50,8 @@ fn is_runtime(command: &str) -> bool {
         .split(' ')
         .next()
         .and_then(|path| path.rsplit('/').next());
-    program.is_some_and(|name| name.starts_with("containerd-shim") || name.starts_with("qemu-sys"))
+    let names = ["containerd-shim", "qemu-sys", "cloud-hyper"];
+    program.is_some_and(|program| names.iter().any(|name| program.starts_with(name)))
 }
 
 /// Everything else that counts.

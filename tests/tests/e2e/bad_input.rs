@@ -3,10 +3,8 @@
 use std::{fs, time::Duration};
 
 use imprint_tests::{
-    Error, Result, ensure,
-    installation::{Settings, replace_file},
-    node::Node,
-    program::Finished,
+    Error, Result, ensure, installation::replace_file, node::Node, program::Finished,
+    settings::Settings,
 };
 
 use crate::harness::Case;

@@ -7,10 +7,10 @@ use std::{
 
 use imprint_tests::{
     Error, Result, ensure,
-    installation::Settings,
     node::Node,
     proc::Process,
     program::{Finished, Program},
+    settings::Settings,
     starts::Start,
 };
 

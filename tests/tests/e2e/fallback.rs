@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imprint_tests::{Error, Result, ensure, installation::Settings, node::Node};
+use imprint_tests::{Error, Result, ensure, node::Node, settings::Settings};
 
 use crate::harness::{Case, ensure_template};
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod clones;
 mod death;
 mod fallback;
+mod image;
 mod lifecycle;
 mod run;
 mod snapshotters;
@@ -35,6 +36,7 @@ fn cases() -> Vec<Case> {
     all.extend(clones::cases());
     all.extend(fallback::cases());
     all.extend(templating::cases());
+    all.extend(image::cases());
     all
 }
 

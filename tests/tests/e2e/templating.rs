@@ -4,8 +4,8 @@
 use std::{fs, path::PathBuf};
 
 use imprint_tests::{
-    Error, Result, ensure, installation::Settings, management, node::Node, program::Program,
-    running::Running,
+    Error, Result, ensure, management, node::Node, program::Program, running::Running,
+    settings::Settings,
 };
 
 use crate::{harness::Case, lifecycle::service};
@@ -122,7 +122,8 @@ fn selftest(node: &Node) -> Result<()> {
     node.imprint(&["factory", "destroy"]).succeed().map(drop)
 }
 
-fn end(node: &Node, id: &str, running: Running) -> Result<()> {
+/// Has a service end as it was told to.
+pub fn end(node: &Node, id: &str, running: Running) -> Result<()> {
     let kill = ["task", "kill", "--signal", "TERM", id];
     node.ctr().call(&kill).succeed()?;
     let ended = running.finish()?;

@@ -11,9 +11,9 @@ use imprint_tests::{
     cri::{Container, Kubelet},
     ensure,
     harness::Case,
-    installation::Settings,
     node::Node,
     proc::Process,
+    settings::Settings,
     wait::Deadline,
 };
 

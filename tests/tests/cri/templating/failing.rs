@@ -8,8 +8,7 @@ use std::{
 };
 
 use imprint_tests::{
-    Error, Result, cri::Kubelet, ensure, harness::Case, installation::Settings, management,
-    node::Node,
+    Error, Result, cri::Kubelet, ensure, harness::Case, management, node::Node, settings::Settings,
 };
 
 use super::{start_of, with_template, without_template};

@@ -16,9 +16,9 @@ use imprint_tests::{
     cri::Kubelet,
     ensure,
     harness::{Case, ensure_template},
-    installation::Settings,
     node::Node,
     proc::mounts,
+    settings::{Root, Settings},
 };
 
 use super::{restored, start_of, with_template, without_template};
@@ -54,7 +54,7 @@ fn init(node: &Node) -> Result<()> {
     let nothing = node.directory().join("empty.img");
     fs::write(&nothing, "").map_err(Error::io("Writing", &nothing))?;
     node.configure(&Settings {
-        initrd: nothing.clone(),
+        root: Root::Initrd(nothing.clone()),
         ..settings.clone()
     })?;
     let failed = node.imprint(&["factory", "init"]).run()?;

@@ -14,9 +14,9 @@ use imprint_tests::{
     cri::Pod,
     ensure,
     harness::{Case, ensure_template},
-    installation::Settings,
     node::Node,
     program::Program,
+    settings::Settings,
     starts::Start,
 };
 

@@ -7,9 +7,9 @@ use imprint_tests::{
     cri::{Kubelet, Pod},
     ensure,
     harness::Case,
-    installation::Settings,
     management,
     node::Node,
+    settings::Settings,
 };
 
 use super::{links, memory_digest, restored, without_template};
