@@ -38,6 +38,14 @@ pub(super) fn measures(raw: &Raw) -> BTreeMap<&'static str, f64> {
         let output = |way| pod(way, |pod| pod.output_ms);
         ratio(output(Way::Booted), output(Way::Restored))
     });
+    let run_cpu = |way| {
+        let runs = raw.runs.iter().filter(|run| run.way == way);
+        median(runs.filter_map(|run| Some(run.costs?.vmm_cpu_ms)))
+    };
+    let pod_cpu = |way| median(of(&raw.pods, way).filter_map(|pod| Some(pod.costs?.vmm_cpu_ms)));
+    let cpu_ratio = |of: &dyn Fn(Way) -> Option<f64>| ratio(of(Way::Booted), of(Way::Restored));
+    add("run-cpu-ratio", cpu_ratio(&run_cpu));
+    add("pod-cpu-ratio", cpu_ratio(&pod_cpu));
     let costs = || of(&raw.pods, Way::Restored).filter_map(|pod| pod.costs);
     add("shim-cpu-ms", median(costs().map(|cost| cost.shim_cpu_ms)));
     add(
@@ -117,7 +125,10 @@ fn alive_ratio(beside: &[Crowd]) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bench::{phases, sample::Costs};
+    use crate::bench::{
+        phases,
+        sample::{Costs, RunSample},
+    };
 
     fn pod(way: Way, time: f64) -> PodSample {
         let start = phases::tests::runs(way, &[time])
@@ -131,7 +142,7 @@ pub(super) mod tests {
             start: start.filter(|_| way != Way::Runc),
             costs: Some(Costs {
                 shim_cpu_ms: 40.0,
-                vmm_cpu_ms: 300.0,
+                vmm_cpu_ms: time,
                 vmm_minor_faults: 5000,
                 vmm_major_faults: 0,
             }),
@@ -169,6 +180,14 @@ pub(super) mod tests {
                 crowd(9, Way::Restored, &[660.0]),
                 crowd(1, Way::Restored, &[600.0, 600.0]),
             ],
+            runs: [(Way::Booted, 3000.0), (Way::Restored, 500.0)]
+                .into_iter()
+                .flat_map(|(way, time)| {
+                    let costs = pod(way, time).costs;
+                    let runs = phases::tests::runs(way, &[time]);
+                    runs.into_iter().map(move |run| RunSample { costs, ..run })
+                })
+                .collect(),
             ..phases::tests::raw()
         }
     }
@@ -176,11 +195,13 @@ pub(super) mod tests {
     #[test]
     fn each_measure_is_what_its_name_says() {
         let expected = [
-            ("run-ratio", 2100.0 / 200.0),
+            ("run-ratio", 3100.0 / 600.0),
             ("pod-ratio", 6.0),
             ("pod-over-runc-ms", 300.0),
             ("container-over-runc-ms", 150.0),
             ("output-ratio", 6.0),
+            ("run-cpu-ratio", 6.0),
+            ("pod-cpu-ratio", 6.0),
             ("shim-cpu-ms", 40.0),
             ("fallbacks", 0.0),
             // 3000 ms, where a single start takes 1000 and four share two cores.

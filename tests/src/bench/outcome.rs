@@ -161,7 +161,7 @@ mod tests {
         let (_out, outcome) = outcome(false);
         let text = fs::read_to_string(&outcome.raw).unwrap();
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(file["samples"]["runs"].as_array().unwrap().len(), 6);
+        assert_eq!(file["samples"]["runs"].as_array().unwrap().len(), 2);
         assert_eq!(
             file["samples"]["runs"][0]["start"]["phases"][0]["name"],
             "disk"

@@ -364,7 +364,10 @@ impl Container<'_> {
                 &waited_for,
                 |found| (parse_log_line(found)?.1 == line).then_some(()),
             )
-            .map_err(|error| Error::Unexpected(format!("{error}; it holds {:?}", self.log())))
+            .map_err(|error| match error {
+                Error::Interrupted { .. } => error,
+                error => Error::Unexpected(format!("{error}; it holds {:?}", self.log())),
+            })
     }
 
     /// Asks for the log to be opened anew, as after a rotation.
