@@ -73,8 +73,7 @@ impl Clh {
 
     fn vm(&self, spec: &VmSpec, monitor: Monitor, origin: Origin) -> Arc<dyn Vm> {
         let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-        let direct = self.config.direct_disks;
-        Arc::new(ClhVm::new(spec, monitor, channel, origin, direct))
+        Arc::new(ClhVm::new(spec, monitor, channel, origin))
     }
 }
 

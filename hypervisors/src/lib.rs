@@ -5,6 +5,7 @@
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
 mod check;
+mod choice;
 pub mod clh;
 mod contract;
 mod device;
@@ -19,6 +20,7 @@ pub mod qemu;
 mod rights;
 mod spec;
 
+pub use choice::MonitorConfig;
 pub use contract::{
     AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use factory::{
     BootReason, Budgets, StartError, StartPlan, StartRecord, StartTally, Started, TemplateStore,
 };
-use hypervisors::{DiskSlots, Hypervisor, VmSpec, qemu::Qemu};
+use hypervisors::{DiskSlots, Hypervisor, VmSpec};
 use runtime_core::{
     config::{Config, ConfigError},
     resources::{Beyond, Demand, Shape, Sizing, VmSize},
@@ -103,7 +103,8 @@ impl Launch for FromConfig {
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
         let start = Instant::now();
-        let monitor = Qemu::probe(config.qemu(), log).await?;
+        let monitor = config.monitor().probe(log).await?;
+        let monitor = monitor.as_ref();
         timeline.ended("probe", start);
 
         let start = Instant::now();
@@ -112,7 +113,7 @@ impl Launch for FromConfig {
         let mut base = config.vm_spec(wanted.id, wanted.run_dir);
         base.netns = Some(wanted.netns.to_owned());
         let large = sized(&base, shape);
-        let (plan, spec) = choose(config, &monitor, &base, &large).await;
+        let (plan, spec) = choose(config, monitor, &base, &large).await;
         timeline.ended("plan", start);
 
         let start = Instant::now();
@@ -131,13 +132,13 @@ impl Launch for FromConfig {
             slots: slots.clone(),
             ..spec.clone()
         };
-        let mut started = factory::start(plan, &monitor, &filled(spec), budgets, log).await?;
+        let mut started = factory::start(plan, monitor, &filled(spec), budgets, log).await?;
         timeline.ended("vm", start);
         if !size_of(&started.record).covers(shape) {
             let start = Instant::now();
             if let Err(reason) = grow(&started, sizing, wanted.demand, log).await {
                 let plan = StartPlan::Boot(reason);
-                started = factory::start(plan, &monitor, &filled(&large), budgets, log).await?;
+                started = factory::start(plan, monitor, &filled(&large), budgets, log).await?;
             }
             timeline.ended("grow", start);
         }
@@ -165,7 +166,7 @@ impl Launch for FromConfig {
 /// that takes a fraction of a boot.
 async fn choose<'a>(
     config: &Config,
-    monitor: &Qemu,
+    monitor: &dyn Hypervisor,
     base: &'a VmSpec,
     large: &'a VmSpec,
 ) -> (StartPlan, &'a VmSpec) {

@@ -16,8 +16,6 @@ pub struct ClhConfig {
     pub verbosity: u8,
     /// Whether the guest may run virtual machines of its own.
     pub nested: bool,
-    /// Whether disks are opened with `O_DIRECT`.
-    pub direct_disks: bool,
     /// File that receives what the guest writes to its serial port, unbounded: for debugging. A
     /// relative path is taken within the VM's run directory.
     pub debug_console: Option<PathBuf>,
@@ -34,7 +32,6 @@ impl Default for ClhConfig {
             landlock: None,
             verbosity: 0,
             nested: true,
-            direct_disks: false,
             debug_console: None,
             probe_cache: None,
         }

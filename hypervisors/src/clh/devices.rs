@@ -15,21 +15,11 @@ use crate::{
 /// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
 const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
 
-/// What all disks of a VM have in common.
-#[derive(Debug, Clone, Copy)]
-pub struct DiskChoices {
-    /// Queues of each.
-    pub queues: u32,
-    /// Whether they are opened with `O_DIRECT`.
-    pub direct: bool,
-}
-
 /// Plugs a disk.
-pub async fn add_disk(monitor: &Monitor, disk: &DiskSpec, choices: DiskChoices) -> Result<PciPath> {
+pub async fn add_disk(monitor: &Monitor, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
     let name = device_name("disk", &disk.id)?;
     check_backing(disk)?;
-    let DiskChoices { queues, direct } = choices;
-    let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues, direct);
+    let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues);
     place(&monitor.call(&VmAddDisk(&config)).await?)
 }
 

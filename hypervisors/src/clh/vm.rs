@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     api::calls::{VmCounters, VmInfo, VmPause, VmResume},
-    devices::{self, DiskChoices},
+    devices,
     launch::Monitor,
     resize::{self, Size},
     restore,
@@ -25,7 +25,8 @@ use crate::{
 pub struct ClhVm {
     monitor: Monitor,
     channel: AgentChannel,
-    disks: DiskChoices,
+    /// Queues of each disk: one for each vCPU it was started with.
+    disk_queues: u32,
     size: Size,
     origin: Origin,
 }
@@ -46,20 +47,11 @@ pub enum Origin {
 
 impl ClhVm {
     /// The VM of `spec` that `monitor` has made.
-    pub fn new(
-        spec: &VmSpec,
-        monitor: Monitor,
-        channel: AgentChannel,
-        origin: Origin,
-        direct: bool,
-    ) -> Self {
+    pub fn new(spec: &VmSpec, monitor: Monitor, channel: AgentChannel, origin: Origin) -> Self {
         Self {
             monitor,
             channel,
-            disks: DiskChoices {
-                queues: spec.vcpus,
-                direct,
-            },
+            disk_queues: spec.vcpus,
             size: Size::new(spec),
             origin,
         }
@@ -119,7 +111,7 @@ impl Vm for ClhVm {
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        devices::add_disk(&self.monitor, disk, self.disks).await
+        devices::add_disk(&self.monitor, disk, self.disk_queues).await
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {

@@ -101,7 +101,6 @@ pub struct DiskConfig {
     id: String,
     path: PathBuf,
     readonly: bool,
-    direct: bool,
     num_queues: u32,
     queue_size: u16,
     /// Never guessed at: what a guest wrote to a disk would decide.
@@ -124,7 +123,7 @@ impl VmConfig {
         let (initramfs, disks) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (Some(path.clone()), Vec::new()),
             GuestRoot::Image(path) => {
-                let root = DiskConfig::new(ROOT_DISK, path, true, 1, config.direct_disks);
+                let root = DiskConfig::new(ROOT_DISK, path, true, 1);
                 (None, vec![root])
             }
         };
@@ -212,12 +211,11 @@ impl Console {
 
 impl DiskConfig {
     /// A raw disk.
-    pub fn new(id: &str, path: &Path, read_only: bool, queues: u32, direct: bool) -> Self {
+    pub fn new(id: &str, path: &Path, read_only: bool, queues: u32) -> Self {
         Self {
             id: id.to_owned(),
             path: path.to_owned(),
             readonly: read_only,
-            direct,
             num_queues: queues,
             queue_size: DISK_QUEUE_SIZE,
             image_type: "Raw",

@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use super::{
     AgentConfig, Config, ConfigError, NetworkModel, RuntimeConfig, command_line, factory,
-    hypervisor, keys,
+    hypervisor::{self, Chosen, Monitor},
+    keys,
     schema::{Section, invalid},
     source::Merged,
     tree::Table,
@@ -45,19 +46,19 @@ pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
         check(factory, View(table).table("factory")?)?;
     }
 
-    let qemu = active(file, hypervisors, runtime)?;
+    let chosen = active(file, hypervisors, runtime)?;
     let runtime = runtime_config(runtime);
     let agent_config = agent_config(agent, root);
-    let hypervisor = hypervisor::config(file, qemu, host_cpus)?;
+    let hypervisor = hypervisor::config(file, chosen, host_cpus)?;
     let line = command_line::assemble(&hypervisor, agent_config.debug).len();
-    if let Some(node) = qemu.node("kernel_params")
+    if let Some(node) = chosen.section.node("kernel_params")
         && line > command_line::MAX_LEN
     {
         let most = command_line::MAX_LEN;
         let reason = format!("The kernel's command line has {line} bytes, more than {most}");
         return Err(invalid("kernel_params", node, reason));
     }
-    let tables = [factory, View(qemu.table("factory")?)];
+    let tables = [factory, View(chosen.section.table("factory")?)];
     Ok(Config {
         factory: factory::config(file, tables, &runtime, &hypervisor)?,
         warnings,
@@ -81,7 +82,7 @@ fn active<'a>(
     file: &Path,
     hypervisors: View<'a>,
     runtime: View<'a>,
-) -> Result<View<'a>, ConfigError> {
+) -> Result<Chosen<'a>, ConfigError> {
     let (qemu, clh) = (hypervisors.table("qemu")?, hypervisors.table("clh")?);
     let chosen = match runtime.text("hypervisor_name") {
         Some((name, node)) => {
@@ -94,19 +95,27 @@ fn active<'a>(
         None => match (qemu, clh) {
             (Some(_), Some(_)) => {
                 let what = "Both [hypervisor.qemu] and [hypervisor.clh] are there; \
-                    write hypervisor_name = \"qemu\" in [runtime]";
+                    write hypervisor_name = \"qemu\" or \"clh\" in [runtime]";
                 return Err(missing(file, what));
             }
-            (None, None) => return Err(missing(file, "There is no [hypervisor.qemu]")),
+            (None, None) => {
+                let what = "There is no [hypervisor.qemu] and no [hypervisor.clh]";
+                return Err(missing(file, what));
+            }
             (None, Some(_)) => "clh",
             (Some(_), None) => "qemu",
         },
     };
-    if chosen == "clh" {
-        let what = "Cloud Hypervisor is not supported yet; write a [hypervisor.qemu]";
-        return Err(missing(file, what));
-    }
-    Ok(View(qemu))
+    Ok(match chosen {
+        "clh" => Chosen {
+            monitor: Monitor::Clh,
+            section: View(clh),
+        },
+        _ => Chosen {
+            monitor: Monitor::Qemu,
+            section: View(qemu),
+        },
+    })
 }
 
 fn agent_config(agent: View<'_>, root: View<'_>) -> AgentConfig {

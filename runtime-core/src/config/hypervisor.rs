@@ -1,15 +1,16 @@
-//! `[hypervisor.qemu]`, checked against the machine.
+//! The hypervisor's section that is chosen, checked against the machine.
 
 use std::path::{Path, PathBuf};
 
 use hypervisors::{
     GuestRoot,
+    clh::ClhConfig,
     qemu::{AcceleratorChoice, QemuConfig},
 };
 use regex::RegexBuilder;
 
 use super::{
-    AnnotationGate, ConfigError, HypervisorConfig,
+    AnnotationGate, ClhSettings, ConfigError, HypervisorConfig, MonitorSettings, QemuSettings,
     assemble::missing,
     error::quote,
     keys,
@@ -31,17 +32,43 @@ const DEFAULT_DISK_SLOT_MIB: u32 = 16 << 10;
 /// Largest `overhead_memory` and `overhead_vcpus`.
 const MAX_OVERHEAD: f64 = 65536.0;
 
+/// Which monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Monitor {
+    /// QEMU.
+    Qemu,
+    /// Cloud Hypervisor.
+    Clh,
+}
+
+/// The monitor that is chosen, and its section.
+#[derive(Clone, Copy)]
+pub struct Chosen<'a> {
+    pub monitor: Monitor,
+    pub section: View<'a>,
+}
+
+impl Chosen<'_> {
+    fn name(self) -> &'static str {
+        match self.monitor {
+            Monitor::Qemu => "[hypervisor.qemu]",
+            Monitor::Clh => "[hypervisor.clh]",
+        }
+    }
+}
+
 /// Checks the section and fills in its defaults.
 pub fn config(
     file: &Path,
-    qemu: View<'_>,
+    chosen: Chosen<'_>,
     host_cpus: u32,
 ) -> Result<HypervisorConfig, ConfigError> {
+    let qemu = chosen.section;
     let defaults = QemuConfig::default();
-    let path = program(file, qemu, defaults.binary)?;
+    let path = program(file, chosen)?;
     let kernel = qemu
         .file("kernel")?
-        .ok_or_else(|| missing(file, "[hypervisor.qemu] has no kernel"))?;
+        .ok_or_else(|| missing(file, format!("{} has no kernel", chosen.name())))?;
     if let Some((params, node)) = qemu.text("kernel_params")
         && let Some(problem) = kernel_params_problem(params)
     {
@@ -60,7 +87,7 @@ pub fn config(
     Ok(HypervisorConfig {
         path,
         kernel,
-        root: guest_root(file, qemu)?,
+        root: guest_root(file, chosen)?,
         rootfs_type: owned(qemu, "rootfs_type", "ext4"),
         kernel_params: owned(qemu, "kernel_params", ""),
         vcpus,
@@ -75,10 +102,19 @@ pub fn config(
         memory_slots: mib(qemu.count("memory_slots")).unwrap_or(defaults.memory_slots),
         debug: qemu.bool("enable_debug", false),
         annotations: gate(qemu)?,
+        monitor: match chosen.monitor {
+            Monitor::Qemu => MonitorSettings::Qemu(qemu_settings(qemu)?),
+            Monitor::Clh => MonitorSettings::Clh(clh_settings(qemu)?),
+        },
+    })
+}
+
+fn qemu_settings(qemu: View<'_>) -> Result<QemuSettings, ConfigError> {
+    Ok(QemuSettings {
         machine_type: machine_type(qemu)?,
         cpu_features: qemu.text("cpu_features").map(|(text, _)| text.to_owned()),
         root_ports: match qemu.count("pcie_root_port") {
-            None | Some(0) => defaults.pcie_root_ports,
+            None | Some(0) => QemuConfig::default().pcie_root_ports,
             Some(ports) => u32::try_from(ports).unwrap_or(keys::MAX_ROOT_PORTS),
         },
         accelerator: match qemu.text("accelerator") {
@@ -87,6 +123,24 @@ pub fn config(
             _ => AcceleratorChoice::Auto,
         },
         seccomp: seccomp(qemu)?,
+    })
+}
+
+fn clh_settings(clh: View<'_>) -> Result<ClhSettings, ConfigError> {
+    let below = clh.list("landlock_paths").map(PathBuf::from);
+    let below: Vec<_> = below.collect();
+    if let (Some(path), Some(node)) = (
+        below.iter().find(|path| !path.is_absolute()),
+        clh.node("landlock_paths"),
+    ) {
+        let path = quote(&path.to_string_lossy());
+        let reason = format!("\"{path}\" is no absolute path");
+        return Err(invalid("landlock_paths", node, &reason));
+    }
+    Ok(ClhSettings {
+        seccomp: !clh.bool("disable_seccomp", false),
+        landlock: clh.bool("enable_landlock", false).then_some(below),
+        nested: !clh.bool("disable_nested_virtualization", false),
     })
 }
 
@@ -118,15 +172,20 @@ fn host_memory_mib() -> u32 {
         .min(keys::MAX_MEMORY_MIB)
 }
 
-fn program(file: &Path, qemu: View<'_>, default: PathBuf) -> Result<PathBuf, ConfigError> {
-    let given = qemu.text("path");
+fn program(file: &Path, chosen: Chosen<'_>) -> Result<PathBuf, ConfigError> {
+    let default = match chosen.monitor {
+        Monitor::Qemu => QemuConfig::default().binary,
+        Monitor::Clh => ClhConfig::default().binary,
+    };
+    let given = chosen.section.text("path");
     let path = given.map_or(default, |(text, _)| PathBuf::from(text));
     match (program_problem(&path), given) {
         (None, _) => Ok(path),
         (Some(problem), Some((_, node))) => Err(invalid("path", node, problem)),
         (Some(problem), None) => {
             let path = path.display();
-            let what = format!("[hypervisor.qemu] has no path, and the default {path}: {problem}");
+            let name = chosen.name();
+            let what = format!("{name} has no path, and the default {path}: {problem}");
             Err(missing(file, what))
         }
     }
@@ -136,17 +195,18 @@ fn owned(view: View<'_>, name: &str, default: &str) -> String {
     view.text(name).map_or(default, |(text, _)| text).to_owned()
 }
 
-fn guest_root(file: &Path, qemu: View<'_>) -> Result<GuestRoot, ConfigError> {
+fn guest_root(file: &Path, chosen: Chosen<'_>) -> Result<GuestRoot, ConfigError> {
+    let (name, qemu) = (chosen.name(), chosen.section);
     match (qemu.file("initrd")?, qemu.file("image")?) {
         (Some(initrd), None) => Ok(GuestRoot::Initrd(initrd)),
         (None, Some(image)) => Ok(GuestRoot::Image(image)),
         (None, None) => Err(missing(
             file,
-            "[hypervisor.qemu] has neither initrd nor image",
+            format!("{name} has neither initrd nor image"),
         )),
         (Some(_), Some(_)) => Err(match qemu.node("image") {
             Some(node) => invalid("image", node, "initrd is set as well; remove one of them"),
-            None => missing(file, "[hypervisor.qemu] has both initrd and image"),
+            None => missing(file, format!("{name} has both initrd and image")),
         }),
     }
 }

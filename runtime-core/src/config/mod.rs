@@ -26,7 +26,8 @@ use std::{
 };
 
 use hypervisors::{
-    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
+    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, MonitorConfig, VmSpec,
+    clh::ClhConfig,
     qemu::{AcceleratorChoice, QemuConfig},
 };
 
@@ -43,7 +44,7 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// What was accepted but has no effect, each with its file and line.
     pub warnings: Vec<String>,
-    /// `[hypervisor.qemu]`.
+    /// `[hypervisor.qemu]` or `[hypervisor.clh]`, the one that is chosen.
     pub hypervisor: HypervisorConfig,
     /// `[factory]`.
     pub factory: FactoryConfig,
@@ -88,16 +89,43 @@ pub struct HypervisorConfig {
     pub debug: bool,
     /// Which annotations of a pod are honoured.
     pub annotations: AnnotationGate,
-    /// QEMU's machine type.
+    /// The monitor, and what is chosen for it alone.
+    pub monitor: MonitorSettings,
+}
+
+/// What is chosen for one monitor alone.
+#[derive(Debug, Clone)]
+pub enum MonitorSettings {
+    /// QEMU.
+    Qemu(QemuSettings),
+    /// Cloud Hypervisor.
+    Clh(ClhSettings),
+}
+
+/// What is chosen for QEMU.
+#[derive(Debug, Clone)]
+pub struct QemuSettings {
+    /// Machine type.
     pub machine_type: String,
-    /// Features added to QEMU's CPU model, if any.
+    /// Features added to the CPU model, if any.
     pub cpu_features: Option<String>,
     /// PCI Express root ports for devices that are plugged in.
     pub root_ports: u32,
     /// What executes guest instructions.
     pub accelerator: AcceleratorChoice,
-    /// QEMU confines itself.
+    /// It confines itself.
     pub seccomp: bool,
+}
+
+/// What is chosen for Cloud Hypervisor.
+#[derive(Debug, Clone)]
+pub struct ClhSettings {
+    /// It confines itself.
+    pub seccomp: bool,
+    /// It confines itself with Landlock, to the files of its VM and to what lies below these.
+    pub landlock: Option<Vec<PathBuf>>,
+    /// Guests may run VMs of their own.
+    pub nested: bool,
 }
 
 /// Templates.
@@ -233,19 +261,39 @@ impl Config {
         spec
     }
 
-    /// How QEMU is to be run.
-    pub fn qemu(&self) -> QemuConfig {
-        QemuConfig {
-            binary: self.hypervisor.path.clone(),
-            machine_type: self.hypervisor.machine_type.clone(),
-            cpu_features: self.hypervisor.cpu_features.clone(),
-            pcie_root_ports: self.hypervisor.root_ports,
-            memory_slots: self.hypervisor.memory_slots,
-            accelerator: self.hypervisor.accelerator,
-            seccomp: self.hypervisor.seccomp,
-            debug_console: self.hypervisor.debug.then(|| PathBuf::from("console.log")),
-            probe_cache: Some(self.runtime.run_root.join("qemu-probe.json")),
+    /// The monitor and how it is to be run.
+    pub fn monitor(&self) -> MonitorConfig {
+        let binary = self.hypervisor.path.clone();
+        let debug_console = self.hypervisor.debug.then(|| PathBuf::from("console.log"));
+        let probe_cache = |name: &str| Some(self.runtime.run_root.join(name));
+        match &self.hypervisor.monitor {
+            MonitorSettings::Qemu(qemu) => MonitorConfig::Qemu(QemuConfig {
+                binary,
+                machine_type: qemu.machine_type.clone(),
+                cpu_features: qemu.cpu_features.clone(),
+                pcie_root_ports: qemu.root_ports,
+                memory_slots: self.hypervisor.memory_slots,
+                accelerator: qemu.accelerator,
+                seccomp: qemu.seccomp,
+                debug_console,
+                probe_cache: probe_cache("qemu-probe.json"),
+            }),
+            MonitorSettings::Clh(clh) => MonitorConfig::Clh(ClhConfig {
+                binary,
+                seccomp: clh.seccomp,
+                landlock: clh.landlock.as_ref().map(|below| self.landlock(below)),
+                verbosity: if self.hypervisor.debug { 2 } else { 0 },
+                nested: clh.nested,
+                debug_console,
+                probe_cache: probe_cache("clh-probe.json"),
+            }),
         }
+    }
+
+    /// Where disks may be that are plugged into a confined monitor.
+    fn landlock(&self, below: &[PathBuf]) -> Vec<PathBuf> {
+        let own = [&self.runtime.rootfs_cache_dir, &self.runtime.run_root];
+        own.into_iter().chain(below).cloned().collect()
     }
 }
 

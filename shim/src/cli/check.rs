@@ -6,7 +6,7 @@ use std::{
 };
 
 use factory::{BootReason, StartPlan, Unfit, chain};
-use hypervisors::{GuestRoot, Hypervisor};
+use hypervisors::GuestRoot;
 use slog::Logger;
 
 use crate::{Outcome, setup::Setup};
@@ -34,15 +34,17 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         GuestRoot::Initrd(path) => good &= tell("initrd", &readable(path)),
         GuestRoot::Image(path) => good &= tell("image", &readable(path)),
     }
-    match setup.qemu(log).await {
-        Err(error) => good &= tell("QEMU", &Verdict::Problem(chain(&error))),
-        Ok(qemu) => {
-            let identity = qemu.identity();
+    let name = setup.config.monitor().name();
+    match setup.monitor(log).await {
+        Err(error) => good &= tell(name, &Verdict::Problem(chain(&error))),
+        Ok(monitor) => {
+            let identity = monitor.identity();
             let found = format!("{} {}", identity.binary.display(), identity.version);
-            good &= tell("QEMU", &Verdict::Good(found));
+            good &= tell(name, &Verdict::Good(found));
             good &= tell("machine", &Verdict::Good(identity.machine.clone()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
-            let plan = factory::choose(setup.enabled(), &setup.store, &qemu, &spec).await;
+            let plan =
+                factory::choose(setup.enabled(), &setup.store, monitor.as_ref(), &spec).await;
             good &= tell("template", &template(&plan));
         }
     }

@@ -13,7 +13,7 @@ pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome 
     warn_of_mount_namespace();
     // Before anything is made: a signal that comes later is not lost.
     let stop = stop_signals()?;
-    let qemu = setup.qemu(log).await?;
+    let monitor = setup.monitor(log).await?;
     let specs = setup.template_specs();
     let options = InitOptions {
         replace,
@@ -25,7 +25,7 @@ pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome 
     };
     let made = make_templates(
         &setup.store,
-        &qemu,
+        monitor.as_ref(),
         &specs,
         &options,
         &progress,

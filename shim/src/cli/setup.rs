@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use factory::{Budgets, TemplateStore};
-use hypervisors::{VmSpec, qemu::Qemu};
+use hypervisors::{Hypervisor, VmSpec};
 use runtime_core::config::{Config, ConfigError};
 use slog::Logger;
 
@@ -24,8 +24,8 @@ impl Setup {
         self.config.factory.enable_template
     }
 
-    pub(crate) async fn qemu(&self, log: &Logger) -> hypervisors::Result<Qemu> {
-        Qemu::probe(self.config.qemu(), log).await
+    pub(crate) async fn monitor(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
+        self.config.monitor().probe(log).await
     }
 
     /// The VM of a pod that asks for nothing special.

@@ -88,15 +88,15 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
         answer.reason = Some(BootReason::Disabled.to_string());
         return (answer, false);
     }
-    let qemu = match setup.qemu(log).await {
-        Ok(qemu) => qemu,
+    let monitor = match setup.monitor(log).await {
+        Ok(monitor) => monitor,
         Err(error) => {
             answer.reason = Some(chain(&error));
             return (answer, false);
         }
     };
     for spec in setup.template_specs() {
-        match look(setup, &qemu, &spec, verify, log).await {
+        match look(setup, monitor.as_ref(), &spec, verify, log).await {
             Ok(found) => {
                 if !answer
                     .templates
@@ -113,7 +113,7 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
         }
     }
     // That of a pod that asks for nothing may be none of the configured shapes, or of another time.
-    match look(setup, &qemu, &setup.spec(), false, log).await {
+    match look(setup, monitor.as_ref(), &setup.spec(), false, log).await {
         Err(reason) => answer.reason = Some(reason),
         Ok(found) => {
             let known = answer
@@ -123,7 +123,7 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
             let tried = if known || !verify {
                 Ok(found)
             } else {
-                look(setup, &qemu, &setup.spec(), true, log).await
+                look(setup, monitor.as_ref(), &setup.spec(), true, log).await
             };
             match tried {
                 Ok(found) => {

@@ -1,9 +1,13 @@
 //! The keys of `[hypervisor.clh]` alone.
 
 use super::{
-    super::schema::{Key, Kind::Bool, Section},
+    super::schema::{
+        Key,
+        Kind::{Bool, TextList},
+        Section,
+    },
     hypervisor::COMMON,
-    unused,
+    read,
 };
 
 pub const CLH: Section = Section {
@@ -13,14 +17,8 @@ pub const CLH: Section = Section {
 };
 
 const KEYS: &[Key] = &[
-    unused(
-        "disable_seccomp",
-        Bool,
-        "Cloud Hypervisor always confines itself",
-    ),
-    unused(
-        "disable_nested_virtualization",
-        Bool,
-        "it is chosen for you",
-    ),
+    read("disable_seccomp", Bool),
+    read("disable_nested_virtualization", Bool),
+    read("enable_landlock", Bool),
+    read("landlock_paths", TextList),
 ];

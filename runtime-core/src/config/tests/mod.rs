@@ -1,6 +1,7 @@
 //! Configurations as an operator writes them, and what is said of them.
 
 mod annotations;
+mod clh;
 mod documented;
 mod files;
 mod messages;

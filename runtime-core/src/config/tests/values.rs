@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use hypervisors::{GuestRoot, MemoryBacking, qemu::AcceleratorChoice};
+use hypervisors::{GuestRoot, MemoryBacking, MonitorConfig, qemu::AcceleratorChoice};
 
 use super::{super::NetworkModel, LEAST, Node, with};
 use crate::volumes::VolumeSettings;
@@ -17,7 +17,10 @@ fn the_least_gets_the_defaults() {
         (1, 4)
     );
     assert_eq!(config.hypervisor.memory_mib, 2048);
-    assert_eq!(config.hypervisor.accelerator, AcceleratorChoice::Auto);
+    let MonitorConfig::Qemu(qemu) = config.monitor() else {
+        panic!("{:?}", config.monitor())
+    };
+    assert_eq!(qemu.accelerator, AcceleratorChoice::Auto);
     assert!(!config.factory.enable_template);
     assert_eq!(
         config.factory.template_path,
@@ -91,7 +94,9 @@ create_container_timeout = 9
         "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check agent.log=debug a=b  c"
     );
 
-    let qemu = config.qemu();
+    let MonitorConfig::Qemu(qemu) = config.monitor() else {
+        panic!("{:?}", config.monitor())
+    };
     assert_eq!(qemu.binary, node.path("qemu"));
     assert_eq!(
         (qemu.machine_type.as_str(), qemu.pcie_root_ports),
@@ -217,6 +222,6 @@ fn another_hypervisor_may_be_described() {
     assert_eq!(
         node.complaint(&two),
         "@/configuration.toml: Both [hypervisor.qemu] and [hypervisor.clh] are there; write \
-         hypervisor_name = \"qemu\" in [runtime]"
+         hypervisor_name = \"qemu\" or \"clh\" in [runtime]"
     );
 }

@@ -28,8 +28,8 @@ pub(crate) async fn selftest(setup: &Setup, json: bool, log: &Logger) -> Outcome
     if !setup.enabled() {
         return Err("vm factory is not enabled (enable_template in [factory])".into());
     }
-    let qemu = setup.qemu(log).await?;
-    let (template_key, [one, other]) = two_clones(setup, &qemu, log).await?;
+    let monitor = setup.monitor(log).await?;
+    let (template_key, [one, other]) = two_clones(setup, monitor.as_ref(), log).await?;
     let rows = compare(&one, &other);
     // Both are ended even where ending one fails.
     let (end_one, end_other) = tokio::join!(one.end(), other.end());
