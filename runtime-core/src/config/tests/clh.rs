@@ -166,8 +166,8 @@ fn bad_values_are_named() {
             "landlock_paths = [\"dev\"]",
             ":5: landlock_paths = an array: \"dev\" is no absolute path",
         ),
-        ("machine_type = \"q35\"", ":5: machine_type"),
-        ("accelerator = \"kvm\"", ":5: accelerator"),
+        ("machine_type = \"q35\"", ":5: Unknown key machine_type"),
+        ("accelerator = \"kvm\"", ":5: Unknown key accelerator"),
     ] {
         let complaint = node.complaint(&format!("{LEAST}{more}"));
         assert!(complaint.contains(said), "{complaint}");
