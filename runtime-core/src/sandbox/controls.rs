@@ -18,6 +18,19 @@ use super::{
 use crate::{oci::guest_limits, process::TaskId};
 
 const SIGKILL: u32 = 9;
+const SIGTERM: u32 = 15;
+
+/// A change of a container that one call into the guest makes.
+#[derive(Clone, Copy)]
+struct Change {
+    /// For the error.
+    action: &'static str,
+    during: Phase,
+    /// Before, and after.
+    phases: [Phase; 2],
+    /// Published when it was made.
+    event: fn(String) -> Event,
+}
 
 impl Owner {
     pub(super) fn signal(&mut self, id: TaskId, signal: u32, reply: Reply<()>) {
@@ -58,62 +71,74 @@ impl Owner {
                     };
                     owner.leave(&id, Phase::Resuming, phase);
                 }
-                let _ = reply.send(result);
+                use agent_client::Error::{Disconnected, Timeout};
+                let silent = matches!(
+                    &result,
+                    Err(Error::Agent {
+                        source: Timeout { .. } | Disconnected { .. },
+                        ..
+                    })
+                );
+                let _ = reply.send(if silent && matches!(signal, SIGKILL | SIGTERM) {
+                    // Whoever wants the process gone gets that, if need be with its VM.
+                    owner.abandon("its agent did not answer in time when a process was to end");
+                    Ok(())
+                } else {
+                    result
+                });
             })
         });
     }
 
     pub(super) fn pause(&mut self, id: TaskId, reply: Reply<()>) {
-        self.mark(&id, Phase::Pausing);
         let agent = self.agent.clone();
-        self.run_aside(async move {
-            let request = PauseContainerRequest {
-                container_id: id.container.clone(),
-                ..Default::default()
-            };
-            let result = agent
-                .pause_container(request)
-                .await
-                .map_err(|source| Error::Agent {
-                    action: "Pausing",
-                    source,
-                });
-            commit(move |owner| {
-                if result.is_ok() {
-                    owner.publish(Event::Paused(id.container.clone()));
-                }
-                let phase = if result.is_ok() {
-                    Phase::Paused
-                } else {
-                    Phase::Running
-                };
-                owner.leave(&id, Phase::Pausing, phase);
-                let _ = reply.send(result);
-            })
-        });
+        let request = PauseContainerRequest {
+            container_id: id.container.clone(),
+            ..Default::default()
+        };
+        let call = async move { agent.pause_container(request).await };
+        let change = Change {
+            action: "Pausing",
+            during: Phase::Pausing,
+            phases: [Phase::Running, Phase::Paused],
+            event: Event::Paused,
+        };
+        self.change(id, change, call, reply);
     }
 
     pub(super) fn resume(&mut self, id: TaskId, reply: Reply<()>) {
-        self.mark(&id, Phase::Resuming);
         let agent = self.agent.clone();
+        let request = resume_request(&id);
+        let call = async move { agent.resume_container(request).await };
+        let change = Change {
+            action: "Resuming",
+            during: Phase::Resuming,
+            phases: [Phase::Paused, Phase::Running],
+            event: Event::Resumed,
+        };
+        self.change(id, change, call, reply);
+    }
+
+    fn change(
+        &mut self,
+        id: TaskId,
+        change: Change,
+        call: impl Future<Output = agent_client::Result<()>> + Send + 'static,
+        reply: Reply<()>,
+    ) {
+        self.mark(&id, change.during);
         self.run_aside(async move {
-            let result = agent
-                .resume_container(resume_request(&id))
-                .await
-                .map_err(|source| Error::Agent {
-                    action: "Resuming",
-                    source,
-                });
+            let result = call.await.map_err(|source| Error::Agent {
+                action: change.action,
+                source,
+            });
             commit(move |owner| {
                 if result.is_ok() {
-                    owner.publish(Event::Resumed(id.container.clone()));
+                    owner.publish((change.event)(id.container.clone()));
                 }
-                let phase = if result.is_ok() {
-                    Phase::Running
-                } else {
-                    Phase::Paused
-                };
-                owner.leave(&id, Phase::Resuming, phase);
+                let [before, after] = change.phases;
+                let phase = if result.is_ok() { after } else { before };
+                owner.leave(&id, change.during, phase);
                 let _ = reply.send(result);
             })
         });

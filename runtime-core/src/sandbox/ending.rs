@@ -105,14 +105,17 @@ impl Owner {
         let agent = self.agent.clone();
         self.run_aside(async move {
             agent.disconnected().await;
-            commit(|owner| {
-                if owner.life == Life::Running {
-                    warn!(owner.log, "agent was lost, the VM is taken down");
-                    owner.life = Life::Stopping("its agent was lost".to_owned());
-                    owner.kill_vm();
-                }
-            })
+            commit(|owner| owner.abandon("its agent was lost"))
         });
+    }
+
+    /// Takes the VM down without asking its agent for anything.
+    pub(super) fn abandon(&mut self, why: &str) {
+        if self.life == Life::Running {
+            warn!(self.log, "VM is taken down"; "reason" => why);
+            self.life = Life::Stopping(why.to_owned());
+            self.kill_vm();
+        }
     }
 
     fn take_down(&mut self, why: &str, patience: Duration) {

@@ -178,6 +178,13 @@ impl<'a> Pod<'a> {
         Ok(path)
     }
 
+    /// Asks for a pod of the same name and uid once more, which is refused.
+    pub fn run_again(&self) -> Result<String> {
+        self.kubelet
+            .cri
+            .run_pod(&self.config, &self.kubelet.handler)
+    }
+
     /// Its status.
     pub fn status(&self) -> Result<api::PodSandboxStatus> {
         self.kubelet.cri.pod_status(&self.id)

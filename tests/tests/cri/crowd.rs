@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A number from the environment.
-fn number(variable: &str, default: usize) -> usize {
+pub fn number(variable: &str, default: usize) -> usize {
     let set = std::env::var(variable).ok();
     set.and_then(|value| value.parse().ok()).unwrap_or(default)
 }

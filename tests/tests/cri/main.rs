@@ -7,10 +7,12 @@
 //! parts of the names of the cases to run; `IMPRINT_CRI_HANDLER=runc` compares with runc.
 
 mod bench;
+mod chaos;
 mod containers;
 mod crowd;
 mod death;
 mod devices;
+mod hostile;
 mod network;
 mod pods;
 mod resources;
@@ -45,6 +47,8 @@ fn cases() -> Vec<Case> {
     let restored = all.clone();
     let mut all: Vec<Case> = all.into_iter().map(Case::booted).collect();
     all.extend(restored.into_iter().map(Case::restored));
+    all.extend(hostile::cases());
+    all.extend(chaos::cases());
     all.extend(crowd::cases());
     all.extend(templating::cases());
     all.extend(bench::cases());

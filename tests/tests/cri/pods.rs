@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("pods::names_dns_sysctls_and_shm_are_as_asked", surroundings),
         Case::new("pods::processes_are_shared_when_asked", shared_processes),
         Case::new("pods::stop_and_remove_may_be_said_twice", idempotent),
+        Case::new("pods::a_name_is_taken_once", duplicates),
         Case::new("pods::the_network_of_the_host_is_refused", host_network),
     ]
 }
@@ -192,6 +193,21 @@ fn shared_processes(node: &Node) -> Result<()> {
         pod.remove()?;
     }
     Ok(())
+}
+
+fn duplicates(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("name")?;
+    let reserved = |refusal: Result<()>| {
+        let text = refusal.map_or_else(|error| error.to_string(), |()| "taken twice".to_owned());
+        ensure!(text.contains("is reserved"), "{text}");
+        Ok(())
+    };
+    reserved(pod.run_again().map(drop))?;
+    let container = service(&pod)?;
+    reserved(pod.create("service", SERVICE, |_| ()).map(drop))?;
+    same("The first one", &container.shell("echo runs")?, "runs")?;
+    pod.remove()
 }
 
 fn idempotent(node: &Node) -> Result<()> {

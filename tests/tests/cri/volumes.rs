@@ -25,6 +25,8 @@ pub fn cases() -> Vec<Case> {
             "volumes::empty_dirs_are_shared_and_end_with_the_pod",
             empty_dirs,
         ),
+        Case::new("volumes::an_optional_config_map_comes_later", optional),
+        Case::new("volumes::a_unix_socket_crosses_an_empty_dir", unix_socket),
     ]
 }
 
@@ -154,5 +156,48 @@ fn empty_dirs(node: &Node) -> Result<()> {
         &later.shell("cat /cache/deep/file; test -p /cache/pipe && echo pipe")?,
         "from-one\npipe",
     )?;
+    pod.remove()
+}
+
+/// What is optional and does not exist is an empty volume, until it does.
+fn optional(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("optional")?;
+    let map = pod.volume("kubernetes.io~configmap", "later")?;
+    let secret = pod.volume("kubernetes.io~secret", "never")?;
+    publish(&map, "2024_1", &[])?;
+    publish(&secret, "2024_1", &[])?;
+    let container = pod.start_with("optional", SERVICE, |config| {
+        config.mounts.push(mount(&map, "/map", true));
+        config.mounts.push(mount(&secret, "/secret", true));
+    })?;
+    same(
+        "Both volumes",
+        &container.shell("ls /map /secret")?,
+        "/map:\n\n/secret:",
+    )?;
+    publish(&map, "2024_2", &[("key", "come")])?;
+    let come = "for i in $(seq 100); do [ -e /map/key ] && break; sleep 0.1; done; cat /map/key; ls /secret";
+    same("The key", &container.shell(come)?, "come")?;
+    pod.remove()
+}
+
+/// A datagram from one container to a socket that another has bound.
+fn unix_socket(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("socket")?;
+    let shared = pod.volume("kubernetes.io~empty-dir", "shared")?;
+    let both =
+        |config: &mut api::ContainerConfig| config.mounts.push(mount(&shared, "/shared", false));
+    let link = "ln -sf /shared/log /dev/log";
+    let server = format!(
+        "{link}; syslogd -n -O - | while read -r line; do case \"$line\" in *across-the-socket) echo crossed;; esac; done"
+    );
+    let server = pod.start_with("server", &server, both)?;
+    let client = pod.start_with("client", SERVICE, both)?;
+    let bound = "for i in $(seq 100); do [ -S /shared/log ] && exit 0; sleep 0.1; done; exit 1";
+    client.shell(bound)?;
+    client.shell(&format!("{link}; logger -t client across-the-socket"))?;
+    server.logged("crossed")?;
     pod.remove()
 }
