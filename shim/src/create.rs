@@ -34,6 +34,7 @@ use crate::{
     error::Error,
     guest_log,
     launch::{Launch, LaunchError, Vm, Wanted},
+    logging,
     management::{Management, Metrics},
     network::{self, PodNetwork, Waiting},
     pod::{NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
@@ -92,6 +93,9 @@ impl Making {
         let start = Instant::now();
         let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
         let runtime = &config.runtime;
+        if runtime.debug {
+            logging::debug();
+        }
         let cache = RootfsCache::open(&runtime.rootfs_cache_dir, runtime.rootfs_cache_mib << 20)?;
         let network = PodNetwork::of(&new.bundle.spec, &config)?;
         bundle::note_sandbox(

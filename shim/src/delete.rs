@@ -4,13 +4,19 @@
 use std::{
     env, fs, io,
     io::Write,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use containerd_shim_protos::{
-    api::DeleteResponse,
+    api::{DeleteResponse, ShutdownRequest},
     protobuf::{self, Message},
+    shim_async::TaskClient,
+    ttrpc::{
+        asynchronous::{Client, transport::Socket},
+        context,
+    },
 };
 use runtime_core::{
     oci::{self, ContainerKind},
@@ -18,7 +24,12 @@ use runtime_core::{
     state,
 };
 
+use tokio::{runtime::Builder, time::timeout};
+
 use crate::{address, bundle, events, flags::Flags};
+
+/// How long a daemon may take to end its pod. containerd gives the whole action five seconds.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A clean-up that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +92,8 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
         // The pod lives on; its shim has let go of the container, or will.
         return Ok(0);
     }
+    // One that lives has its pod end in order, and ends; it would stay for ever without it.
+    shut_down(bundle, &flags.id);
     let report = state::cleanup(&directory);
     for problem in &report.problems {
         eprintln!("containerd-shim-imprint-v2: left behind: {problem}");
@@ -102,11 +115,43 @@ fn is_member(bundle: &Path) -> bool {
 }
 
 fn shim_answers(bundle: &Path) -> bool {
-    let Ok(address) = fs::read_to_string(bundle.join("address")) else {
-        return false;
-    };
+    connected(bundle).is_some()
+}
+
+/// A connection to the bundle's daemon, if it listens.
+fn connected(bundle: &Path) -> Option<UnixStream> {
+    let address = fs::read_to_string(bundle.join("address")).ok()?;
     let socket = address.trim().trim_start_matches("unix://");
-    std::os::unix::net::UnixStream::connect(socket).is_ok()
+    UnixStream::connect(socket).ok()
+}
+
+/// Asks a daemon that still serves to end with its pod, and gives it a while. One that hangs is left:
+/// what it had made is undone without it.
+fn shut_down(bundle: &Path, id: &str) {
+    let Some(stream) = connected(bundle) else {
+        return;
+    };
+    let asked = Builder::new_current_thread().enable_all().build();
+    let asked = asked.and_then(|runtime| {
+        runtime.block_on(async {
+            stream.set_nonblocking(true)?;
+            let stream = tokio::net::UnixStream::from_std(stream)?;
+            let client = TaskClient::new(Client::new(Socket::new(stream)));
+            let request = ShutdownRequest {
+                id: id.to_owned(),
+                now: true,
+                ..Default::default()
+            };
+            let answer = client.shutdown(context::with_duration(GOODBYE), &request);
+            timeout(GOODBYE, answer)
+                .await
+                .map_err(io::Error::from)?
+                .map_err(io::Error::other)
+        })
+    });
+    if let Err(error) = asked {
+        eprintln!("containerd-shim-imprint-v2: the daemon did not end when asked: {error}");
+    }
 }
 
 fn remove_socket(bundle: &Path, flags: &Flags) {

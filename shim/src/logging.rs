@@ -6,6 +6,7 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,13 +15,19 @@ use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
 /// Longest line, in bytes; a fifo takes up to 4096 at once (PIPE_BUF).
 const MAX_LINE: usize = 4096;
 
+/// Whether records of level debug are written. Known in part before there is a logger, by a flag, and
+/// in part after, by the configuration of a pod.
+static DEBUG: AtomicBool = AtomicBool::new(false);
+
+/// Lets the daemon's logger write more from now on.
+pub fn debug() {
+    DEBUG.store(true, Ordering::Relaxed);
+}
+
 /// The daemon's logger. Records of libraries that use the `log` crate go there too.
 pub fn logger(debug: bool) -> Logger {
-    let level = if debug { Level::Debug } else { Level::Info };
-    let logger = Logger::root(
-        Logfmt { level }.fuse(),
-        o!("runtime" => crate::info::RUNTIME),
-    );
+    DEBUG.store(debug, Ordering::Relaxed);
+    let logger = Logger::root(Logfmt.fuse(), o!("runtime" => crate::info::RUNTIME));
     let library = if debug {
         log::LevelFilter::Debug
     } else {
@@ -32,17 +39,19 @@ pub fn logger(debug: bool) -> Logger {
     logger
 }
 
-/// Writes records of at least a level.
-struct Logfmt {
-    level: Level,
-}
+/// Writes records of level info, and of debug where that is asked for.
+struct Logfmt;
 
 impl Drain for Logfmt {
     type Ok = ();
     type Err = slog::Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
-        if record.level().is_at_least(self.level) {
+        let level = match DEBUG.load(Ordering::Relaxed) {
+            true => Level::Debug,
+            false => Level::Info,
+        };
+        if record.level().is_at_least(level) {
             let line = line(SystemTime::now(), record, values);
             // Nothing is left to report a failure to.
             let _ = io::stderr().write_all(line.as_bytes());

@@ -3,7 +3,15 @@
 //! Events are sent one by one; one that containerd did not take is sent again before the next, so
 //! their order holds and one may arrive twice. Requests never wait for this.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    env,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use containerd_shim_protos::{
     protobuf::MessageDyn,
@@ -36,16 +44,20 @@ pub struct Destination {
     pub pid: u32,
 }
 
-/// Sends what arrives until every sender is gone. Without an address (as under CRI-O) events are
-/// only logged.
+/// Sends what arrives until every sender is gone. Without an address, as under CRI-O, events are only
+/// logged; that memory ran out, CRI-O learns from a file in the container's bundle.
 pub fn publish(
     destination: Destination,
     mut queue: mpsc::UnboundedReceiver<Event>,
     log: Logger,
 ) -> JoinHandle<()> {
     let mut connection = Connection::to(env::var("TTRPC_ADDRESS").ok());
+    let mut bundles = Bundles::default();
     tokio::spawn(async move {
         while let Some(event) = queue.recv().await {
+            if connection.socket.is_none() {
+                bundles.note(&event, &log);
+            }
             if queue.len() > KEPT {
                 warn!(log, "event was dropped, containerd does not take any"; "event" => ?event);
                 continue;
@@ -57,6 +69,45 @@ pub fn publish(
             }
         }
     })
+}
+
+/// Where the containers' bundles are.
+#[derive(Default)]
+struct Bundles(HashMap<String, PathBuf>);
+
+impl Bundles {
+    fn note(&mut self, event: &Event, log: &Logger) {
+        match event {
+            Event::Created {
+                container, bundle, ..
+            } => drop(self.0.insert(container.clone(), bundle.clone())),
+            Event::Deleted { container, .. } => drop(self.0.remove(container)),
+            Event::OutOfMemory(container) => {
+                let told = self
+                    .0
+                    .get(container)
+                    .map(|bundle| tell_out_of_memory(bundle));
+                if let Some(Err(error)) = told {
+                    warn!(log, "nobody is told that memory ran out";
+                        "container" => container, "error" => %error);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Leaves the file that CRI-O looks for, unless there is one of that name.
+fn tell_out_of_memory(bundle: &Path) -> io::Result<()> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(bundle.join("oom"));
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn envelope(
@@ -160,4 +211,38 @@ async fn came_back(socket: &std::path::Path) {
         }
     };
     let _ = timeout(COMEBACK, appeared).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime_core::{io::Stdio, process::Exit};
+    use slog::{Discard, o};
+
+    use super::*;
+
+    #[test]
+    fn a_file_tells_cri_o_that_memory_ran_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Logger::root(Discard, o!());
+        let mut bundles = Bundles::default();
+        let out = Event::OutOfMemory("one".into());
+        bundles.note(&out, &log);
+        assert!(!dir.path().join("oom").exists());
+        let created = Event::Created {
+            container: "one".into(),
+            bundle: dir.path().to_owned(),
+            mounts: vec![],
+            stdio: Stdio::default(),
+        };
+        bundles.note(&created, &log);
+        bundles.note(&out, &log);
+        bundles.note(&out, &log);
+        assert!(dir.path().join("oom").exists());
+        let deleted = Event::Deleted {
+            container: "one".into(),
+            exit: Exit::now(0),
+        };
+        bundles.note(&deleted, &log);
+        assert!(bundles.0.is_empty());
+    }
 }
