@@ -24,12 +24,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
-# suite TEST FILTER...: the tests of one program that the filters choose, all in one machine.
+# suite PACKAGE TEST FILTER...: the tests of one program that the filters choose, all in one machine.
 suite() {
-    test=$1
-    shift
-    echo "== nested machine: $test"
-    cargo test --locked -p imprint-tests --test "$test" --no-run > "$work/build" 2>&1
+    package=$1 test=$2
+    shift 2
+    echo "== nested machine: $test ${IMPRINT_TEST_HYPERVISOR:-qemu}"
+    cargo test --locked -p "$package" --test "$test" --no-run > "$work/build" 2>&1
     program=$(sed -n "s/^ *Executable tests\/$test\/main.rs (\(.*\))$/\1/p" "$work/build")
     if [ -n "$program" ]; then tests/nested/run.sh "$program" "$@" 2>&1; else cat "$work/build"; fi | tee "$work/one"
     # A machine that dies, and a test that does not compile, tell no result.
@@ -45,9 +45,16 @@ skipped() {
 
 # shellcheck disable=SC2086 # lists of words
 {
-    suite e2e $ctr
-    suite cri $cri
-    skipped 'Cloud Hypervisor: none on PATH or named by IMPRINT_TEST_CLH' $ctr $cri
+    suite imprint-tests e2e $ctr
+    suite imprint-tests cri $cri
+    if [ -n "${IMPRINT_TEST_CLH:-}" ] || command -v cloud-hypervisor >/dev/null; then
+        export IMPRINT_TEST_HYPERVISOR=clh IMPRINT_TEST_KVM=1
+        suite hypervisors conformance clh:: --test-threads=1
+        suite imprint-tests e2e $ctr
+        suite imprint-tests cri $cri
+    else
+        skipped 'Cloud Hypervisor: none on PATH or named by IMPRINT_TEST_CLH' conformance $ctr $cri
+    fi
 }
 
 awk '/^test result: / {
