@@ -17,7 +17,8 @@ const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
 /// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
 /// start reads, the count of starts and their turns, and the parents of what comes and goes.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
+    "run/clh-probe.json",
     "run/qemu-probe.json",
     "run/s",
     "run/starts",
