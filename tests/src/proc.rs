@@ -18,8 +18,7 @@ use crate::{
 pub const MARK: &str = "IMPRINT_PLAYGROUND";
 
 /// Programs that may outlive their starter and may have been given another environment.
-const PROGRAMS: [&str; 7] = [
-    "cloud-hypervisor",
+const PROGRAMS: [&str; 6] = [
     "containerd",
     "containerd-shim-imprint-v2",
     "containerd-shim-runc-v2",
@@ -76,7 +75,8 @@ impl Process {
     }
 
     /// Whether it was started on behalf of the playground in `directory`: its environment carries
-    /// the mark, or it is one of [`PROGRAMS`] and its command line names the directory. A person's
+    /// the mark, or it is one of [`PROGRAMS`] and its command line names the directory, or it is the
+    /// Cloud Hypervisor of a VM that the playground has. A person's
     /// shell or pager that merely mentions the directory is none of ours.
     #[must_use]
     pub fn belongs_to(&self, directory: &Path) -> bool {
@@ -93,6 +93,13 @@ impl Process {
             .next()
             .and_then(|path| path.rsplit('/').next())
             .unwrap_or_default();
+        // Its command line names its VM alone.
+        if let Some(vm) = program.strip_prefix("cloud-hypervisor:") {
+            let at = |part: &str| directory.join("run").join(part).join(vm);
+            return ["s", "vm"]
+                .iter()
+                .any(|part| at(part).symlink_metadata().is_ok());
+        }
         PROGRAMS.contains(&program)
             && directory
                 .to_str()
