@@ -20,7 +20,8 @@ pub async fn add_disk(monitor: &Monitor, disk: &DiskSpec, queues: u32) -> Result
     let name = device_name("disk", &disk.id)?;
     check_backing(disk)?;
     let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues);
-    place(&monitor.call(&VmAddDisk(&config)).await?)
+    let plugged = monitor.call(&VmAddDisk(&config)).await;
+    settled(monitor, &name, plugged).await
 }
 
 /// Plugs a network interface.
@@ -28,8 +29,18 @@ pub async fn add_net(monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
     let name = device_name("net", &net.id)?;
     check_mac(&net.mac)?;
     let config = NetConfig::new(&name, &net.mac);
-    let plugged = monitor.call_with(&VmAddNet(&config), Some(net.tap)).await?;
-    place(&plugged)
+    let plugged = monitor.call_with(&VmAddNet(&config), Some(net.tap)).await;
+    settled(monitor, &name, plugged).await
+}
+
+/// Where the device is. One whose plug was neither told nor refused may be there, and is taken back.
+async fn settled(monitor: &Monitor, name: &str, plugged: Result<Plugged>) -> Result<PciPath> {
+    let placed = plugged.and_then(|plugged| place(&plugged));
+    if let Err(Error::Protocol(_) | Error::Timeout { .. }) = &placed {
+        // Its own failure would say less than why the plug did not succeed.
+        let _ = monitor.call(&VmRemoveDevice { id: name }).await;
+    }
+    placed
 }
 
 /// Unplugs a device and waits until the guest has let go of it.

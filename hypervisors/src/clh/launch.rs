@@ -25,8 +25,9 @@ use crate::{
     process::{Process, Start},
 };
 
-/// How long the end of the process may come after the end of a connection to it.
-const EXIT_GRACE: Duration = Duration::from_secs(5);
+/// How long the end of the process may come after the end of a connection to it: a process has given
+/// its memory back by then.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// The sockets of one VM.
 #[derive(Debug, Clone)]

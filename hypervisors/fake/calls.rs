@@ -1,0 +1,155 @@
+//! What the fake keeps of a VM between two calls, so that its answers fit together.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use crate::answers::{recorded, with_length};
+
+/// A request: the last part of its path, and its body.
+pub struct Request {
+    pub name: String,
+    pub body: Value,
+}
+
+impl Request {
+    /// The request in `bytes`, if all of it is there.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
+        });
+        let length = length.unwrap_or(0);
+        if body.len() < length {
+            return None;
+        }
+        let path = head.split(' ').nth(1)?;
+        Some(Self {
+            name: path.rsplit('/').next()?.to_owned(),
+            body: serde_json::from_str(&body[..length]).unwrap_or(Value::Null),
+        })
+    }
+}
+
+/// A VM, as far as the API shows it.
+#[derive(Default)]
+pub struct Machine {
+    state: &'static str,
+    config: Value,
+    devices: BTreeSet<String>,
+    /// It was told to end.
+    pub over: bool,
+}
+
+impl Machine {
+    /// The answer to a call, after what the call does.
+    pub fn answer(&mut self, request: &Request) -> io::Result<Vec<u8>> {
+        let body = &request.body;
+        match request.name.as_str() {
+            "vm.create" => {
+                self.config = body.clone();
+                self.state = "Created";
+            }
+            "vm.boot" => {
+                self.listen()?;
+                self.become_("Running", "booted")?;
+            }
+            "vm.pause" if self.state == "Paused" => return Ok(recorded("vm.pause-again")),
+            "vm.pause" => self.become_("Paused", "paused")?,
+            "vm.resume" if self.state == "Running" => return Ok(recorded("vm.resume-again")),
+            "vm.resume" => self.become_("Running", "resumed")?,
+            "vm.snapshot" if self.state != "Paused" => return Ok(recorded("vm.snapshot-running")),
+            "vm.snapshot" => self.save(directory(body, "destination_url"))?,
+            "vm.restore" => match self.load(directory(body, "source_url")) {
+                Ok(()) => self.become_("Paused", "restored")?,
+                Err(_) => return Ok(recorded("vm.restore-missing")),
+            },
+            "vm.info" => return Ok(self.info()),
+            "vm.add-disk" | "vm.add-net" => {
+                let id = body["id"].as_str().unwrap_or_default().to_owned();
+                if !self.devices.insert(id) {
+                    return Ok(recorded("vm.add-disk-again"));
+                }
+            }
+            "vm.remove-device" => {
+                let id = body["id"].as_str().unwrap_or_default();
+                if !self.devices.remove(id) {
+                    return Ok(recorded("vm.remove-device-unknown"));
+                }
+                self.tell(
+                    "vm",
+                    "device-removed",
+                    &[("id", id), ("bdf", "0000:00:05.0")],
+                )?;
+            }
+            "vmm.shutdown" => self.over = true,
+            _ => {}
+        }
+        Ok(recorded(&request.name))
+    }
+
+    /// Tells an event, in the form in which a real one tells it.
+    pub fn tell(&self, source: &str, event: &str, properties: &[(&str, &str)]) -> io::Result<()> {
+        let properties: serde_json::Map<_, _> = properties
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        let told = json!({
+            "timestamp": {"secs": 0, "nanos": 1},
+            "source": source,
+            "event": event,
+            "properties": if properties.is_empty() { Value::Null } else { properties.into() },
+        });
+        let mut out = io::stdout();
+        out.write_all(format!("{}\n\n", serde_json::to_string_pretty(&told)?).as_bytes())?;
+        out.flush()
+    }
+
+    fn become_(&mut self, state: &'static str, event: &str) -> io::Result<()> {
+        self.state = state;
+        self.tell("vm", event, &[])
+    }
+
+    fn info(&self) -> Vec<u8> {
+        let whole = String::from_utf8(recorded("vm.info")).unwrap_or_default();
+        let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_default();
+        let mut info: Value = serde_json::from_str(body).unwrap_or_default();
+        info["state"] = json!(self.state);
+        with_length(&format!("{head}\r\n\r\n"), &info.to_string())
+    }
+
+    fn save(&self, dir: &Path) -> io::Result<()> {
+        fs::write(dir.join("config.json"), self.config.to_string())?;
+        fs::write(dir.join("state.json"), "{}")
+    }
+
+    fn load(&mut self, dir: &Path) -> io::Result<()> {
+        self.config = serde_json::from_slice(&fs::read(dir.join("config.json"))?)?;
+        let state: Value = serde_json::from_slice(&fs::read(dir.join("state.json"))?)?;
+        if !state.is_object() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.listen()
+    }
+
+    /// The vsock socket, on which nobody answers.
+    fn listen(&self) -> io::Result<()> {
+        let socket = self.config["vsock"]["socket"].as_str().unwrap_or_default();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::os::unix::net::UnixListener::bind(socket)?;
+        fs::set_permissions(socket, mode)
+    }
+}
+
+fn directory<'a>(body: &'a Value, key: &str) -> &'a Path {
+    let url = body[key].as_str().unwrap_or_default();
+    Path::new(url.strip_prefix("file://").unwrap_or_default())
+}

@@ -1,0 +1,3 @@
+HTTP/1.1 204 
+Server: Cloud Hypervisor API
+Connection: keep-alive
