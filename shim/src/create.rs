@@ -13,7 +13,6 @@ use std::{
     time::Instant,
 };
 
-use factory::StartPath;
 use runtime_core::{
     config::Config,
     container::{self, Counts, CreatePhases, NewContainer, RootDisks},
@@ -26,7 +25,7 @@ use runtime_core::{
     sandbox::{Event, NewSandbox, Sandbox},
     state::SandboxDir,
 };
-use slog::{Logger, info, warn};
+use slog::{Logger, warn};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
@@ -35,11 +34,11 @@ use crate::{
     guest_log,
     launch::{Launch, LaunchError, Vm, Wanted},
     logging,
-    management::{Management, Metrics},
     network::{self, PodNetwork, Waiting},
     pod::{NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
     publisher::{self, Destination},
-    timeline::{StartReport, Timeline},
+    report::report,
+    timeline::Timeline,
 };
 
 /// The sandbox's `/dev/shm`, in bytes, as containerd gives it to containers.
@@ -348,49 +347,6 @@ async fn fill(
     timeline.took("disk", start, disk);
     timeline.took("container", start + disk, container);
     Ok(())
-}
-
-async fn report(pod: &Pod, vm: &Vm, disks: Arc<Counts>, timeline: &Timeline) {
-    let record = &vm.record;
-    info!(pod.log, "sandbox started";
-        "sandbox" => &pod.main,
-        "start_path" => record.path.as_str(),
-        "template_key" => record.template_key.as_deref().unwrap_or("none"),
-        "reason" => &record.reason,
-        "total_ms" => timeline.total_ms(),
-        "phases" => timeline.line());
-    let report = StartReport {
-        start_path: record.path.as_str().to_owned(),
-        template_key: record.template_key.clone(),
-        reason: record.reason.clone(),
-        reason_label: record.reason_label,
-        shape: record.shape,
-        proof: record.proof.clone(),
-        total_ms: timeline.total_ms(),
-        phases: timeline.phases().to_vec(),
-    };
-    if let Some(dir) = pod.dir.lock().await.as_ref() {
-        let pid = vm.vm.process().pid;
-        let metrics = Metrics::of_start(&pod.main, &vm.record, timeline, disks, pid);
-        tell(pod, vm, dir, metrics, &report);
-    }
-}
-
-/// Leaves what others look for: the record, the link to a restored VM, the management socket. The
-/// pod depends on none of it.
-fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, metrics: Metrics, report: &StartReport) {
-    if vm.record.path == StartPath::Restored
-        && let Err(error) = dir.link_vm()
-    {
-        warn!(pod.log, "link to the VM was not made"; "error" => %error);
-    }
-    let served = report
-        .write(dir.path())
-        .and_then(|record| Management::serve(dir.path(), metrics, record, &pod.log));
-    match served {
-        Ok(management) => drop(pod.management.set(management)),
-        Err(error) => warn!(pod.log, "start is not reported"; "error" => %error),
-    }
 }
 
 async fn kill(vm: &Vm, log: &Logger) {

@@ -218,7 +218,7 @@ async fn grow(
     if let Err(error) = started.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);
     }
-    Err(BootReason::RestoreFailed {
+    Err(BootReason::NotGrown {
         template_key: started.record.template_key.clone().unwrap_or_default(),
         reason,
     })

@@ -23,6 +23,7 @@ mod network;
 mod options;
 mod pod;
 mod publisher;
+mod report;
 mod service;
 mod start;
 mod stats;

@@ -190,10 +190,7 @@ impl Plugging {
         let Some(plugging) = &mut self.plugging else {
             return Ok(());
         };
-        // Nothing in it panics, and nobody but this value gives it up.
-        let phases = plugging
-            .await
-            .unwrap_or_else(|_| Ok(PlugPhases::default()))?;
+        let phases = plugging.await.unwrap_or(Err(NetworkError::Lost))?;
         let mut at = self.start;
         for (name, took) in [
             ("network.devices", phases.devices),

@@ -14,7 +14,7 @@ use runtime_core::{
     process::{Exit, TaskId},
     resources::cgroup::PodCgroups,
     rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache},
-    sandbox::Sandbox,
+    sandbox::{self, Sandbox},
     state::{ContainerRecord, DiskRecord, SandboxDir, SandboxState},
 };
 use slog::{Logger, warn};
@@ -145,6 +145,10 @@ impl Pod {
         let Some(dir) = dir.as_mut() else {
             return Err(Error::NoSandbox(self.main.clone()));
         };
+        if dir.state().containers.contains_key(id) {
+            let id = TaskId::new(id, "");
+            return Err(sandbox::Error::AlreadyExists(id).into());
+        }
         bundle::note_sandbox(&container.path, dir.path())?;
         let record = record_of(container);
         dir.record(|state| drop(state.containers.insert(id.to_owned(), record)))?;

@@ -46,6 +46,14 @@ pub enum BootReason {
         /// In which step, and why.
         reason: String,
     },
+    /// A VM was restored, and did not grow to the size that its pod needs.
+    #[error("Restored VM did not grow: {reason}")]
+    NotGrown {
+        /// Of which template.
+        template_key: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl BootReason {
@@ -57,12 +65,15 @@ impl BootReason {
             Self::Unknown(_) => "unknown",
             Self::Unfit(unfit) => unfit.label(),
             Self::RestoreFailed { .. } => "restore-failed",
+            Self::NotGrown { .. } => "not-grown",
         }
     }
 
     pub(super) fn template_key(&self) -> Option<&str> {
         match self {
-            Self::RestoreFailed { template_key, .. } => Some(template_key),
+            Self::RestoreFailed { template_key, .. } | Self::NotGrown { template_key, .. } => {
+                Some(template_key)
+            }
             _ => None,
         }
     }

@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let (attached, provided) = match (attached, provided) {
         (Ok(attached), Ok(provided)) => (attached, provided),
         (Ok(attached), Err(error)) => {
-            disks.detach(&*vm, &new.id, &attached, true).await;
+            disks.detach(&*vm, &new.id, &attached).await;
             return Err(error.into());
         }
         (Err(error), provided) => {
@@ -63,8 +63,7 @@ pub(crate) async fn create(
     } = provided;
     if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
         volumes.release(&*vm, &log).await;
-        // Whether the agent has undone all that it began is not known.
-        disks.detach(&*vm, &new.id, &attached, false).await;
+        disks.withdraw(&*vm, &new.id, &attached).await;
         return Err(error);
     }
     let phases = CreatePhases {

@@ -115,24 +115,12 @@ impl RootDisks {
         }
     }
 
-    /// Takes the root of a container out of a VM that goes on running. `clean` says whether the guest
-    /// has let go of it.
-    pub(super) async fn detach(
-        &self,
-        vm: &dyn Vm,
-        container: &str,
-        attached: &Attached,
-        clean: bool,
-    ) {
+    /// Takes the root of a container, of which the guest has let go, out of a VM that goes on running.
+    pub(super) async fn detach(&self, vm: &dyn Vm, container: &str, attached: &Attached) {
         let slot = match attached {
             Attached::Slot(slot, _) => *slot,
             Attached::Plugged(disks) => return self.unplug(vm, container, disks).await,
         };
-        if !clean {
-            warn!(self.log, "disk slot is given up: the guest may use it still";
-                "container" => container, "slot" => slot);
-            return self.lock().lose(container);
-        }
         match vm.empty_slot(slot).await {
             Ok(()) => self.lock().release(container),
             Err(error) => {
@@ -141,6 +129,23 @@ impl RootDisks {
                 self.lock().lose(container);
             }
         }
+    }
+
+    /// Takes the root of a container that the agent could not make out of the VM. Whether the agent
+    /// has undone all that it began is not known: a disk that is in use cannot be unplugged, but the
+    /// content of a slot could be exchanged, so that is left as it is.
+    pub(super) async fn withdraw(&self, vm: &dyn Vm, container: &str, attached: &Attached) {
+        match attached {
+            Attached::Plugged(disks) => self.unplug(vm, container, disks).await,
+            Attached::Slot(..) => self.give_up(container, attached),
+        }
+    }
+
+    /// Leaves the root of a container, of which the guest has not let go, in the VM until that ends.
+    pub(super) fn give_up(&self, container: &str, attached: &Attached) {
+        warn!(self.log, "guest may still use a disk, it stays in the VM";
+            "container" => container, "places" => attached.places().join(" "));
+        self.lock().lose(container);
     }
 
     fn decide(&self, container: &str, rootfs: &Rootfs) -> Place {

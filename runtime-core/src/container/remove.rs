@@ -11,8 +11,8 @@ use super::{Held, RootDisks};
 /// Seconds the agent may take to kill and free a container.
 const REMOVE_SECONDS: u32 = 10;
 
-/// Removes a container from a VM that goes on running. What the guest refuses to let go of ends
-/// with the VM; it is logged and does not fail the removal.
+/// Removes a container from a VM that goes on running. What the guest refuses to let go of stays in
+/// the VM until that ends; it is logged and does not fail the removal.
 pub(crate) async fn remove(
     vm: Arc<dyn Vm>,
     agent: Agent,
@@ -23,8 +23,12 @@ pub(crate) async fn remove(
 ) {
     let clean = remove_from_guest(&agent, &id, &log).await;
     let Some(held) = held else { return };
+    if !clean {
+        // What was written may not be on its disks yet, and another must not get their places.
+        return disks.give_up(&id, &held.disks);
+    }
     held.volumes.release(&*vm, &log).await;
-    disks.detach(&*vm, &id, &held.disks, clean).await;
+    disks.detach(&*vm, &id, &held.disks).await;
 }
 
 /// Lets the agent kill what is left of a container and unmount its storages, so that everything

@@ -12,6 +12,9 @@ pub enum NetworkError {
          its own; run it without host network, or with another runtime"
     )]
     HostNetwork,
+    /// The interfaces were not plugged to the end.
+    #[error("The interfaces were not plugged into the virtual machine: the work was lost")]
+    Lost,
     /// A namespace that cannot be entered.
     #[error("{action} network namespace {path}")]
     Namespace {
