@@ -63,7 +63,7 @@ for release in 1.7 2.1; do
     count "containerd $release" env IMPRINT_E2E=1 IMPRINT_CONTAINERD=$release \
         cargo test -p imprint-tests --locked --no-fail-fast --test e2e --test cri -- \
         booted::exec_runs restored::output_and restored::signals restored::pods:: restored::containers:: \
-        restored::streams::exec_sync restored::resources::stats restored::death:: snapshot_of_blockfile layers_of_erofs
+        restored::streams::exec_sync restored::resources::stats restored::death:: restored::sandbox_api:: snapshot_of_blockfile layers_of_erofs
 done
 count 'nested machine' tests/nested/all.sh
 

@@ -10,7 +10,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use runtime_core::{
@@ -35,7 +35,8 @@ use crate::{
     launch::{Launch, LaunchError, Vm, Wanted},
     logging,
     network::{self, PodNetwork, Waiting},
-    pod::{NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
+    pod::{ApiSandbox, NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
+    pod_files::{Content, PodFiles},
     publisher::{self, Destination},
     report::report,
     timeline::Timeline,
@@ -44,18 +45,56 @@ use crate::{
 /// The sandbox's `/dev/shm`, in bytes, as containerd gives it to containers.
 const SHM_BYTES: u64 = 64 << 20;
 
-/// Starts the pod of a sandbox or single container.
+/// A pod to start.
+#[derive(Debug)]
+pub struct NewPod {
+    /// Its first container, or what stands for it.
+    task: NewTask,
+    /// What its containers share, where there is no first container to bring it.
+    content: Option<Content>,
+}
+
+impl NewPod {
+    /// A pod that comes with its first container, and ends with it.
+    pub fn of_container(task: NewTask) -> Self {
+        Self {
+            task,
+            content: None,
+        }
+    }
+
+    /// A pod without a container; `task` describes the sandbox and is never made.
+    pub fn of_sandbox(task: NewTask, content: Content) -> Self {
+        Self {
+            task,
+            content: Some(content),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.task.id
+    }
+}
+
+/// Starts a pod.
 ///
 /// # Errors
 /// Nothing of the pod is left, or the log says what is.
 pub async fn pod(
-    new: NewTask,
+    new: NewPod,
     launch: &dyn Launch,
     namespace: &str,
     log: &Logger,
 ) -> Result<Pod, Error> {
+    let NewPod { task: new, content } = new;
     let mut making = Making::begin(&new, log)?;
-    match making.machine(&new, launch).await {
+    let shared = making.share(content);
+    let machine = match shared {
+        Ok(()) => making.machine(&new, launch).await,
+        Err(error) => Err(error),
+    };
+    match machine {
         Ok(machine) => making.populate(new, machine, namespace).await,
         Err(error) => {
             making.undo().await;
@@ -67,7 +106,8 @@ pub async fn pod(
 /// What a pod is made of, before its sandbox is opened.
 struct Machine {
     vm: Vm,
-    rootfs: Rootfs,
+    /// That of the first container, if there is to be one.
+    rootfs: Option<Rootfs>,
     network: Waiting,
 }
 
@@ -80,6 +120,8 @@ struct Making {
     timeline: Timeline,
     /// Where its disks go, once it has a sandbox.
     disks: Arc<Counts>,
+    /// What its containers share, where no first container brings it.
+    files: Option<PodFiles>,
     /// Once they are made.
     cgroups: Option<Arc<PodCgroups>>,
     log: Logger,
@@ -110,9 +152,20 @@ impl Making {
             network,
             timeline,
             disks: Arc::default(),
+            files: None,
             cgroups: None,
             log: log.clone(),
         })
+    }
+
+    /// Makes ready what the containers of a pod without a first one share.
+    fn share(&mut self, content: Option<Content>) -> Result<(), Error> {
+        if let Some(content) = content {
+            let files = content.write(self.dir.path());
+            let files = files.map_err(|(path, source)| Error::PodFiles { path, source })?;
+            self.files = Some(files);
+        }
+        Ok(())
     }
 
     /// Makes the pod's cgroups and enters them: all that is started from here on is in them.
@@ -148,6 +201,9 @@ impl Making {
         let image = OnceLock::new();
         let prepare = async {
             let start = Instant::now();
+            if self.files.is_some() {
+                return Ok((None, start, start.elapsed()));
+            }
             let (mounts, bundle) = (&new.mounts, &new.bundle);
             let rootfs =
                 rootfs::prepare(mounts, bundle, &self.cache, MOST_LAYERS, &self.log).await?;
@@ -158,7 +214,7 @@ impl Making {
                 // Nobody else sets it.
                 let _ = image.set(fitting.to_owned());
             }
-            Ok::<_, Error>((rootfs, start, start.elapsed()))
+            Ok::<_, Error>((Some(rootfs), start, start.elapsed()))
         };
         let timeline = &mut self.timeline;
         let netns = self.network.monitor_path();
@@ -177,10 +233,10 @@ impl Making {
         match others {
             Ok(((rootfs, start, took), network)) => {
                 self.timeline.took("rootfs", start, took);
-                if let Rootfs::Erofs {
+                if let Some(Rootfs::Erofs {
                     packed: Some(packed),
                     ..
-                } = &rootfs
+                }) = &rootfs
                 {
                     self.timeline.took("rootfs.pack", start, *packed);
                 }
@@ -231,6 +287,9 @@ impl Making {
         };
         let publishing = publisher::publish(destination, queue, self.log.clone());
         let pod = Pod {
+            api: self.files.map(|files| ApiSandbox::of(files, &sandbox)),
+            created: SystemTime::now(),
+            start_report: OnceLock::new(),
             sandbox,
             options: spec_options(&self.config),
             cache: self.cache,
@@ -243,7 +302,9 @@ impl Making {
             log: self.log,
         };
         let filled = async {
-            fill(&pod, new, rootfs, &mut self.timeline).await?;
+            if let Some(rootfs) = rootfs {
+                fill(&pod, new, rootfs, &mut self.timeline).await?;
+            }
             Ok(plugging.done(&mut self.timeline).await?)
         };
         match filled.await {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use containerd_shim_protos::{
+    sandbox_async::{Sandbox, create_sandbox},
     shim_async::{Task, create_task},
     ttrpc::{
         self,
@@ -97,7 +98,10 @@ async fn serve(flags: &Flags, listener: UnixListener, log: &Logger) -> Result<()
     ));
     let mut server = Server::new()
         .add_listener(Listener::try_from(listener)?)
-        .register_service(both_versions(&service));
+        .register_service(both_versions(&service))
+        .register_service(create_sandbox(
+            service.clone() as Arc<dyn Sandbox + Send + Sync>
+        ));
     server.start().await?;
     info!(log, "shim serves"; "version" => VERSION, "pid" => std::process::id());
 

@@ -88,12 +88,12 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
         remove_socket(bundle, flags);
         return Ok(0);
     };
-    if is_member(bundle) && shim_answers(bundle) {
+    if is_member(bundle) && shim_answers(bundle, flags) {
         // The pod lives on; its shim has let go of the container, or will.
         return Ok(0);
     }
     // One that lives has its pod end in order, and ends; it would stay for ever without it.
-    shut_down(bundle, &flags.id);
+    shut_down(bundle, flags);
     let report = state::cleanup(&directory);
     for problem in &report.problems {
         eprintln!("containerd-shim-imprint-v2: left behind: {problem}");
@@ -108,27 +108,39 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
 
 /// Whether the bundle is of a further container of a pod.
 fn is_member(bundle: &Path) -> bool {
-    oci::load_bundle(bundle)
-        .ok()
-        .and_then(|bundle| ContainerKind::of(&bundle.spec).ok())
-        .is_some_and(|kind| matches!(kind, ContainerKind::PodContainer { .. }))
+    sandbox_of(bundle).is_some()
 }
 
-fn shim_answers(bundle: &Path) -> bool {
-    connected(bundle).is_some()
+/// The pod that the bundle's container is a further member of.
+fn sandbox_of(bundle: &Path) -> Option<String> {
+    let bundle = oci::load_bundle(bundle).ok()?;
+    match ContainerKind::of(&bundle.spec).ok()? {
+        ContainerKind::PodContainer { sandbox_id } => Some(sandbox_id),
+        _ => None,
+    }
 }
 
-/// A connection to the bundle's daemon, if it listens.
-fn connected(bundle: &Path) -> Option<UnixStream> {
-    let address = fs::read_to_string(bundle.join("address")).ok()?;
-    let socket = address.trim().trim_start_matches("unix://");
+fn shim_answers(bundle: &Path, flags: &Flags) -> bool {
+    connected(bundle, flags).is_some()
+}
+
+/// A connection to the bundle's daemon, if it listens. The file that says where is not in the bundle
+/// of a member whose daemon containerd knew by itself.
+fn connected(bundle: &Path, flags: &Flags) -> Option<UnixStream> {
+    let socket = match fs::read_to_string(bundle.join("address")) {
+        Ok(address) => PathBuf::from(address.trim().trim_start_matches("unix://")),
+        Err(_) => {
+            let sandbox = sandbox_of(bundle)?;
+            address::socket_path(&flags.address, &flags.namespace, &sandbox)
+        }
+    };
     UnixStream::connect(socket).ok()
 }
 
 /// Asks a daemon that still serves to end with its pod, and gives it a while. One that hangs is left:
 /// what it had made is undone without it.
-fn shut_down(bundle: &Path, id: &str) {
-    let Some(stream) = connected(bundle) else {
+fn shut_down(bundle: &Path, flags: &Flags) {
+    let Some(stream) = connected(bundle, flags) else {
         return;
     };
     let asked = Builder::new_current_thread().enable_all().build();
@@ -138,7 +150,7 @@ fn shut_down(bundle: &Path, id: &str) {
             let stream = tokio::net::UnixStream::from_std(stream)?;
             let client = TaskClient::new(Client::new(Socket::new(stream)));
             let request = ShutdownRequest {
-                id: id.to_owned(),
+                id: flags.id.clone(),
                 now: true,
                 ..Default::default()
             };

@@ -1,6 +1,6 @@
 //! Errors as containerd and its clients get them.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io, path::PathBuf};
 
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
@@ -9,7 +9,7 @@ use runtime_core::{
     sandbox, state::StateError,
 };
 
-use crate::{launch::LaunchError, options::OptionsError};
+use crate::{launch::LaunchError, options::OptionsError, pod_config::PodConfigError};
 
 /// A Task request that was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,18 @@ pub enum Error {
     /// The runtime options cannot be used.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// The pod's configuration cannot be used.
+    #[error(transparent)]
+    PodConfig(#[from] PodConfigError),
+    /// What the pod's containers share could not be made ready.
+    #[error("Writing {path} for the pod's containers failed")]
+    PodFiles {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The VM was not started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -63,9 +75,10 @@ impl Error {
     fn code(&self) -> Code {
         match self {
             Self::Sandbox(error) => sandbox_code(error),
-            Self::Spec(_) | Self::Options(_) | Self::Launch(LaunchError::Config(_)) => {
-                Code::INVALID_ARGUMENT
-            }
+            Self::Spec(_)
+            | Self::Options(_)
+            | Self::PodConfig(_)
+            | Self::Launch(LaunchError::Config(_)) => Code::INVALID_ARGUMENT,
             Self::Network(NetworkError::HostNetwork) => Code::INVALID_ARGUMENT,
             Self::NoTask(_) => Code::NOT_FOUND,
             Self::SecondSandbox => Code::ALREADY_EXISTS,
@@ -73,6 +86,7 @@ impl Error {
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,
             Self::Launch(_)
             | Self::Cgroup(_)
+            | Self::PodFiles { .. }
             | Self::Rootfs(_)
             | Self::Network(_)
             | Self::State(_)

@@ -22,6 +22,8 @@ mod management;
 mod network;
 mod options;
 mod pod;
+mod pod_config;
+mod pod_files;
 mod publisher;
 mod report;
 mod service;

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use hypervisors::DiskSpec;
@@ -11,7 +12,7 @@ use runtime_core::{
     container::{NewContainer, root_disks},
     io::Stdio,
     oci::{self, Bundle, ContainerKind, SpecOptions},
-    process::{Exit, TaskId},
+    process::{Exit, STATUS_KILLED, STATUS_LOST, TaskId},
     resources::cgroup::PodCgroups,
     rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache},
     sandbox::{self, Sandbox},
@@ -19,7 +20,7 @@ use runtime_core::{
 };
 use slog::{Logger, warn};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, watch},
     task::{JoinHandle, spawn_blocking},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     error::{Error, chain},
     management::Management,
     network::{self, KeptNetwork},
+    pod_files::PodFiles,
 };
 
 /// What a Create request asks for, read and checked.
@@ -47,13 +49,38 @@ pub struct NewTask {
     pub config: Option<PathBuf>,
 }
 
+/// What a pod has that was made by the sandbox API.
+pub struct ApiSandbox {
+    files: PodFiles,
+    over: watch::Receiver<Option<Exit>>,
+}
+
+impl ApiSandbox {
+    /// Watches over the sandbox's end. It ends when it is told to, or with its VM.
+    pub fn of(files: PodFiles, sandbox: &Sandbox) -> Self {
+        let (told, over) = watch::channel(None);
+        let sandbox = sandbox.clone();
+        tokio::spawn(async move {
+            sandbox.ended().await;
+            told.send_replace(Some(Exit::now(STATUS_KILLED)));
+        });
+        Self { files, over }
+    }
+}
+
 /// A sandbox that runs.
 pub struct Pod {
+    /// Where the sandbox API made it. Then it has no main container.
+    pub(crate) api: Option<ApiSandbox>,
+    /// When it was ready for containers.
+    pub(crate) created: SystemTime,
+    /// How it was started: the content of `start.json`.
+    pub(crate) start_report: OnceLock<Vec<u8>>,
     /// Its containers and processes.
     pub sandbox: Sandbox,
     pub(crate) cache: RootfsCache,
     pub(crate) options: SpecOptions,
-    /// The container with which it ends.
+    /// The container with which it ends; for one made by the sandbox API its own id.
     pub(crate) main: String,
     /// Its directory; `None` when it has been removed.
     pub(crate) dir: Mutex<Option<SandboxDir>>,
@@ -75,24 +102,57 @@ impl Pod {
     /// # Errors
     /// As [`Sandbox::start`], or the guest has no network.
     pub async fn start(&self, id: TaskId) -> Result<(), Error> {
-        if id.exec.is_none()
-            && id.container == self.main
-            && let Some(network) = self.network.lock().await.take_late()
+        if id.exec.is_none() && id.container == self.main {
+            self.connect().await?;
+        }
+        Ok(self.sandbox.start(id).await?)
+    }
+
+    /// Makes its network of what a client has put into its network namespace since its creation,
+    /// unless that was made by others before.
+    ///
+    /// # Errors
+    /// The guest has no network, and the VM is gone.
+    pub async fn connect(&self) -> Result<(), Error> {
+        if let Some(network) = self.network.lock().await.take_late()
             && let Err(error) = network.plug(&self.log).await
         {
             // Started again it would run without its network.
             self.sandbox.stop().await;
             return Err(error.into());
         }
-        Ok(self.sandbox.start(id).await?)
+        Ok(())
+    }
+
+    /// Whether the sandbox API made it.
+    pub fn is_sandbox(&self) -> bool {
+        self.api.is_some()
+    }
+
+    /// How the sandbox ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.api.as_ref().and_then(|api| *api.over.borrow())
+    }
+
+    /// Waits for the sandbox's end.
+    pub async fn exited(&self) -> Exit {
+        let over = self.api.as_ref().map(|api| api.over.clone());
+        let exit = match over {
+            Some(mut over) => over.wait_for(Option::is_some).await.ok().and_then(|e| *e),
+            None => None,
+        };
+        exit.unwrap_or_else(|| Exit::now(STATUS_LOST))
     }
 
     /// Adds a container.
     ///
     /// # Errors
     /// Nothing of it is left.
-    pub async fn add(&self, new: NewTask) -> Result<(), Error> {
+    pub async fn add(&self, mut new: NewTask) -> Result<(), Error> {
         let id = new.id.clone();
+        if let Some(api) = &self.api {
+            api.files.complete(&mut new.bundle.spec);
+        }
         self.note(&id, &new.bundle).await?;
         let added = async {
             let room = self.room_for_layers().await;

@@ -48,9 +48,10 @@ fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, metrics: Metrics, report: &StartRe
     {
         warn!(pod.log, "link to the VM was not made"; "error" => %error);
     }
-    let served = report
-        .write(dir.path())
-        .and_then(|record| Management::serve(dir.path(), metrics, record, &pod.log));
+    let served = report.write(dir.path()).and_then(|record| {
+        let _ = pod.start_report.set(record.clone());
+        Management::serve(dir.path(), metrics, record, &pod.log)
+    });
     match served {
         Ok(management) => drop(pod.management.set(management)),
         Err(error) => warn!(pod.log, "start is not reported"; "error" => %error),

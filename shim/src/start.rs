@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::{
         fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -15,10 +15,21 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use containerd_shim_protos::protobuf::{Message, well_known_types::any::Any};
 use nix::fcntl::OFlag;
-use runtime_core::oci::{self, ContainerKind, OciError};
+use runtime_core::{
+    config,
+    oci::{self, ContainerKind, OciError},
+};
 
-use crate::{address, flags::Flags};
+use crate::{
+    address,
+    flags::Flags,
+    options::{self, OptionsError},
+};
+
+/// Longest options that are read, in bytes.
+const MAX_OPTIONS: u64 = 64 << 10;
 
 /// A container for which no shim was started. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +40,9 @@ pub enum StartError {
     /// The bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] OciError),
+    /// The runtime's options cannot be used.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
     /// A file or a socket.
     #[error("{action} {path} failed")]
     Io {
@@ -63,15 +77,22 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     }
     oci::validate_id(&flags.id).map_err(OciError::from)?;
     let here = env::current_dir().map_err(io_error("Finding", Path::new(".")))?;
-    let bundle = oci::load_bundle(&here)?;
-    let kind = ContainerKind::of(&bundle.spec)?;
+    let (kind, config) = match oci::load_bundle(&here) {
+        Ok(bundle) => (ContainerKind::of(&bundle.spec)?, None),
+        // The sandbox API makes pods that no specification describes, and gives the runtime's
+        // options to this action alone.
+        Err(OciError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            (ContainerKind::PodSandbox, config_of(io::stdin())?)
+        }
+        Err(error) => return Err(error.into()),
+    };
     let socket = address::socket_path(&flags.address, &flags.namespace, kind.sandbox_id(&flags.id));
     let url = address::url(&socket);
 
     if !matches!(kind, ContainerKind::PodContainer { .. })
         && let Some(listener) = listen(&socket)?
     {
-        let started = spawn(flags, listener)
+        let started = spawn(flags, listener, config.as_deref())
             .and_then(|mut child| record_pid(&child).inspect_err(|_| end(&mut child)));
         started.inspect_err(|_| drop(fs::remove_file(&socket)))?;
     }
@@ -110,7 +131,23 @@ fn listen(socket: &Path) -> Result<Option<UnixListener>, StartError> {
     Ok(Some(listener))
 }
 
-fn spawn(flags: &Flags, listener: UnixListener) -> Result<Child, StartError> {
+/// The configuration file that the runtime's options name, as containerd writes them to this
+/// process's input.
+fn config_of(input: impl Read) -> Result<Option<PathBuf>, StartError> {
+    let mut message = Vec::new();
+    input
+        .take(MAX_OPTIONS)
+        .read_to_end(&mut message)
+        .map_err(io_error("Reading", Path::new("stdin")))?;
+    let options = Any::parse_from_bytes(&message).map_err(OptionsError::Invalid)?;
+    Ok(options::config_path(Some(&options))?)
+}
+
+fn spawn(
+    flags: &Flags,
+    listener: UnixListener,
+    config: Option<&Path>,
+) -> Result<Child, StartError> {
     let binary = env::current_exe().map_err(io_error("Finding", Path::new("the shim's binary")))?;
     let mut command = Command::new(&binary);
     command
@@ -125,6 +162,9 @@ fn spawn(flags: &Flags, listener: UnixListener) -> Result<Child, StartError> {
         .process_group(0);
     if flags.debug {
         command.arg("-debug");
+    }
+    if let Some(config) = config {
+        command.env(config::ENVIRONMENT, config);
     }
     command.spawn().map_err(io_error("Starting", &binary))
 }
@@ -182,6 +222,22 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Star
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_read_from_the_input_and_may_be_absent() {
+        let path = "/etc/imprint/other.toml";
+        let mut value = vec![0x12, u8::try_from(path.len()).unwrap()];
+        value.extend(path.bytes());
+        let options = Any {
+            type_url: "runtimeoptions.v1.Options".into(),
+            value,
+            ..Default::default()
+        };
+        let message = options.write_to_bytes().unwrap();
+        assert_eq!(config_of(&message[..]).unwrap(), Some(PathBuf::from(path)));
+        assert_eq!(config_of(&[][..]).unwrap(), None);
+        assert!(config_of(&[0xff, 0xff][..]).is_err());
+    }
 
     #[test]
     fn old_containerd_gets_a_plain_address() {

@@ -181,7 +181,10 @@ impl Task for TaskService {
     }
 
     async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {
-        self.shut_down(request.now).await;
+        // A pod of the sandbox API is not ended by its containers' clients, but by its cleaning up.
+        if request.now || !self.has_sandbox() {
+            self.shut_down(request.now).await;
+        }
         Ok(Empty::new())
     }
 }

@@ -1,8 +1,9 @@
-//! What is behind the Task API: the one pod of this shim, and the requests that need more than a
+//! What is behind the Task and the sandbox API: the one pod of this shim, and the requests that need more than a
 //! call on it.
 
 mod api;
 mod lifetime;
+mod sandbox_api;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ use slog::{Logger, warn};
 use tokio::sync::Notify;
 
 use crate::{
-    create,
+    create::{self, NewPod},
     error::{self, Error},
     events,
     launch::Launch,
@@ -93,13 +94,13 @@ impl TaskService {
                 Ok(pod.sandbox.pid())
             }
             ContainerKind::SingleContainer | ContainerKind::PodSandbox => {
-                self.create_pod(new).await
+                self.create_pod(NewPod::of_container(new)).await
             }
         }
     }
 
-    async fn create_pod(&self, new: NewTask) -> Result<u32, Error> {
-        if !self.slot.begin(&new.id) {
+    async fn create_pod(&self, new: NewPod) -> Result<u32, Error> {
+        if !self.slot.begin(new.id()) {
             return Err(Error::SecondSandbox);
         }
         // A client that gives up does not end the making half-way: the slot follows what was made.
@@ -120,7 +121,7 @@ impl TaskService {
         }
         let pod = self.pod(&id.container)?;
         let exit = pod.delete(id).await?;
-        if pod.sandbox.count().await == 0 {
+        if !pod.is_sandbox() && pod.sandbox.count().await == 0 {
             self.slot.over();
         }
         Ok(DeleteResponse {

@@ -2,6 +2,9 @@
 
 use super::Layout;
 
+/// Name of the CRI handler whose pods are made by the sandbox API.
+pub const SANDBOX_HANDLER: &str = "imprint-sandbox";
+
 /// The file's text.
 pub(super) fn text(layout: &Layout) -> String {
     let d = layout.directory.display();
@@ -71,9 +74,26 @@ ConfigPath = "{config}"
 
 [plugins."{runtime}".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-{snapshotters}"#,
+{sandboxer}{snapshotters}"#,
+        sandboxer = sandboxer(layout, runtime),
         snapshotters = snapshotters(layout),
         config = layout.imprint_config.display(),
+    )
+}
+
+/// A handler whose pods are made by the sandbox API, of the releases whose CRI plugin can ask for it.
+fn sandboxer(layout: &Layout, runtime: &str) -> String {
+    if !layout.release.at_least(2, 0) {
+        return String::new();
+    }
+    let handler = format!("plugins.\"{runtime}\".containerd.runtimes.{SANDBOX_HANDLER}");
+    // Without options: with any but runc's, containerd 2.1 starts no container in such a pod.
+    format!(
+        r#"
+[{handler}]
+runtime_type = "io.containerd.imprint.v2"
+sandboxer = "shim"
+"#
     )
 }
 

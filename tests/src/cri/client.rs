@@ -99,11 +99,16 @@ impl Cri {
 
     /// `PodSandboxStatus`.
     pub fn pod_status(&self, id: &str) -> Result<api::PodSandboxStatus> {
+        let answer = self.pod_inspected(id)?;
+        Ok(answer.status.unwrap_or_default())
+    }
+
+    /// `PodSandboxStatus` with all that `crictl inspectp` shows.
+    pub fn pod_inspected(&self, id: &str) -> Result<api::PodSandboxStatusResponse> {
         let mut request = api::PodSandboxStatusRequest::new();
         id.clone_into(&mut request.pod_sandbox_id);
         request.verbose = true;
-        let answer: api::PodSandboxStatusResponse = self.call("PodSandboxStatus", &request)?;
-        Ok(answer.status.unwrap_or_default())
+        self.call("PodSandboxStatus", &request)
     }
 
     /// `PodSandboxStats`.

@@ -12,6 +12,7 @@ use protobuf::MessageField;
 use super::{Cri, api, client::RELIST};
 use crate::{
     Error, Result,
+    containerd::SANDBOX_HANDLER,
     image::BUSYBOX,
     log::Log,
     node::Node,
@@ -76,7 +77,13 @@ impl Kubelet {
     /// Whether the pods run under Imprint, not under a runtime to compare with.
     #[must_use]
     pub fn is_imprint(&self) -> bool {
-        self.handler == "imprint"
+        self.handler.starts_with("imprint")
+    }
+
+    /// Whether the pods are made by the sandbox API.
+    #[must_use]
+    pub fn asks_for_sandboxes(&self) -> bool {
+        self.handler == SANDBOX_HANDLER
     }
 
     /// Runs a pod with the plain configuration.
@@ -188,6 +195,13 @@ impl<'a> Pod<'a> {
     /// Its status.
     pub fn status(&self) -> Result<api::PodSandboxStatus> {
         self.kubelet.cri.pod_status(&self.id)
+    }
+
+    /// What its runtime tells of it to who asks for all, as JSON.
+    pub fn info(&self) -> Result<serde_json::Value> {
+        let answer = self.kubelet.cri.pod_inspected(&self.id)?;
+        let info = answer.info.get("info").map_or("null", String::as_str);
+        serde_json::from_str(info).map_err(|error| Error::Unexpected(format!("{error}: {info}")))
     }
 
     /// Its address.

@@ -31,7 +31,11 @@ fn only(processes: Vec<Process>, what: &str) -> Result<Process> {
 }
 
 fn vmm(node: &Node) -> Result<()> {
-    let kubelet = Kubelet::new(node);
+    killed_vmm(node, &Kubelet::new(node))
+}
+
+/// The VMM under a pod of this kubelet is killed.
+pub fn killed_vmm(node: &Node, kubelet: &Kubelet) -> Result<()> {
     if !kubelet.is_imprint() {
         return Ok(());
     }
@@ -49,7 +53,11 @@ fn vmm(node: &Node) -> Result<()> {
 }
 
 fn shim(node: &Node) -> Result<()> {
-    let kubelet = Kubelet::new(node);
+    killed_shim(node, &Kubelet::new(node))
+}
+
+/// The shim of a pod of this kubelet is killed.
+pub fn killed_shim(node: &Node, kubelet: &Kubelet) -> Result<()> {
     if !kubelet.is_imprint() {
         return Ok(());
     }
@@ -67,7 +75,11 @@ fn shim(node: &Node) -> Result<()> {
 }
 
 fn containerd(node: &Node) -> Result<()> {
-    let kubelet = Kubelet::new(node);
+    replaced_containerd(node, &Kubelet::new(node))
+}
+
+/// containerd is killed and started again under a pod of this kubelet.
+pub fn replaced_containerd(node: &Node, kubelet: &Kubelet) -> Result<()> {
     let pod = kubelet.run("containerd")?;
     let container = service(&pod)?;
     let script = "echo up; sleep 1; exit 11";

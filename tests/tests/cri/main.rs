@@ -16,6 +16,7 @@ mod hostile;
 mod network;
 mod pods;
 mod resources;
+mod sandbox_api;
 mod security;
 mod sizing;
 mod streams;
@@ -42,6 +43,7 @@ fn cases() -> Vec<Case> {
         sizing::cases(),
         devices::cases(),
         death::cases(),
+        sandbox_api::cases(),
     ]
     .concat();
     let restored = all.clone();
