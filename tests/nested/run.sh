@@ -25,7 +25,7 @@ clh=${IMPRINT_TEST_CLH:-$(command -v cloud-hypervisor || true)}
 "$here/build.sh" "$parts"
 work=$(mktemp -d "$parts/run.XXXXXX")
 machine=
-trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null; rm -rf "$work"' EXIT
+trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
 # place FILE: puts it where it is here.
