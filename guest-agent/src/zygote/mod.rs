@@ -10,15 +10,19 @@ mod workload;
 use std::{
     env, fs, io,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener,
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::{
+    socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt::ReceiveTimeout},
+    time::{TimeVal, TimeValLike},
+};
 
 pub use self::protocol::Request;
 use self::protocol::{Reply, receive, receive_bytes, send};
@@ -26,6 +30,13 @@ use crate::{
     error::{Doing, Error, Result},
     reaper::{Exit, Reaper},
 };
+
+/// How long the zygote may take for an answer. It serves one request after another, so one that
+/// hangs would hold up every other; less than hosts wait for the answer to a call.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How the zygote's program is run, given the directory of its records.
+type Program = fn(&Path) -> io::Result<Command>;
 
 /// Asks the zygote. Clones ask the same one.
 #[derive(Debug, Clone)]
@@ -35,8 +46,17 @@ pub struct Zygote(Arc<Inner>);
 struct Inner {
     state: PathBuf,
     reaper: Arc<Reaper>,
+    program: Program,
+    patience: Duration,
     /// None until first asked, and after the zygote was lost.
-    socket: Mutex<Option<OwnedFd>>,
+    process: Mutex<Option<Process>>,
+}
+
+/// The zygote's process.
+#[derive(Debug)]
+struct Process {
+    socket: OwnedFd,
+    pid: i32,
 }
 
 /// A child that the zygote made: its number and its end.
@@ -49,10 +69,16 @@ pub struct Child {
 impl Zygote {
     /// A zygote that keeps libcontainer's records in `state`.
     pub fn new(state: PathBuf, reaper: Arc<Reaper>) -> Self {
+        Self::running(own_program, PATIENCE, state, reaper)
+    }
+
+    fn running(program: Program, patience: Duration, state: PathBuf, reaper: Arc<Reaper>) -> Self {
         Self(Arc::new(Inner {
             state,
             reaper,
-            socket: Mutex::new(None),
+            program,
+            patience,
+            process: Mutex::new(None),
         }))
     }
 
@@ -63,9 +89,9 @@ impl Zygote {
     /// When the system does not let it.
     pub async fn warm_up(&self) -> Result<()> {
         self.blocking(|inner| {
-            let mut socket = inner.socket.lock().unwrap_or_else(PoisonError::into_inner);
-            if socket.is_none() {
-                *socket = Some(inner.spawn()?);
+            let mut process = inner.process.lock().unwrap_or_else(PoisonError::into_inner);
+            if process.is_none() {
+                *process = Some(inner.spawn()?);
             }
             Ok(())
         })
@@ -135,22 +161,44 @@ impl Zygote {
 }
 
 impl Inner {
-    /// One question, one answer. A zygote that was lost is replaced with the next question.
+    /// One question, one answer. A zygote that was lost, or that does not answer in time and is
+    /// killed, is replaced with the next question.
     fn ask(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = match socket.take() {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = match process.take() {
             Some(current) => current,
             None => self.spawn()?,
         };
+        let answer = self.exchange(current.socket.as_fd(), request, descriptors);
+        if answer.is_ok() {
+            *process = Some(current);
+        } else {
+            self.reaper.signal(current.pid, libc::SIGKILL)?;
+        }
+        answer
+    }
+
+    fn exchange(
+        &self,
+        socket: BorrowedFd<'_>,
+        request: &Request,
+        descriptors: &[OwnedFd],
+    ) -> Result<Reply> {
         let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        send(current.as_fd(), request, &raw).doing(|| "ask the container runtime".into())?;
-        let (reply, _) = receive(current.as_fd())
-            .doing(|| format!("get an answer from the container runtime ({request:?})"))?;
-        *socket = Some(current);
+        send(socket, request, &raw).doing(|| "ask the container runtime".into())?;
+        let answer = receive(socket).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("waited {:?}, and ended it", self.patience),
+            ),
+            _ => error,
+        });
+        let (reply, _) =
+            answer.doing(|| format!("get an answer from the container runtime ({request:?})"))?;
         Ok(reply)
     }
 
-    fn spawn(&self) -> Result<OwnedFd> {
+    fn spawn(&self) -> Result<Process> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -158,19 +206,28 @@ impl Inner {
             SockFlag::SOCK_CLOEXEC,
         )
         .doing(|| "make a socket for the container runtime".into())?;
-        let program = env::current_exe().doing(|| "find the agent's own program".into())?;
+        let patience = i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX);
+        setsockopt(&ours, ReceiveTimeout, &TimeVal::milliseconds(patience))
+            .doing(|| "bound the wait for the container runtime".into())?;
+        let mut program =
+            (self.program)(&self.state).doing(|| "find the agent's own program".into())?;
         let expectation = self.reaper.expect_child();
-        let child = Command::new(program)
-            .arg("--zygote")
-            .arg(&self.state)
+        let child = program
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .spawn()
             .doing(|| "start the container runtime".into())?;
-        let _its_end_closes_the_socket = expectation.claim(child.id().cast_signed());
-        Ok(ours)
+        let pid = child.id().cast_signed();
+        let _its_end_closes_the_socket = expectation.claim(pid);
+        Ok(Process { socket: ours, pid })
     }
+}
+
+fn own_program(state: &Path) -> io::Result<Command> {
+    let mut program = Command::new(env::current_exe()?);
+    program.arg("--zygote").arg(state);
+    Ok(program)
 }
 
 fn describe(request: &Request) -> String {
@@ -199,4 +256,55 @@ pub fn receive_terminal(listener: &UnixListener, path: &Path) -> Result<OwnedFd>
         .next()
         .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
         .on("receive a terminal on", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes down its number and never answers.
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "of the type of what finds a program"
+    )]
+    fn mute(state: &Path) -> io::Result<Command> {
+        let mut program = Command::new("/bin/sh");
+        program
+            .args(["-c", "echo $$ >> \"$0/pids\"; exec sleep 600"])
+            .arg(state);
+        Ok(program)
+    }
+
+    fn pids(state: &Path) -> Vec<String> {
+        let written = fs::read_to_string(state.join("pids")).unwrap_or_default();
+        written.lines().map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_answer_is_ended_and_replaced() {
+        let state = tempfile::tempdir().unwrap();
+        let reaper = Reaper::start().unwrap();
+        let patience = Duration::from_secs(1);
+        let zygote = Zygote::running(mute, patience, state.path().to_owned(), reaper);
+        for asked in 1..=2 {
+            let request = Request::Start { id: "a".into() };
+            let error = zygote.request(request).await.unwrap_err();
+            assert!(error.chain().contains("waited 1s"), "{}", error.chain());
+            assert_eq!(
+                pids(state.path()).len(),
+                asked,
+                "each request has one of its own"
+            );
+        }
+        let gone = async {
+            for pid in pids(state.path()) {
+                while Path::new("/proc").join(&pid).exists() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone)
+            .await
+            .expect("a zygote that did not answer is still there");
+    }
 }
