@@ -12,7 +12,10 @@ mod origin;
 mod path;
 mod remove;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use cgroups_rs::fs::{Hierarchy, hierarchies};
 use slog::{Logger, warn};
@@ -31,11 +34,20 @@ const OVERHEAD: &str = "imprint_overhead";
 /// Lets the kernel get ready for this process to move: the first move after a while waits some 10 ms
 /// for a grace period (`rcu_sync` behind `cgroup_threadgroup_rwsem`), one that follows within about
 /// 20 ms does not. A process that is about to make a pod's cgroups calls it on another thread, and
-/// moves to where it is. Whether that worked is of no importance.
+/// moves to where it is. Whether that worked is of no importance. However late its thread runs, it
+/// does not take the process back out of a cgroup that it has entered since.
 pub fn expect_move() {
+    let _moving = moving();
     if let Ok(origin) = Origin::of_self(&*hierarchies::auto()) {
         origin.enter_one();
     }
+}
+
+/// Held while this process looks where it is and moves: two moves at once could end where neither
+/// wanted.
+fn moving() -> MutexGuard<'static, ()> {
+    static MOVING: Mutex<()> = Mutex::new(());
+    MOVING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The cgroups of one pod.
@@ -113,6 +125,7 @@ impl PodCgroups {
         if let Some(vcpus) = &self.vcpus {
             vcpus.make()?;
         }
+        let _moving = moving();
         self.home.add_process(std::process::id())
     }
 
@@ -155,7 +168,10 @@ impl PodCgroups {
     /// Moves this process back to where it was, ends what is left in the cgroups, and removes them.
     /// Tells what could not be done.
     pub fn leave(&self) -> Vec<CgroupError> {
-        let back = self.origin.enter().err();
+        let back = {
+            let _moving = moving();
+            self.origin.enter().err()
+        };
         back.into_iter()
             .chain(remove_all(&self.directories()))
             .collect()
