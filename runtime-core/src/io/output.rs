@@ -132,12 +132,21 @@ impl Writer {
     }
 }
 
+/// Only a regular file takes what is written without anybody reading it.
 fn append(path: &Path) -> io::Result<std::fs::File> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        .open(path)
+        // The opening of a fifo would wait for its reader.
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        let reason = "it is no regular file";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+    }
 }
 
 struct Reader {

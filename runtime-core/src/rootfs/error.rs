@@ -31,7 +31,7 @@ pub enum RootfsError {
         /// The cache.
         dir: PathBuf,
     },
-    /// The thread that made the image ended without an answer.
+    /// The thread that looked for a root file system, or made its image, ended without an answer.
     #[error("An image of the root file system was not made: its thread ended")]
     Ended,
     /// The tree changed while it was read.

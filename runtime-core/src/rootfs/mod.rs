@@ -20,6 +20,7 @@ use std::{
 
 pub use cache::{LeasedImage, RootfsCache};
 pub use error::RootfsError;
+use tokio::task::spawn_blocking;
 use tree::Tree;
 
 use crate::oci::Bundle;
@@ -107,16 +108,15 @@ pub async fn prepare(
 ) -> Result<Rootfs, RootfsError> {
     let tree = match mounts {
         [] => Tree::Directory(bundle.rootfs()),
-        [mount] if mount.target.is_empty() => match block::of(mount)? {
-            Some(block) => return Ok(block),
-            None => {
-                let tree = Tree::of(mount)?;
-                if let Some(layers) = layers::of(&tree, most)? {
-                    return Ok(layers);
-                }
-                tree
+        [mount] if mount.target.is_empty() => {
+            let mount = mount.clone();
+            // Not on the runtime's threads: a host's path may hang.
+            let found = spawn_blocking(move || find(&mount, most)).await;
+            match found.unwrap_or(Err(RootfsError::Ended))? {
+                Found::Disks(rootfs) => return Ok(rootfs),
+                Found::Files(tree) => tree,
             }
-        },
+        }
         [mount] => return Err(unsupported(mount, "it is for a part of the root only")),
         [mount, ..] => return Err(unsupported(mount, "it is one of several mounts")),
     };
@@ -132,6 +132,23 @@ pub async fn prepare(
         slog::debug!(log, "root file system found packed"; "image" => %image.path().display());
     }
     Ok(Rootfs::Erofs { image, packed })
+}
+
+/// What a mount names.
+enum Found {
+    /// Disks as they are.
+    Disks(Rootfs),
+    /// Files, to be made an image of.
+    Files(Tree),
+}
+
+fn find(mount: &Mount, most: usize) -> Result<Found, RootfsError> {
+    if let Some(block) = block::of(mount)? {
+        return Ok(Found::Disks(block));
+    }
+    let tree = Tree::of(mount)?;
+    let layers = layers::of(&tree, most)?;
+    Ok(layers.map_or(Found::Files(tree), Found::Disks))
 }
 
 /// Asks the cache, on a thread of its own: the kernel's file locks block without a deadline, so

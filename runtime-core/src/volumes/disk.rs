@@ -11,7 +11,7 @@ use hypervisors::{DiskSpec, Vm};
 use nix::{errno::Errno, fcntl::OFlag, sys::stat::Mode};
 use tokio::sync::Mutex;
 
-use super::VolumeError;
+use super::{VolumeError, disks::aside};
 
 /// A block device that was found to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,8 @@ impl Disks {
             disk.users += 1;
             return Ok(disk.pci_path.clone());
         }
-        if device.in_use()? {
+        let looked_at = device.clone();
+        if aside(&device.path, move || looked_at.in_use()).await? {
             return Err(refuse(
                 "the host uses the device itself (it is mounted there)".to_owned(),
             ));

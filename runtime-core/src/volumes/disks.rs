@@ -7,6 +7,8 @@ use agent_client::{
     types::FSGroupChangePolicy,
 };
 
+use tokio::task::spawn_blocking;
+
 use super::{
     Provided, VolumeError, Volumes,
     direct::DirectVolume,
@@ -30,7 +32,11 @@ impl Volumes {
                 path: source.path.clone(),
             });
         };
-        let device = BlockDevice::at(&source.path, number, bind.read_only())?;
+        let (path, read_only) = (source.path.clone(), bind.read_only());
+        let device = aside(&source.path, move || {
+            BlockDevice::at(&path, number, read_only)
+        })
+        .await?;
         let pci_path = self
             .plug(&device, provided, |reason| refused(bind, reason))
             .await?;
@@ -46,7 +52,9 @@ impl Volumes {
         spec: &mut GuestSpec,
         provided: &mut Provided,
     ) -> Result<(), VolumeError> {
-        let block = BlockDevice::numbered(device.major, device.minor, device.read_only)?;
+        let (major, minor, read_only) = (device.major, device.minor, device.read_only);
+        let find = move || BlockDevice::numbered(major, minor, read_only);
+        let block = aside(&device.path, find).await?;
         let refuse = |reason| VolumeError::Refused {
             destination: device.path.clone(),
             source_path: format!("block device {}:{}", device.major, device.minor).into(),
@@ -65,7 +73,9 @@ impl Volumes {
         volume: DirectVolume,
         provided: &mut Provided,
     ) -> Result<String, VolumeError> {
-        let device = BlockDevice::named(&volume.device, bind.read_only())?;
+        let (path, read_only) = (volume.device.clone(), bind.read_only());
+        let find = move || BlockDevice::named(&path, read_only);
+        let device = aside(&volume.device, find).await?;
         let pci_path = self
             .plug(&device, provided, |reason| refused(bind, reason))
             .await?;
@@ -98,6 +108,17 @@ impl Volumes {
             .push((device.number, self.disks.clone()));
         Ok(pci_path)
     }
+}
+
+/// Looks on a thread of its own: a host's path may hang.
+pub(super) async fn aside<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+) -> Result<T, VolumeError> {
+    let path = path.to_owned();
+    spawn_blocking(look)
+        .await
+        .unwrap_or(Err(VolumeError::Ended { path }))
 }
 
 fn node(pci_path: String, path: &Path) -> Device {

@@ -133,3 +133,24 @@ async fn a_stream_that_cannot_be_opened_fails_the_creation() {
     assert!(matches!(error, Error::Stream { .. }), "{error}");
     assert!(f.vm.plugged().is_empty());
 }
+
+#[tokio::test]
+async fn a_file_to_write_to_must_be_one() {
+    let f = Fixture::new().await;
+    let unread = f.fifo("unread");
+    let read = f.fifo("read");
+    let both = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&read)
+        .unwrap();
+    for path in [unread, read, f.dir.path().to_owned(), "/dev/null".into()] {
+        let stdio = Stdio {
+            stdout: Some(Sink::File(path.clone())),
+            ..Stdio::default()
+        };
+        let error = soon(f.sandbox.create(new_container(MAIN, stdio))).await;
+        assert!(matches!(error, Err(Error::Stream { .. })), "{path:?}");
+    }
+    drop(both);
+}
