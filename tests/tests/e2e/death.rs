@@ -15,7 +15,8 @@ pub fn cases() -> Vec<Case> {
         Case::new(
             "a_client_killed_during_the_start_leaves_nothing",
             client_killed_early,
-        ),
+        )
+        .early(),
         Case::new(
             "a_killed_client_leaves_a_task_that_can_be_removed",
             killed_client,
