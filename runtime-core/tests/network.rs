@@ -250,7 +250,7 @@ async fn cleanup_takes_back_what_a_killed_shim_left() {
         .unwrap();
     drop(attached(&pod).await.unwrap());
     pod.until_no_tap();
-    let report = cleanup(dir.path());
+    let report = cleanup(dir.path(), "/bundle".as_ref());
     assert!(report.is_clean() && report.removed, "{report:?}");
     assert!(pod.is_clean(), "{}", pod.tc("qdisc"));
 }
@@ -263,7 +263,7 @@ async fn cleanup_does_not_mind_a_namespace_that_is_gone() {
     dir.record(|state| state.network = Some(record(&pod)))
         .unwrap();
     drop(pod);
-    let report = cleanup(dir.path());
+    let report = cleanup(dir.path(), "/bundle".as_ref());
     assert!(report.is_clean() && report.removed, "{report:?}");
 }
 

@@ -16,7 +16,8 @@ const FILE: &str = "imprint-sandbox";
 /// Longest path that is read.
 const MAX_PATH: u64 = 4096;
 
-/// Notes a sandbox's directory. Done before the directory is made.
+/// Notes a sandbox's directory. Done before the directory is made; whoever follows the note checks
+/// whose directory it is.
 ///
 /// # Errors
 /// The file could not be written.

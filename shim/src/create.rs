@@ -9,6 +9,7 @@
 //! On an error everything made so far is undone, last first.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     time::{Instant, SystemTime},
 };
@@ -133,6 +134,7 @@ impl Making {
         let mut timeline = Timeline::begin();
         let start = Instant::now();
         let config = Config::load(new.config.as_deref(), log).map_err(LaunchError::from)?;
+        let config = config.with_annotations(&annotations(new))?;
         let runtime = &config.runtime;
         if runtime.debug {
             logging::debug();
@@ -365,6 +367,13 @@ impl Making {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
     }
+}
+
+fn annotations(new: &NewTask) -> BTreeMap<String, String> {
+    let given = new.bundle.spec.annotations().iter().flatten();
+    given
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// What the sandbox was announced to need: by kubelet for a pod, by its own limits for a container.

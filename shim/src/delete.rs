@@ -94,7 +94,7 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
     }
     // One that lives has its pod end in order, and ends; it would stay for ever without it.
     shut_down(bundle, flags);
-    let report = state::cleanup(&directory);
+    let report = state::cleanup(&directory, bundle);
     for problem in &report.problems {
         eprintln!("containerd-shim-imprint-v2: left behind: {problem}");
     }

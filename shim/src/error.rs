@@ -5,8 +5,8 @@ use std::{error::Error as StdError, io, path::PathBuf};
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
 use runtime_core::{
-    network::NetworkError, oci::OciError, resources::cgroup::CgroupError, rootfs::RootfsError,
-    sandbox, state::StateError,
+    config::AnnotationError, network::NetworkError, oci::OciError, resources::cgroup::CgroupError,
+    rootfs::RootfsError, sandbox, state::StateError,
 };
 
 use crate::{launch::LaunchError, options::OptionsError, pod_config::PodConfigError};
@@ -20,6 +20,9 @@ pub enum Error {
     /// The specification cannot be used.
     #[error(transparent)]
     Spec(#[from] OciError),
+    /// The pod asks for what its annotations cannot change.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
     /// The runtime options cannot be used.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -76,6 +79,7 @@ impl Error {
         match self {
             Self::Sandbox(error) => sandbox_code(error),
             Self::Spec(_)
+            | Self::Annotation(_)
             | Self::Options(_)
             | Self::PodConfig(_)
             | Self::Launch(LaunchError::Config(_)) => Code::INVALID_ARGUMENT,

@@ -35,6 +35,12 @@ impl Ctr {
         }
     }
 
+    /// The same client in another namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self::new(self.layout.clone(), namespace)
+    }
+
     /// containerd's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

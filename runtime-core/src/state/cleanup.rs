@@ -55,11 +55,13 @@ impl Report {
 }
 
 /// Undoes all that is left of the sandbox whose directory is `path`
-/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)): kills its monitor, gives its network
-/// interfaces back, unmounts, removes cgroups, sockets and the directory. Does what it can with a
-/// damaged or absent record, says what it could not do, and may be called again. Returns within a
-/// few seconds; it blocks, so a caller with other duties gives it a thread.
-pub fn cleanup(path: &Path) -> Report {
+/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)) on behalf of `bundle`: kills its monitor,
+/// gives its network interfaces back, unmounts, removes cgroups, sockets and the directory. Does
+/// what it can with a damaged or absent record, says what it could not do, and may be called again.
+/// A sandbox whose record names neither itself nor a container of this bundle is somebody else's
+/// and is left alone: ids are unique in one of containerd's namespaces only. Returns within a few
+/// seconds; it blocks, so a caller with other duties gives it a thread.
+pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     let mut report = Report::default();
     let state = match dir::load(path) {
         Ok(state) => state,
@@ -68,6 +70,14 @@ pub fn cleanup(path: &Path) -> Report {
             None
         }
     };
+    if let Some(state) = state.as_ref().filter(|state| !is_of(state, bundle)) {
+        report.problems.push(format!(
+            "{} belongs to the bundle {} and was left alone",
+            path.display(),
+            state.bundle.display()
+        ));
+        return report;
+    }
     let damaged = !report.problems.is_empty();
     end_monitors(path, state.as_ref(), &mut report);
     if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref())
@@ -85,6 +95,21 @@ pub fn cleanup(path: &Path) -> Report {
     }
     remove_directory(path, damaged, &mut report);
     report
+}
+
+/// Whether a sandbox, or one of its containers, was made from this bundle.
+fn is_of(state: &SandboxState, bundle: &Path) -> bool {
+    let containers = state.containers.values();
+    let mut recorded = containers
+        .map(|container| container.bundle.as_path())
+        .chain([state.bundle.as_path()]);
+    recorded.any(|recorded| same_directory(recorded, bundle))
+}
+
+/// Whether two paths name one directory, whatever links lead there.
+fn same_directory(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().ok();
+    one == other || resolved(one).is_some_and(|one| resolved(other) == Some(one))
 }
 
 /// An error and its causes, in one line.

@@ -3,11 +3,11 @@
 use std::{fs, time::Duration};
 
 use imprint_tests::{
-    Error, Result, ensure, installation::replace_file, node::Node, program::Finished,
-    settings::Settings,
+    Error, Result, ensure, image::BUSYBOX, installation::replace_file, node::Node,
+    program::Finished, settings::Settings,
 };
 
-use crate::harness::Case;
+use crate::{harness::Case, lifecycle::service};
 
 /// No error needs longer than this: nobody waits for a VM that cannot come.
 const PROMPT: Duration = Duration::from_secs(20);
@@ -24,6 +24,14 @@ pub fn cases() -> Vec<Case> {
         Case::new(
             "bad::a_template_path_that_is_a_file_is_named",
             template_path_is_a_file,
+        ),
+        Case::new(
+            "bad::an_annotation_that_is_not_enabled_is_refused",
+            annotation,
+        ),
+        Case::new(
+            "bad::another_namespaces_id_leaves_its_task_alone",
+            same_id_elsewhere,
         ),
         Case::new("bad::a_missing_command_is_named", missing_command),
         Case::new("bad::a_large_config_json_is_taken_or_refused", large_spec),
@@ -106,6 +114,37 @@ fn template_path_is_a_file(node: &Node) -> Result<()> {
     let name = path.to_string_lossy();
     refused(&node.imprint(&["factory", "init"]).run()?, &[&name])?;
     refused(&run(node)?, &[&name])
+}
+
+fn annotation(node: &Node) -> Result<()> {
+    let name = "io.katacontainers.config.hypervisor.default_memory";
+    let run = node.run("bad").flag("--annotation");
+    let ended = run.flag(&format!("{name}=512")).command(&["true"]).run()?;
+    refused(&ended, &[name, "not enabled"])
+}
+
+/// containerd's ids are unique in a namespace. A task that cannot be made for the sake of another
+/// namespace's must not end that one as it is cleaned up after.
+fn same_id_elsewhere(node: &Node) -> Result<()> {
+    let (id, running) = service(node, "twice")?;
+    let other = node.ctr().in_namespace("other");
+    other.import(&node.archive()?)?;
+    let ended = other.run(&id).command(&["true"]).run()?;
+    refused(&ended, &["exists already"])?;
+    for container in other.containers()? {
+        other.remove(&container)?;
+    }
+    other.remove_image(BUSYBOX)?;
+    node.ctr().call(&["namespace", "rm", "other"]).succeed()?;
+    let told = node.ctr().exec(&id, "alive", &[], &["echo", "alive"]);
+    let told = told.succeed()?;
+    ensure!(told == "alive\n", "{told}");
+    node.ctr()
+        .call(&["task", "kill", "--signal", "TERM", &id])
+        .succeed()?;
+    let ended = running.finish()?;
+    ensure!(ended.code == 0, "{ended:?}");
+    Ok(())
 }
 
 fn missing_command(node: &Node) -> Result<()> {

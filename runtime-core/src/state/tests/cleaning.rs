@@ -54,12 +54,12 @@ fn a_recorded_monitor_is_killed() {
     let recorded = process(&child);
     dir.record(|state| state.monitor = Some(recorded)).unwrap();
     fs::write(dir.monitor_dir().join("qmp.sock"), "").unwrap();
-    let report = cleanup(dir.path());
+    let report = cleanup(dir.path(), Path::new(BUNDLE));
     assert_eq!(report.monitors, [(recorded, MonitorOutcome::Killed)]);
     assert!(report.removed && report.is_clean(), "{report:?}");
     assert!(!runs(&mut child));
     fixture.assert_empty();
-    assert_eq!(cleanup(dir.path()), Report::default());
+    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)), Report::default());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_process_that_took_over_the_pid_is_left_alone() {
     let mut earlier = process(&child);
     earlier.start_time -= 1;
     dir.record(|state| state.monitor = Some(earlier)).unwrap();
-    let report = cleanup(dir.path());
+    let report = cleanup(dir.path(), Path::new(BUNDLE));
     assert_eq!(report.monitors, [(earlier, MonitorOutcome::Gone)]);
     assert!(report.removed && runs(&mut child));
     child.kill().unwrap();
@@ -97,7 +97,7 @@ fn an_unrecorded_monitor_is_found() {
             _ => {}
         }
         let wanted = [(process(&ours), MonitorOutcome::Killed)];
-        let report = cleanup(dir.path());
+        let report = cleanup(dir.path(), Path::new(BUNDLE));
         assert_eq!(report.monitors, wanted, "record {record}");
         assert!(report.removed, "record {record}: {report:?}");
         assert_eq!(report.is_clean(), record != "damaged");
@@ -123,7 +123,7 @@ fn the_recorded_binary_decides_what_a_monitor_is() {
     nix::unistd::mkfifo(&below, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut child = start(&program, &[below.to_str().unwrap()]);
     let wanted = [(process(&child), MonitorOutcome::Killed)];
-    assert_eq!(cleanup(dir.path()).monitors, wanted);
+    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
     assert!(!runs(&mut child));
 }
 
@@ -163,7 +163,7 @@ fn mounts_go_before_the_directory() {
             let absent = dir.path().join("absent");
             dir.record(|state| state.mounts.extend([absent, link]))
                 .unwrap();
-            let report = cleanup(dir.path());
+            let report = cleanup(dir.path(), Path::new(BUNDLE));
             assert!(report.is_clean() && report.removed, "{report:?}");
             assert_eq!(report.unmounted, [recorded, unrecorded]);
         };
@@ -181,7 +181,7 @@ fn links_are_removed_and_not_followed() {
     fs::write(outside.path().join("precious"), "x").unwrap();
     let dir = fixture.create("one");
     symlink(outside.path(), dir.path().join("link")).unwrap();
-    assert!(cleanup(dir.path()).removed);
+    assert!(cleanup(dir.path(), Path::new(BUNDLE)).removed);
     assert!(outside.path().join("precious").exists());
 }
 
@@ -194,12 +194,46 @@ fn what_is_left_keeps_its_record() {
     let gone = fixture.root.path().join("gone");
     dir.record(|state| state.cgroups = vec![busy.clone(), gone])
         .unwrap();
-    let report = cleanup(dir.path());
+    let report = cleanup(dir.path(), Path::new(BUNDLE));
     assert!(!report.removed && report.problems.len() == 2, "{report:?}");
     assert!(report.problems[0].contains("cgroup"), "{report:?}");
     // Called again when that is possible, it ends the work.
     fs::remove_dir(busy.join("with a child")).unwrap();
-    assert!(cleanup(dir.path()).removed && !busy.exists());
+    assert!(cleanup(dir.path(), Path::new(BUNDLE)).removed && !busy.exists());
+}
+
+#[test]
+fn another_bundles_sandbox_is_left_alone() {
+    let fixture = Fixture::new();
+    let (own, other) = (
+        fixture.root.path().join("own"),
+        fixture.root.path().join("x"),
+    );
+    fs::create_dir(&own).unwrap();
+    fs::create_dir(&other).unwrap();
+    let link = fixture.root.path().join("link");
+    symlink(&own, &link).unwrap();
+    let mut dir = SandboxDir::create(fixture.root.path(), "one", &own).unwrap();
+    let mut child = start(Path::new("/bin/cat"), &[]);
+    let recorded = process(&child);
+    dir.record(|state| state.monitor = Some(recorded)).unwrap();
+
+    let report = cleanup(dir.path(), &other);
+    assert!(!report.removed && report.monitors.is_empty(), "{report:?}");
+    assert!(report.problems[0].contains("left alone"), "{report:?}");
+    assert!(runs(&mut child) && dir.path().exists());
+
+    // Its own bundle may be named otherwise.
+    assert!(cleanup(dir.path(), &link).removed);
+    assert!(!runs(&mut child));
+    // A container of a pod speaks for the pod.
+    let mut dir = SandboxDir::create(fixture.root.path(), "one", &own).unwrap();
+    let bundle = other.clone();
+    let disks = Vec::new();
+    let container = ContainerRecord { bundle, disks };
+    dir.record(|state| drop(state.containers.insert("web".to_owned(), container)))
+        .unwrap();
+    assert!(cleanup(dir.path(), &other).removed);
 }
 
 #[test]
@@ -207,6 +241,6 @@ fn it_does_not_take_long() {
     let fixture = Fixture::new();
     let dir = fixture.create("one");
     let begun = Instant::now();
-    cleanup(dir.path());
+    cleanup(dir.path(), Path::new(BUNDLE));
     assert!(begun.elapsed() < Duration::from_secs(1));
 }

@@ -10,6 +10,9 @@ use std::{
 
 use super::*;
 
+/// The bundle of every sandbox here.
+const BUNDLE: &str = "/bundle";
+
 struct Fixture {
     root: tempfile::TempDir,
 }
@@ -22,7 +25,7 @@ impl Fixture {
     }
 
     fn create(&self, id: &str) -> SandboxDir {
-        SandboxDir::create(self.root.path(), id, Path::new("/bundle")).unwrap()
+        SandboxDir::create(self.root.path(), id, Path::new(BUNDLE)).unwrap()
     }
 
     fn open(&self, id: &str) -> Result<Option<SandboxDir>, StateError> {
@@ -175,13 +178,13 @@ fn the_link_to_a_restored_vm_goes_with_the_sandbox_on_every_path() {
     assert!(link.symlink_metadata().is_err());
 
     let path = linked().path().to_owned();
-    assert!(cleanup(&path).is_clean());
+    assert!(cleanup(&path, Path::new(BUNDLE)).is_clean());
     assert!(link.symlink_metadata().is_err());
 
     // Clean-up may come twice, or after the directory has gone.
     let path = linked().path().to_owned();
     fs::remove_dir_all(&path).unwrap();
-    assert!(cleanup(&path).is_clean());
+    assert!(cleanup(&path, Path::new(BUNDLE)).is_clean());
     assert!(link.symlink_metadata().is_err());
 }
 
