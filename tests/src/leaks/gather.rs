@@ -15,6 +15,9 @@ use crate::{
 /// Directories of the machine where run-time state of containers is kept.
 const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
+/// runc's state, for the cases that compare with it: its directory, and one for each namespace, stay.
+const RUNC: &str = "/run/containerd/runc";
+
 /// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
 /// start reads, the count of starts and their turns, and the parents of what comes and goes.
 const KEPT: [&str; 7] = [
@@ -86,6 +89,9 @@ pub(super) fn things(scope: &Scope) -> Result<BTreeMap<Kind, BTreeSet<String>>> 
         // What a template could not do is remembered with it, however many pods have gone since.
         files.retain(|name| !(name.contains("/run/vm/template/") && name.ends_with("/failures")));
         files.retain(|name| !name.contains("/run/starts/"));
+        files.retain(|name| {
+            Path::new(name) != Path::new(RUNC) && Path::new(name).parent() != Some(Path::new(RUNC))
+        });
         for name in KEPT {
             files.remove(&*scope.directory.join(name).to_string_lossy());
         }
@@ -119,10 +125,38 @@ fn names(directory: &str) -> Result<BTreeSet<String>> {
         .collect())
 }
 
+/// All cgroups but those beside the tests' own: whoever started the tests makes others there.
 fn cgroups() -> Result<BTreeSet<String>> {
+    let path = "/proc/self/cgroup";
+    let own = fs::read_to_string(path).map_err(Error::io("Reading", path))?;
     let mut found = BTreeSet::new();
     directories(Path::new("/sys/fs/cgroup"), &mut found)?;
+    found.retain(|name| !is_beside(name, &own));
     Ok(found)
+}
+
+/// Whether a directory below `/sys/fs/cgroup` has its parent in common with one of the cgroups in `own`
+/// (`/proc/<pid>/cgroup`), without being that or below it. What lies at the top of a hierarchy is not.
+fn is_beside(directory: &str, own: &str) -> bool {
+    let rest = directory.trim_start_matches("/sys/fs/cgroup");
+    // With cgroup v1 the first name is that of the hierarchy.
+    let named = rest.get(1..).and_then(|rest| rest.split_once('/'));
+    let paths = [
+        Some(rest),
+        named.map(|(hierarchy, _)| &rest[hierarchy.len() + 1..]),
+    ];
+    let below = |path: &str, parent: &str| {
+        path.strip_prefix(parent)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    own.lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .filter_map(|own| Some((own, own.rsplit_once('/')?.0)))
+        .filter(|(_, parent)| !parent.is_empty())
+        .any(|(own, parent)| {
+            let beside = |path: &str| below(path, parent) && path != own && !below(path, own);
+            paths.iter().flatten().any(|path| beside(path))
+        })
 }
 
 fn directories(directory: &Path, found: &mut BTreeSet<String>) -> Result<()> {
@@ -188,4 +222,25 @@ fn walk(directory: &Path, least: u32, most: u32, found: &mut BTreeSet<String>) -
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_beside_the_tests_own_are_somebody_elses() {
+        let own = "4:memory:/session/one\n3:cpuset:/\n0::/user.slice/me.scope\n";
+        for name in ["memory/session/two", "user.slice/you.scope/x"] {
+            assert!(is_beside(&format!("/sys/fs/cgroup/{name}"), own), "{name}");
+        }
+        for name in [
+            "memory/k8s.io/pod",
+            "memory/session",
+            "memory/session/one/pod",
+            "pods",
+        ] {
+            assert!(!is_beside(&format!("/sys/fs/cgroup/{name}"), own), "{name}");
+        }
+    }
 }
