@@ -26,6 +26,7 @@ mod volumes;
 use std::process::ExitCode;
 
 use imprint_tests::{
+    containerd::Release,
     cri,
     harness::{self, Case, Harness},
 };
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
     if std::env::var("IMPRINT_E2E").is_err() {
         return harness.run(cases());
     }
+    // One that is not unpacked yet is fetched, and there is no way to it from the namespace below. What
+    // fails is told when the node is made.
+    let _ = Release::chosen();
     match cri::own_network() {
         Ok(_network) => harness.run(cases()),
         Err(error) => {
