@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 use super::{
     launch::Monitor,
     qmp::{
@@ -34,6 +36,10 @@ const FD_NAME: &str = "state";
 const FD_URI: &str = "fd:state";
 /// A saved VM without its memory is loaded or written in 10 ms; one with it at disk speed.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// What QEMU calls the state between the last byte of a migration and its end.
+const FINISHING: &str = "finish-migrate";
+/// That takes microseconds, on a machine that has time for it.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 /// QEMU's own limit would hold a state with memory back to 128 MiB/s.
 const UNLIMITED: u64 = i64::MAX as u64;
 
@@ -123,9 +129,27 @@ async fn write(monitor: &Monitor, file: File) -> Result<()> {
         .within("the end of the save of a state", DEADLINE)
         .await
     {
-        Ok(event) => outcome(monitor, &event, SAVE).await,
-        Err(failure) => Err(monitor.explain(failure, SAVE).await),
+        Ok(event) => outcome(monitor, &event, SAVE).await?,
+        Err(failure) => return Err(monitor.explain(failure, SAVE).await),
     }
+    settled(monitor).await
+}
+
+/// Waits until the saved VM can be resumed. QEMU tells that a migration has completed a moment before
+/// it leaves the state `finish-migrate`, in which it refuses `cont`, and no event tells of that. Each
+/// question gives its migration thread a turn at the lock that it needs for it.
+async fn settled(monitor: &Monitor) -> Result<()> {
+    let left = async {
+        while monitor.execute(&QueryStatus {}).await?.status == FINISHING {}
+        Ok(())
+    };
+    let waited = SETTLE_DEADLINE;
+    timeout(waited, left).await.unwrap_or_else(|_| {
+        Err(Error::Timeout {
+            waited_for: format!("the end of QEMU's state {FINISHING}"),
+            waited,
+        })
+    })
 }
 
 async fn ignore_shared(monitor: &Monitor) -> Result<()> {
