@@ -23,7 +23,7 @@ use runtime_core::{
         cgroup::{CgroupPath, PodCgroups},
     },
     rootfs::{self, MOST_LAYERS, Rootfs, RootfsCache},
-    sandbox::{Event, NewSandbox, Sandbox},
+    sandbox::{EVENTS, Event, NewSandbox, Sandbox},
     state::SandboxDir,
 };
 use slog::{Logger, warn};
@@ -267,7 +267,7 @@ impl Making {
             rootfs,
             network,
         } = machine;
-        let (events, queue) = mpsc::unbounded_channel();
+        let (events, queue) = mpsc::channel(EVENTS);
         let addresses = network.addresses();
         let plugging = network.plug(&vm, &mut self.timeline);
         let start = Instant::now();
@@ -325,7 +325,7 @@ impl Making {
         &mut self,
         new: &NewTask,
         vm: &Vm,
-        events: mpsc::UnboundedSender<Event>,
+        events: mpsc::Sender<Event>,
     ) -> Result<Sandbox, Error> {
         let process = vm.vm.process();
         self.dir

@@ -33,8 +33,9 @@ const TAKE: Duration = Duration::from_secs(5);
 /// How long a new socket of containerd is waited for before connecting is tried anyway.
 const COMEBACK: Duration = Duration::from_secs(30);
 
-/// Events that are kept while containerd is away; beyond them the oldest are dropped.
-const KEPT: usize = 1024;
+/// The pause after an event that containerd did not take; doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where events go and what they carry.
 pub struct Destination {
@@ -48,7 +49,7 @@ pub struct Destination {
 /// logged; that memory ran out, CRI-O learns from a file in the container's bundle.
 pub fn publish(
     destination: Destination,
-    mut queue: mpsc::UnboundedReceiver<Event>,
+    mut queue: mpsc::Receiver<Event>,
     log: Logger,
 ) -> JoinHandle<()> {
     let mut connection = Connection::to(env::var("TTRPC_ADDRESS").ok());
@@ -57,10 +58,6 @@ pub fn publish(
         while let Some(event) = queue.recv().await {
             if connection.socket.is_none() {
                 bundles.note(&event, &log);
-            }
-            if queue.len() > KEPT {
-                warn!(log, "event was dropped, containerd does not take any"; "event" => ?event);
-                continue;
             }
             let (topic, message) = events::message(event, destination.pid);
             match envelope(topic, &destination.namespace, &*message) {
@@ -150,6 +147,7 @@ impl Connection {
             envelope: Some(envelope).into(),
             ..Default::default()
         };
+        let mut pause = FIRST_PAUSE;
         loop {
             if self.client.is_none() {
                 self.client = connect(&socket).await;
@@ -171,6 +169,8 @@ impl Connection {
                     warn!(log, "containerd did not take an event, it is sent again";
                         "topic" => &topic, "error" => %error);
                     self.client = None;
+                    let _ = timeout(pause, std::future::pending::<()>()).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }

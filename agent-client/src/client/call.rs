@@ -1,9 +1,9 @@
 //! One call: its deadline, its bounds, its errors.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protobuf::{Message, well_known_types::empty::Empty};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use ttrpc::{
     Code,
     asynchronous::Client,

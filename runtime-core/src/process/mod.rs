@@ -7,13 +7,18 @@ use std::{fmt, time::SystemTime};
 
 pub use record::NewExec;
 pub(crate) use record::Process;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Ended, Watch};
 
 /// Exit status of a process whose end nobody could report: its VM or its agent was lost.
 pub const STATUS_LOST: u32 = 255;
 
 /// Exit status of a process that was killed by SIGKILL.
 pub const STATUS_KILLED: u32 = 137;
+
+/// Exit status of a process that was ended by this signal.
+pub(crate) fn status_of_signal(signal: u32) -> u32 {
+    128 + signal
+}
 
 /// A process as containerd names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -7,7 +7,10 @@
 //!
 //! A sink that nobody reads stops the streams, as it stops the process that writes. Once such a
 //! process has been sent SIGKILL, its exit is not held back any more: if no byte moves for
-//! [`STALLED_AFTER`], the rest of its output is given up.
+//! [`STALLED_AFTER`], or some still move after [`KILLED_WITHIN`], the rest of its output is given up.
+//!
+//! Nor may a guest hold back the exit of a process that was killed. It has [`KILLED_WITHIN`] to
+//! report it; then the process counts as ended, whatever the guest says.
 
 use std::time::Duration;
 
@@ -20,6 +23,19 @@ use crate::io::{Input, Outputs};
 
 /// How long the output of a killed process may stand still before the rest is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a guest has to end a process that was sent SIGKILL, and to report its exit once its
+/// output has ended.
+const KILLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How a watch came to its end.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The guest reported the exit.
+    Reported(Exit),
+    /// The process was killed and the guest did not report its exit within [`KILLED_WITHIN`].
+    Overdue,
+}
 
 /// What the watch over a started process needs.
 #[derive(Debug)]
@@ -48,7 +64,7 @@ impl Watch {
     ///
     /// # Errors
     /// The agent or its VM is gone, or does not know the process.
-    pub(crate) async fn run(mut self) -> Result<Exit, agent_client::Error> {
+    pub(crate) async fn run(mut self) -> Result<Ended, agent_client::Error> {
         let mut draining = self.outputs.drain(&self.agent, &self.process, &self.log);
         let input = self.input.feed(
             self.agent.clone(),
@@ -59,10 +75,15 @@ impl Watch {
         let _input = Stopping(tokio::spawn(input).abort_handle());
 
         let moved = draining.moved();
+        let mut killed = self.killed.clone();
         tokio::select! {
             () = draining.ended() => {}
             () = stalled_after_kill(&mut self.killed, moved) => {
                 warn!(self.log, "output of a killed process was given up, nobody reads it";
+                    "process" => %self.process);
+            }
+            () = overdue(&mut killed) => {
+                warn!(self.log, "output of a killed process was given up, it does not end";
                     "process" => %self.process);
             }
         }
@@ -71,9 +92,22 @@ impl Watch {
             exec_id: self.process.exec.clone(),
             ..Default::default()
         };
-        let status = self.agent.wait_process(request).await?;
-        Ok(Exit::now(u32::try_from(status).unwrap_or(STATUS_LOST)))
+        tokio::select! {
+            status = self.agent.wait_process(request) => {
+                Ok(Ended::Reported(Exit::now(u32::try_from(status?).unwrap_or(STATUS_LOST))))
+            }
+            () = overdue(&mut killed) => Ok(Ended::Overdue),
+        }
     }
+}
+
+/// Ends [`KILLED_WITHIN`] after the process has been killed.
+async fn overdue(killed: &mut watch::Receiver<bool>) {
+    if killed.wait_for(|killed| *killed).await.is_err() {
+        // The sandbox's task is gone, and with it everybody who could ask.
+        return std::future::pending().await;
+    }
+    let _ = timeout(KILLED_WITHIN, std::future::pending::<()>()).await;
 }
 
 /// Ends when the process has been killed and nothing has moved for [`STALLED_AFTER`].

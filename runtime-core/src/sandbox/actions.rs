@@ -2,7 +2,7 @@
 
 use agent_client::{
     Agent,
-    agent::{ExecProcessRequest, StartContainerRequest},
+    agent::{ExecProcessRequest, SignalProcessRequest, StartContainerRequest},
     oci,
 };
 use slog::debug;
@@ -12,10 +12,10 @@ use super::{
     controls::resize_in_guest,
     owner::{Owner, commit, open_streams},
     policy::{Phase, Verb},
-    request::{Action, Reply},
+    request::{Action, Reply, SIGKILL},
 };
 use crate::{
-    process::{Exit, NewExec, Process, STATUS_LOST, TaskId, Watch},
+    process::{Ended, Exit, NewExec, Process, STATUS_LOST, TaskId, Watch},
     volumes::Termination,
 };
 
@@ -117,15 +117,32 @@ impl Owner {
                 }
             }
             Err(error) => {
+                let unknown = unanswered(&error);
                 let _ = reply.send(Err(error));
-                // An init can be started again; an exec is spent.
-                if id.exec.is_some() || self.has_ended() {
+                if unknown {
+                    self.make_sure(id);
+                }
+                // An init can be started again; an exec is spent, and what may run is lost.
+                if id.exec.is_some() || unknown || self.has_ended() {
                     self.exited(id, Exit::now(STATUS_LOST));
                 } else {
                     self.settle(id, Phase::Created);
                 }
             }
         }
+    }
+
+    /// Kills a process of which the guest did not say whether it started it.
+    fn make_sure(&mut self, id: &TaskId) {
+        let (agent, request) = (self.agent.clone(), signal_request(id, SIGKILL));
+        self.run_aside(async move {
+            let result = agent.signal_process(request).await;
+            commit(move |owner| {
+                if let Err(error) = result {
+                    debug!(owner.log, "process is not known to be gone"; "error" => %error);
+                }
+            })
+        });
     }
 
     /// Sets a watch over a process that has just been started.
@@ -165,7 +182,7 @@ impl Owner {
         self.run_aside(async move {
             let exit = watch.run().await;
             // kubelet looks for the message as soon as it hears of the exit.
-            if let (Ok(_), Some(termination)) = (&exit, termination) {
+            if let (Ok(Ended::Reported(_)), Some(termination)) = (&exit, termination) {
                 termination.write_back(&agent, &id.container, &log).await;
             }
             commit(move |owner| owner.watch_ended(&id, exit))
@@ -193,6 +210,27 @@ impl Owner {
         {
             self.settle(id, to);
         }
+    }
+}
+
+/// Whether the guest did not say what became of a request.
+fn unanswered(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Agent {
+            source: agent_client::Error::Timeout { .. },
+            ..
+        }
+    )
+}
+
+/// Asks the guest to signal a process; with SIGKILL an init stands for everything in its cgroup.
+pub(super) fn signal_request(id: &TaskId, signal: u32) -> SignalProcessRequest {
+    SignalProcessRequest {
+        container_id: id.container.clone(),
+        exec_id: id.exec.clone().unwrap_or_default(),
+        signal,
+        ..Default::default()
     }
 }
 

@@ -1,24 +1,26 @@
 //! Requests that steer a process that is there: signals, freezing, limits, counters, terminal size.
 
 use agent_client::{
-    Agent,
+    Agent, Code,
     agent::{
-        PauseContainerRequest, ResumeContainerRequest, SignalProcessRequest, StatsContainerRequest,
+        PauseContainerRequest, ResumeContainerRequest, StatsContainerRequest,
         StatsContainerResponse, TtyWinResizeRequest, UpdateContainerRequest,
     },
 };
 use oci_spec::runtime::LinuxResources;
+use tokio::sync::oneshot;
 
 use super::{
     Error, Event,
+    actions::signal_request,
     owner::{Life, Owner, commit},
     policy::Phase,
-    request::Reply,
+    request::{Action, Reply, SIGKILL, SIGTERM},
 };
-use crate::{oci::guest_limits, process::TaskId};
-
-const SIGKILL: u32 = 9;
-const SIGTERM: u32 = 15;
+use crate::{
+    oci::guest_limits,
+    process::{Exit, TaskId, status_of_signal},
+};
 
 /// A change of a container that one call into the guest makes.
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ struct Change {
 }
 
 impl Owner {
+    /// Sends a signal. A guest that does not answer when a process is to end loses its VM: whoever
+    /// wants the process gone gets that.
     pub(super) fn signal(&mut self, id: TaskId, signal: u32, reply: Reply<()>) {
         let Some(process) = self.process(&id) else {
             return;
@@ -40,28 +44,20 @@ impl Owner {
         if signal == SIGKILL {
             process.killed.send_replace(true);
         }
+        let init = id.exec.is_none();
+        let ends = matches!(signal, SIGKILL | SIGTERM);
+        // Nobody watches over what was never started.
+        let unstarted = init && ends && process.phase == Phase::Created;
         // A frozen process cannot die.
-        let thaw = signal == SIGKILL && id.exec.is_none() && process.phase == Phase::Paused;
-        if thaw {
+        let thaw = init && process.phase == Phase::Paused && signal == SIGKILL;
+        if unstarted {
+            process.phase = Phase::Ending;
+        } else if thaw {
             process.phase = Phase::Resuming;
         }
         let agent = self.agent.clone();
         self.run_aside(async move {
-            let request = SignalProcessRequest {
-                container_id: id.container.clone(),
-                // Empty is the init, and with SIGKILL everything in its cgroup.
-                exec_id: id.exec.clone().unwrap_or_default(),
-                signal,
-                ..Default::default()
-            };
-            let mut result = agent.signal_process(request).await;
-            if thaw && result.is_ok() {
-                result = agent.resume_container(resume_request(&id)).await;
-            }
-            let result = result.map_err(|source| Error::Agent {
-                action: "Signalling",
-                source,
-            });
+            let result = deliver(&agent, &id, signal, thaw).await;
             commit(move |owner| {
                 if thaw {
                     let phase = if result.is_ok() {
@@ -71,23 +67,78 @@ impl Owner {
                     };
                     owner.leave(&id, Phase::Resuming, phase);
                 }
-                use agent_client::Error::{Disconnected, Timeout};
-                let silent = matches!(
-                    &result,
-                    Err(Error::Agent {
-                        source: Timeout { .. } | Disconnected { .. },
-                        ..
-                    })
-                );
-                let _ = reply.send(if silent && matches!(signal, SIGKILL | SIGTERM) {
-                    // Whoever wants the process gone gets that, if need be with its VM.
-                    owner.abandon("its agent did not answer in time when a process was to end");
-                    Ok(())
-                } else {
-                    result
-                });
+                let result = match result {
+                    Err(error) if ends && silent(&error) => {
+                        owner.abandon("its agent did not answer in time when a process was to end");
+                        Ok(())
+                    }
+                    result if unstarted => owner.unstarted_signalled(&id, signal, result),
+                    result => result.map_err(|error| owner.unless_gone(&id, error)),
+                };
+                let _ = reply.send(result);
             })
         });
+    }
+
+    /// Signals a container's init, and those of its execs that run.
+    pub(super) fn signal_all(&mut self, container: &str, signal: u32, reply: Reply<()>) {
+        let execs = self.containers.get(container).map(|container| {
+            let running = container
+                .execs
+                .iter()
+                .filter(|(_, exec)| matches!(exec.phase, Phase::Starting | Phase::Running));
+            running.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        });
+        for exec in execs.unwrap_or_default() {
+            // One that has ended meanwhile is no concern of whoever means them all.
+            let (unheard, _) = oneshot::channel();
+            self.route(
+                TaskId::new(container, exec),
+                Action::Signal(signal, unheard),
+            );
+        }
+        self.route(TaskId::new(container, ""), Action::Signal(signal, reply));
+    }
+
+    /// In a VM that is being taken down there is nothing left to signal.
+    fn unless_gone(&mut self, id: &TaskId, error: Error) -> Error {
+        let lost = matches!(
+            &error,
+            Error::Agent {
+                source: agent_client::Error::Disconnected { .. },
+                ..
+            }
+        );
+        // Without its agent the VM is taken down, whether that is known here yet or not.
+        if self.life == Life::Running && !lost {
+            return error;
+        }
+        let phase = self
+            .process(id)
+            .map_or(Phase::Stopped, |process| process.phase);
+        Error::NoProcess {
+            task: id.clone(),
+            phase,
+        }
+    }
+
+    /// What becomes of an init that was told to end before it was started.
+    fn unstarted_signalled(
+        &mut self,
+        id: &TaskId,
+        signal: u32,
+        result: Result<(), Error>,
+    ) -> Result<(), Error> {
+        match result {
+            Err(error) if !unknown_to_guest(&error) => {
+                self.leave(id, Phase::Ending, Phase::Created);
+                Err(error)
+            }
+            _ => {
+                self.exited(id, Exit::now(status_of_signal(signal)));
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn pause(&mut self, id: TaskId, reply: Reply<()>) {
@@ -205,6 +256,38 @@ impl Owner {
             })
         });
     }
+}
+
+/// Has the guest deliver a signal, and thaw the container after it.
+async fn deliver(agent: &Agent, id: &TaskId, signal: u32, thaw: bool) -> Result<(), Error> {
+    let delivered = async {
+        agent.signal_process(signal_request(id, signal)).await?;
+        if thaw {
+            agent.resume_container(resume_request(id)).await?;
+        }
+        Ok(())
+    };
+    delivered.await.map_err(|source| Error::Agent {
+        action: "Signalling",
+        source,
+    })
+}
+
+/// Whether nothing came back from the guest.
+fn silent(error: &Error) -> bool {
+    use agent_client::Error::{Disconnected, Timeout};
+    matches!(
+        error,
+        Error::Agent {
+            source: Timeout { .. } | Disconnected { .. },
+            ..
+        }
+    )
+}
+
+/// Whether the guest says that there is no such process.
+fn unknown_to_guest(error: &Error) -> bool {
+    matches!(error, Error::Agent { source, .. } if source.code() == Some(Code::NOT_FOUND))
 }
 
 pub(super) async fn resize_in_guest(

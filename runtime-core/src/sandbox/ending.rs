@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     container,
-    process::{Exit, STATUS_LOST, TaskId},
+    process::{Ended, Exit, STATUS_KILLED, STATUS_LOST, TaskId},
 };
 
 /// How long the other processes of a sandbox have to report their exits when its main container
@@ -25,10 +25,11 @@ const KILLED: i32 = 137;
 
 impl Owner {
     /// A watch has ended.
-    pub(super) fn watch_ended(&mut self, id: &TaskId, exit: Result<Exit, agent_client::Error>) {
+    pub(super) fn watch_ended(&mut self, id: &TaskId, ended: Result<Ended, agent_client::Error>) {
         self.live.send_modify(|live| *live = live.saturating_sub(1));
-        match exit {
-            Ok(exit) => self.exited(id, exit),
+        match ended {
+            Ok(Ended::Reported(exit)) => self.exited(id, exit),
+            Ok(Ended::Overdue) => self.overdue(id),
             Err(error) => {
                 if self.life == Life::Running {
                     warn!(self.log, "process ended without an exit status";
@@ -37,6 +38,17 @@ impl Owner {
                 self.exited(id, Exit::now(STATUS_LOST));
             }
         }
+    }
+
+    /// The guest was told to kill a process, and does not say that it has. Without the main
+    /// container's end the sandbox would never end: a guest that keeps it is taken down.
+    fn overdue(&mut self, id: &TaskId) {
+        warn!(self.log, "guest did not end a killed process"; "process" => %id);
+        let main = id.exec.is_none() && id.container == self.main;
+        if main {
+            self.abandon("its guest did not end its main container");
+        }
+        self.exited(id, Exit::now(STATUS_KILLED));
     }
 
     /// Records and publishes an exit, once per process.

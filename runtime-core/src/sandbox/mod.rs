@@ -58,6 +58,10 @@ use request::{Reply, Request};
 /// Requests that may wait for the owner. It never waits itself, so the queue is short.
 const QUEUE: usize = 64;
 
+/// Events that are kept for a reader that is away. Clients can cause few meanwhile, since they come
+/// by the reader; but a guest can report as much as it likes, so its reports get half of the places.
+pub const EVENTS: usize = 1024;
+
 /// Longest hostname Linux takes.
 const HOSTNAME_MAX: usize = 64;
 
@@ -83,8 +87,8 @@ pub struct NewSandbox {
     pub vm: Arc<dyn Vm>,
     /// The agent in that VM.
     pub agent: Agent,
-    /// Where events go. The owner never waits for a reader.
-    pub events: mpsc::UnboundedSender<Event>,
+    /// Where events go; of [`EVENTS`] places. The owner never waits for a reader.
+    pub events: mpsc::Sender<Event>,
     /// Log.
     pub log: Logger,
 }
@@ -187,12 +191,24 @@ impl Sandbox {
     }
 
     /// Sends a signal. SIGKILL to an init reaches every process of its container; it is delivered
-    /// to a paused container too, by thawing it.
+    /// to a paused container too, by thawing it. A guest that does not answer to SIGKILL or SIGTERM
+    /// loses its VM; one that answers to SIGKILL and does not end the process loses it 30 s after
+    /// the process's output is over, if it was the main container's init.
     ///
     /// # Errors
     /// There is no process, or the guest refused.
     pub async fn signal(&self, id: TaskId, signal: u32) -> Result<(), Error> {
         self.ask(|reply| Request::Task(id, Action::Signal(signal, reply)))
+            .await
+    }
+
+    /// Sends a signal to a container's init, and to every process that was added to it and runs.
+    /// What these have started themselves only SIGKILL reaches.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal) for the init.
+    pub async fn signal_all(&self, container: String, signal: u32) -> Result<(), Error> {
+        self.ask(|reply| Request::SignalAll(container, signal, reply))
             .await
     }
 

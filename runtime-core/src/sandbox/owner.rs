@@ -1,13 +1,17 @@
 //! The task that owns a sandbox: its state, its queue, and the routing of requests.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use agent_client::Agent;
 use hypervisors::Vm;
-use slog::{Logger, crit, debug, o};
+use slog::{Logger, crit, debug, o, warn};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
@@ -25,6 +29,9 @@ use crate::{
 
 /// What an operation leaves for the owner to do.
 pub(super) type Commit = Box<dyn FnOnce(&mut Owner) + Send>;
+
+/// The time between an out-of-memory report of the guest and the question for the next.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether the VM is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +62,7 @@ pub(super) struct Owner {
     /// Started processes that have not ended.
     pub(super) live: watch::Sender<usize>,
     pub(super) ended: watch::Sender<bool>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::Sender<Event>,
     queue: mpsc::Receiver<Request>,
     operations: JoinSet<Commit>,
 }
@@ -97,7 +104,7 @@ impl Owner {
     pub(super) async fn run(mut self) {
         self.watch_vm();
         self.watch_agent();
-        self.watch_memory();
+        self.watch_memory(Duration::ZERO);
         loop {
             tokio::select! {
                 request = self.queue.recv() => match request {
@@ -133,8 +140,17 @@ impl Owner {
     }
 
     pub(super) fn publish(&self, event: Event) {
-        if self.events.send(event).is_err() {
-            debug!(self.log, "nobody listens for events");
+        let reported = matches!(event, Event::OutOfMemory(_));
+        if reported && self.events.capacity() <= self.events.max_capacity() / 2 {
+            debug!(self.log, "event was dropped, too many wait"; "event" => ?event);
+            return;
+        }
+        match self.events.try_send(event) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => debug!(self.log, "nobody listens for events"),
+            Err(TrySendError::Full(event)) => {
+                warn!(self.log, "event was dropped, nobody takes any"; "event" => ?event);
+            }
         }
     }
 
@@ -150,6 +166,9 @@ impl Owner {
         match request {
             Request::Create(new, reply) => self.create(*new, reply),
             Request::Task(id, action) => self.route(id, action),
+            Request::SignalAll(container, signal, reply) => {
+                self.signal_all(&container, signal, reply);
+            }
             Request::Count(reply) => drop(reply.send(self.containers.len())),
             Request::Stop => self.stop_now("it was told to"),
         }
@@ -300,17 +319,18 @@ impl Owner {
         }
     }
 
-    /// Long poll for the guest's out-of-memory reports; ends with the agent.
-    fn watch_memory(&mut self) {
+    /// Long poll for the guest's out-of-memory reports, after a pause; ends with the agent.
+    fn watch_memory(&mut self, pause: Duration) {
         let agent = self.agent.clone();
         self.run_aside(async move {
+            let _ = timeout(pause, std::future::pending::<()>()).await;
             let report = agent.get_oom_event().await;
             commit(move |owner| match report {
                 Ok(container) => {
                     if owner.containers.contains_key(&container) {
                         owner.publish(Event::OutOfMemory(container));
                     }
-                    owner.watch_memory();
+                    owner.watch_memory(REPORT_PAUSE);
                 }
                 Err(error) => debug!(owner.log, "no out-of-memory reports"; "error" => %error),
             })

@@ -7,8 +7,9 @@
 //!   init:  Creating --> Created --Start--> Starting --> Running --Pause--> Pausing --> Paused
 //!              |           |                  |          ^  |                            |
 //!              v           |                  v          |  |exit                        |
-//!          (never was)     |              (Created)      |  v                            |
-//!                          |                         Resuming <---------Resume-----------+
+//!          (never was)     |Terminate     (Created)      |  v                            |
+//!                          v                         Resuming <---------Resume-----------+
+//!                       Ending                           :
 //!                          v                             :
 //!                       Stopped <----- exit, or the VM ended (255) -- from any phase
 //!                          |
@@ -42,6 +43,8 @@ pub enum Phase {
     Resuming,
     /// Ended; the exit status is kept.
     Stopped,
+    /// Never started, and the guest is told to end it.
+    Ending,
     /// Being removed.
     Deleting,
 }
@@ -101,7 +104,7 @@ pub enum Verdict {
 #[must_use]
 pub fn decide(role: Role, phase: Phase, verb: Verb) -> Verdict {
     use Phase::{
-        Created, Creating, Deleting, Paused, Pausing, Resuming, Running, Starting, Stopped,
+        Created, Creating, Deleting, Ending, Paused, Pausing, Resuming, Running, Starting, Stopped,
     };
     use Verb::{
         AddExec, CloseStdin, Delete, Pause, Resize, Resume, Signal, Start, Stats, Terminate, Update,
@@ -111,7 +114,7 @@ pub fn decide(role: Role, phase: Phase, verb: Verb) -> Verdict {
         return Verdict::Refuse;
     }
     match (phase, verb) {
-        (Creating | Starting | Pausing | Resuming | Deleting, _) => Verdict::Later,
+        (Creating | Starting | Pausing | Resuming | Ending | Deleting, _) => Verdict::Later,
 
         (Created, Terminate | Signal) if role == Role::Exec => Verdict::Absent,
         (Created, Pause | Resume) => Verdict::Refuse,
@@ -141,6 +144,7 @@ impl fmt::Display for Phase {
             Self::Paused => "paused",
             Self::Resuming => "being resumed",
             Self::Stopped => "stopped",
+            Self::Ending => "being ended",
             Self::Deleting => "being deleted",
         })
     }
@@ -167,7 +171,7 @@ impl fmt::Display for Verb {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 9] = [
+    const PHASES: [Phase; 10] = [
         Phase::Creating,
         Phase::Created,
         Phase::Starting,
@@ -176,6 +180,7 @@ mod tests {
         Phase::Paused,
         Phase::Resuming,
         Phase::Stopped,
+        Phase::Ending,
         Phase::Deleting,
     ];
 
@@ -218,6 +223,7 @@ mod tests {
             (Phase::Paused, "rrGGrGGGGGr"),
             (Phase::Resuming, "LLLLLLLLLLL"),
             (Phase::Stopped, "rrA-rrrrAAG"),
+            (Phase::Ending, "LLLLLLLLLLL"),
             (Phase::Deleting, "LLLLLLLLLLL"),
         ];
         let exec = [

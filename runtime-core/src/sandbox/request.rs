@@ -25,6 +25,8 @@ pub(crate) enum Request {
     Create(Box<NewContainer>, Reply<CreatePhases>),
     /// Something about one process.
     Task(TaskId, Action),
+    /// A signal for a container's init and for every process that was added to it and runs.
+    SignalAll(String, u32, Reply<()>),
     /// How many containers are there?
     Count(oneshot::Sender<usize>),
     /// End the VM. Nothing is answered: the end is published.
@@ -65,8 +67,8 @@ pub struct TaskState {
     pub exit: Option<Exit>,
 }
 
-const SIGKILL: u32 = 9;
-const SIGTERM: u32 = 15;
+pub(crate) const SIGKILL: u32 = 9;
+pub(crate) const SIGTERM: u32 = 15;
 
 impl Action {
     /// The row of the policy table. `None` for what is never refused.

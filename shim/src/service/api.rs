@@ -96,6 +96,10 @@ impl Task for TaskService {
         let killed = async {
             let pod = self.pod(&request.id)?;
             let id = TaskId::new(request.id, request.exec_id);
+            // Of an exec there is but the one process.
+            if request.all && id.exec.is_none() {
+                return Ok(pod.sandbox.signal_all(id.container, request.signal).await?);
+            }
             Ok(pod.sandbox.signal(id, request.signal).await?)
         };
         self.answer("Kill", killed.await)?;

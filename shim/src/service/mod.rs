@@ -202,7 +202,7 @@ impl TaskService {
 
 fn status(phase: Phase) -> Status {
     match phase {
-        Phase::Creating | Phase::Created | Phase::Starting => Status::CREATED,
+        Phase::Creating | Phase::Created | Phase::Starting | Phase::Ending => Status::CREATED,
         Phase::Running => Status::RUNNING,
         Phase::Pausing => Status::PAUSING,
         Phase::Paused | Phase::Resuming => Status::PAUSED,

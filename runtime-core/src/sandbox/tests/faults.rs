@@ -148,3 +148,146 @@ async fn stop_ends_the_vm_whatever_runs() {
         STATUS_LOST
     );
 }
+
+/// A container that was made and not started, in a sandbox whose main container runs.
+async fn with_created(container: &str) -> Fixture {
+    let f = Fixture::with_running(MAIN).await;
+    f.sandbox
+        .create(new_container(container, Stdio::default()))
+        .await
+        .unwrap();
+    f
+}
+
+#[tokio::test]
+async fn what_was_never_started_can_be_killed_and_deleted() {
+    for signal in [9, 15] {
+        let mut f = with_created("web").await;
+        let waiting = tokio::spawn({
+            let sandbox = f.sandbox.clone();
+            async move { sandbox.wait(init("web")).await.unwrap().status }
+        });
+        f.sandbox.signal(init("web"), signal).await.unwrap();
+        assert_eq!(soon(waiting).await.unwrap(), 128 + signal);
+        let state = f.sandbox.state(init("web")).await.unwrap();
+        assert_eq!(state.phase, Phase::Stopped);
+        let refused = f.sandbox.start(init("web")).await;
+        assert!(matches!(refused, Err(Error::WrongPhase { .. })));
+        soon(f.sandbox.delete(init("web"))).await.unwrap();
+        assert!(!f.vm.is_dead());
+        let exits = f
+            .events()
+            .into_iter()
+            .filter(|event| event.starts_with("exit"));
+        assert_eq!(exits.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_killed_before_its_start_stays_created() {
+    let f = with_created("web").await;
+    f.guest.fail("signal_process");
+    assert!(f.sandbox.signal(init("web"), 9).await.is_err());
+    let state = f.sandbox.state(init("web")).await.unwrap();
+    assert_eq!(state.phase, Phase::Created);
+}
+
+#[tokio::test]
+async fn a_main_container_that_is_killed_before_its_start_ends_the_vm() {
+    let f = Fixture::new().await;
+    f.sandbox
+        .create(new_container(MAIN, Stdio::default()))
+        .await
+        .unwrap();
+    f.sandbox.signal(init(MAIN), 9).await.unwrap();
+    soon(f.sandbox.ended()).await;
+    assert_eq!(f.sandbox.wait(init(MAIN)).await.unwrap().status, 137);
+}
+
+/// Time is the clock of these tests: it moves on when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn a_killed_process_ends_though_the_guest_does_not_say_so() {
+    let mut f = with_created("web").await;
+    f.sandbox.start(init("web")).await.unwrap();
+    f.guest.ignore_signals();
+    f.sandbox.signal(init("web"), 9).await.unwrap();
+    assert_eq!(f.sandbox.wait(init("web")).await.unwrap().status, 137);
+    assert!(!f.vm.is_dead(), "the rest of the pod lives on");
+    // The main container stands for the VM.
+    f.sandbox.signal(init(MAIN), 9).await.unwrap();
+    assert_eq!(f.sandbox.wait(init(MAIN)).await.unwrap().status, 137);
+    f.sandbox.ended().await;
+    assert!(f.vm.is_dead());
+    let exits: Vec<_> = f
+        .events()
+        .into_iter()
+        .filter(|event| event.starts_with("exit"))
+        .collect();
+    assert_eq!(exits, ["exit web 137", "exit main 137"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_does_not_answer_does_not_keep_what_was_never_started() {
+    let f = Fixture::new().await;
+    f.sandbox
+        .create(new_container(MAIN, Stdio::default()))
+        .await
+        .unwrap();
+    f.guest.silence("signal_process");
+    f.sandbox.signal(init(MAIN), 9).await.unwrap();
+    assert_eq!(
+        f.sandbox.wait(init(MAIN)).await.unwrap().status,
+        STATUS_LOST
+    );
+    f.sandbox.ended().await;
+    assert!(f.vm.is_dead());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_an_answer_is_lost_and_killed() {
+    let f = with_created("web").await;
+    f.guest.silence("start_container");
+    assert!(f.sandbox.start(init("web")).await.is_err());
+    assert_eq!(
+        f.sandbox.wait(init("web")).await.unwrap().status,
+        STATUS_LOST
+    );
+    soon(f.sandbox.delete(init("web"))).await.unwrap();
+    assert_eq!(f.guest.calls("signal_process web"), 1);
+    assert!(!f.vm.is_dead());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_reports_without_end_does_not_fill_the_memory_of_its_host() {
+    let mut f = Fixture::with_running(MAIN).await;
+    f.guest.run_out_of_memory(MAIN);
+    let long = Duration::from_secs(100);
+    let _ = timeout(long, std::future::pending::<()>()).await;
+    let asked = f.guest.calls("get_oom_event");
+    assert!(
+        (EVENTS / 2..=1001).contains(&asked),
+        "asked {asked} times in 100 s"
+    );
+    // What else happens is told all the same.
+    f.guest.process(MAIN).exit(0);
+    assert_eq!(f.sandbox.wait(init(MAIN)).await.unwrap().status, 0);
+    let events = f.events();
+    assert!(events.len() <= EVENTS / 2 + 1, "{} events", events.len());
+    assert_eq!(events.last().unwrap(), "exit main 0");
+}
+
+#[tokio::test]
+async fn in_a_vm_that_ends_there_is_nothing_to_signal() {
+    let f = Fixture::with_running(MAIN).await;
+    f.guest.silence("signal_process");
+    let kill = tokio::spawn({
+        let sandbox = f.sandbox.clone();
+        async move { sandbox.signal(init(MAIN), 10).await }
+    });
+    while f.guest.calls("signal_process") == 0 {
+        tokio::task::yield_now().await;
+    }
+    f.guest.hang_up();
+    let error = soon(kill).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoProcess { .. }), "{error}");
+}

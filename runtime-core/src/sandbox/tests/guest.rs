@@ -44,6 +44,12 @@ struct Inner {
     failing: Mutex<Vec<&'static str>>,
     /// While set, `StartContainer` waits.
     held: watch::Sender<bool>,
+    /// Calls that are never answered, by name.
+    silent: Mutex<Vec<&'static str>>,
+    /// Reports without end that this container is out of memory.
+    short_of_memory: watch::Sender<Option<String>>,
+    /// Signals do not reach the processes.
+    deaf: Mutex<bool>,
     hung_up: Notify,
 }
 
@@ -89,6 +95,29 @@ impl Guest {
     /// Makes a call fail from now on.
     pub(super) fn fail(&self, call: &'static str) {
         self.0.failing.lock().unwrap().push(call);
+    }
+
+    /// Reports from now on, as often as it is asked, that a container is out of memory.
+    pub(super) fn run_out_of_memory(&self, container: &str) {
+        self.0
+            .short_of_memory
+            .send_replace(Some(container.to_owned()));
+    }
+
+    /// Leaves a call without an answer from now on.
+    pub(super) fn silence(&self, call: &'static str) {
+        self.0.silent.lock().unwrap().push(call);
+    }
+
+    /// Acknowledges signals from now on, and does nothing about them.
+    pub(super) fn ignore_signals(&self) {
+        *self.0.deaf.lock().unwrap() = true;
+    }
+
+    async fn unless_silent(&self, call: &'static str) {
+        if self.0.silent.lock().unwrap().contains(&call) {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Makes starts wait until they are let go.
@@ -205,6 +234,7 @@ impl AgentService for Guest {
         request: StartContainerRequest,
     ) -> ttrpc::Result<Empty> {
         self.arrive("start_container", &request.container_id)?;
+        self.unless_silent("start_container").await;
         let _ = self.0.held.subscribe().wait_for(|held| !*held).await;
         self.known(&request.container_id)?;
         Ok(Empty::new())
@@ -231,8 +261,9 @@ impl AgentService for Guest {
             request.exec_id
         };
         self.arrive("signal_process", &exec)?;
+        self.unless_silent("signal_process").await;
         let process = self.known(&exec)?;
-        if matches!(request.signal, 9 | 15) {
+        if matches!(request.signal, 9 | 15) && !*self.0.deaf.lock().unwrap() {
             process.exit(128 + i32::try_from(request.signal).unwrap());
         }
         Ok(Empty::new())
@@ -355,6 +386,12 @@ impl AgentService for Guest {
         _: &TtrpcContext,
         _: GetOOMEventRequest,
     ) -> ttrpc::Result<OOMEvent> {
-        std::future::pending().await
+        self.arrive("get_oom_event", "")?;
+        let mut short = self.0.short_of_memory.subscribe();
+        let container = short.wait_for(Option::is_some).await.unwrap().clone();
+        Ok(OOMEvent {
+            container_id: container.unwrap(),
+            ..Default::default()
+        })
     }
 }

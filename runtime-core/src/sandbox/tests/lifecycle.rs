@@ -213,3 +213,26 @@ async fn a_container_that_was_never_started_can_be_deleted() {
     assert_eq!(f.events().first().unwrap(), "create main");
     assert_eq!(f.events().len(), 0);
 }
+
+#[tokio::test]
+async fn a_signal_for_all_reaches_execs_that_run() {
+    let f = Fixture::with_running(MAIN).await;
+    f.sandbox
+        .create(new_container("web", Stdio::default()))
+        .await
+        .unwrap();
+    f.sandbox.start(init("web")).await.unwrap();
+    for exec in ["runs", "waits"] {
+        f.sandbox.add_exec(new_exec("web", exec)).await.unwrap();
+    }
+    f.sandbox.start(TaskId::new("web", "runs")).await.unwrap();
+    f.sandbox.signal_all("web".into(), 15).await.unwrap();
+    for id in [TaskId::new("web", "runs"), init("web")] {
+        assert_eq!(soon(f.sandbox.wait(id)).await.unwrap().status, 143);
+    }
+    assert_eq!(f.guest.calls("signal_process"), 2);
+    assert!(matches!(
+        f.sandbox.signal_all("none".into(), 15).await,
+        Err(Error::NotFound(_))
+    ));
+}

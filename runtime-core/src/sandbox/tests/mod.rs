@@ -30,7 +30,7 @@ struct Fixture {
     sandbox: Sandbox,
     vm: Arc<FakeVm>,
     guest: Guest,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::Receiver<Event>,
     dir: TempDir,
 }
 
@@ -57,7 +57,7 @@ impl Fixture {
 
     async fn sized(sizing: Sizing) -> Self {
         let (vm, guest) = (FakeVm::new(), Guest::default());
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::channel(EVENTS);
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
         let size = VmSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
         let sandbox = Sandbox::open(NewSandbox {
