@@ -160,10 +160,9 @@ mod tests {
         let bounds = crate::bench::specification::bounds().unwrap();
         let text = page(&bounds, &BTreeMap::from([("run-ratio", 3.456)]));
         assert_eq!(text.lines().count(), bounds.len() + 2);
-        assert!(
-            text.contains("| `run-ratio` | ≥ 2.5 | 10 | 3.46 |"),
-            "{text}"
-        );
+        let measured = text.lines().find(|line| line.contains("`run-ratio`"));
+        let measured = measured.unwrap_or_default();
+        assert!(measured.ends_with(" | 3.46 |"), "{measured}");
         assert!(text.contains("| not measured |"), "{text}");
     }
 
