@@ -11,6 +11,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
+    nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
+    nix::ioctl_write_ptr_bad!(set_hardware_address, libc::SIOCSIFHWADDR, libc::ifreq);
     // BLKFLSBUF (Linux, include/uapi/linux/fs.h).
     nix::ioctl_none!(drop_buffers, 0x12, 97);
 }
@@ -64,6 +66,52 @@ pub fn set_window_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> io::R
     };
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads one winsize.
     unsafe { ioctl::set_window_size(master.as_raw_fd(), &raw const size) }?;
+    Ok(())
+}
+
+/// Whether somebody has given the terminal `end` a size.
+///
+/// # Errors
+///
+/// When `end` is no terminal.
+pub fn has_window_size(end: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes one winsize.
+    unsafe { ioctl::window_size(end.as_raw_fd(), &raw mut size) }?;
+    Ok(size.ws_row != 0 || size.ws_col != 0)
+}
+
+/// Gives the Ethernet interface called `name` the address `mac` (netdevice(7)). `socket` is any socket
+/// of the interface's network namespace.
+///
+/// # Errors
+///
+/// When there is no such interface, or it does not take the address.
+pub fn set_mac(socket: BorrowedFd<'_>, name: &str, mac: [u8; 6]) -> io::Result<()> {
+    // SAFETY: all fields of `ifreq` are integers, arrays of them or pointers; zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays zero: the name ends there.
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    let mut address = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: [0; 14],
+    };
+    for (to, from) in address.sa_data.iter_mut().zip(mac) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_hwaddr = address;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads one `ifreq`.
+    unsafe { ioctl::set_hardware_address(socket.as_raw_fd(), &raw const request) }?;
     Ok(())
 }
 

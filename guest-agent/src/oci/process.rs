@@ -28,6 +28,12 @@ pub fn process(process: &Process) -> Result<Value> {
     let user = process.User.get_or_default();
     let mut members = Members::default();
     members.always("terminal", process.Terminal);
+    if let Some(size) = process.ConsoleSize.as_ref() {
+        members.always(
+            "consoleSize",
+            json!({"height": size.Height, "width": size.Width}),
+        );
+    }
     members.always(
         "user",
         json!({"uid": user.UID, "gid": user.GID, "additionalGids": user.AdditionalGids}),

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::CString,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -105,6 +105,7 @@ impl Executor for Workload {
             .map(|argument| c_string(argument.as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
         raw::default_sigpipe();
+        size_terminal(process).map_err(ExecutorError::Other)?;
         self.confine().map_err(ExecutorError::Other)?;
         let Err(errno) = execv(&program, &arguments);
         Err(ExecutorError::Other(cannot_execute(
@@ -121,6 +122,23 @@ impl Executor for Workload {
             .ok_or_else(|| wrong("no process".into()))?;
         find_program(process).map(drop).map_err(wrong)
     }
+}
+
+/// A program looks at its terminal's size as it begins, which may be before the agent has got hold of
+/// the terminal. A size that is there already is newer.
+fn size_terminal(process: &Process) -> Result<(), String> {
+    let (Some(true), Some(size)) = (process.terminal(), process.console_size()) else {
+        return Ok(());
+    };
+    let cells =
+        |cells: u64| u16::try_from(cells).map_err(|_| format!("no terminal has {cells} cells"));
+    let (rows, columns) = (cells(size.height())?, cells(size.width())?);
+    let terminal = io::stdin();
+    let sized = raw::has_window_size(terminal.as_fd()).and_then(|sized| match sized {
+        true => Ok(()),
+        false => raw::set_window_size(terminal.as_fd(), rows, columns),
+    });
+    sized.map_err(|error| format!("no terminal of {rows} by {columns} cells: {error}"))
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString, ExecutorError> {
