@@ -13,7 +13,7 @@ use std::{
 
 use netns::{Pod, pod};
 use runtime_core::{
-    network::{Attached, Namespace, NetworkError, attach, detach, forward},
+    network::{Attached, Namespace, NetworkError, attach, detach, forward, idle_tap},
     state::{NetworkRecord, SandboxDir, cleanup},
 };
 
@@ -22,7 +22,7 @@ use runtime_core::{
 const HEADER: usize = 10;
 
 async fn attached(pod: &Pod) -> Result<Attached, NetworkError> {
-    attach(&Namespace::open(&pod.path()).unwrap()).await
+    attach(&Namespace::open(&pod.path()).unwrap(), None).await
 }
 
 fn record(pod: &Pod) -> NetworkRecord {
@@ -83,6 +83,40 @@ async fn interfaces_are_found_with_all_that_belongs_to_them() {
 }
 
 #[tokio::test]
+async fn a_tap_that_was_there_before_is_the_first_interfaces() {
+    let Some(pod) = pod("ready") else { return };
+    let namespace = Namespace::open(&pod.path()).unwrap();
+    let ready = namespace.tap().await.unwrap();
+    assert!(pod.ip("link show tap0_imprint").contains("state DOWN"));
+    pod.simple();
+    pod.ip("link add net1 type veth peer name host1 netns @peer");
+    pod.ip("addr add 10.98.0.2/24 dev net1");
+    let made = attach(&namespace, Some(ready.clone())).await.unwrap();
+    assert!(made.first_was_ready);
+    let taps: Vec<_> = made.taps.iter().map(|(_, tap)| tap.name.as_str()).collect();
+    assert_eq!(taps, ["tap0_imprint", "tap1_imprint"]);
+    assert!(
+        pod.tc("filter show dev eth0 ingress")
+            .contains("tap0_imprint")
+    );
+    drop(made);
+    // Whoever made it, or the VM that was given it, still has it.
+    assert!(pod.ip("link").contains("tap0_imprint"));
+    drop(ready);
+    pod.until_no_tap();
+}
+
+#[tokio::test]
+async fn a_tap_outlives_the_value_of_its_namespace() {
+    let Some(_pod) = pod("idle") else { return };
+    let (one, other) = (idle_tap().await.unwrap(), idle_tap().await.unwrap());
+    let (one, other) = (one.nic(), other.nic());
+    assert_ne!(one.mac, other.mac);
+    let first = u8::from_str_radix(&one.mac[..2], 16).unwrap();
+    assert_eq!(first & 3, 2, "{}", one.mac);
+}
+
+#[tokio::test]
 async fn frames_go_both_ways() {
     let Some(pod) = pod("frames") else { return };
     pod.simple();
@@ -92,7 +126,7 @@ async fn frames_go_both_ways() {
     // peer.
     pod.ip_at_peer("neigh del 10.97.0.2 dev host0");
     pod.ask_from_peer("10.97.0.2");
-    let mut question = read_arp(&tap);
+    let mut question = read_arp(&tap.descriptor);
     let [sender_mac, sender_ip] = [question[22..28].to_vec(), question[28..32].to_vec()];
     assert_eq!(question[38..42], [10, 97, 0, 2]);
     question[0..6].copy_from_slice(&sender_mac);
@@ -105,7 +139,7 @@ async fn frames_go_both_ways() {
     let mut answer = vec![0; HEADER];
     answer.extend(question);
     pod.until_peer_knows("10.97.0.2", || {
-        nix::unistd::write(&tap, &answer).unwrap();
+        nix::unistd::write(&tap.descriptor, &answer).unwrap();
     });
     // The namespace's own stack must not have answered in the VM's place.
     assert!(pod.ip("neigh show dev eth0").trim().is_empty());
@@ -160,9 +194,12 @@ async fn what_is_no_namespace_is_said_so() {
     let Some(_pod) = pod("none") else { return };
     let error = Namespace::open("/nonexistent".as_ref()).unwrap_err();
     assert_eq!(error.to_string(), "Opening network namespace /nonexistent");
-    let error = attach(&Namespace::open("/proc/self/ns/uts".as_ref()).unwrap())
-        .await
-        .unwrap_err();
+    let error = attach(
+        &Namespace::open("/proc/self/ns/uts".as_ref()).unwrap(),
+        None,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "Entering network namespace /proc/self/ns/uts"
@@ -275,7 +312,7 @@ async fn an_own_namespace_is_empty_and_leaves_no_name() {
     assert_eq!(fs::read_link("/proc/self/ns/net").unwrap(), host);
     let again = Namespace::open(&own.descriptor_path()).unwrap();
     assert_eq!(again.id(), own.id());
-    assert!(attach(&own).await.unwrap().taps.is_empty());
+    assert!(attach(&own, None).await.unwrap().taps.is_empty());
     drop(pod);
 }
 

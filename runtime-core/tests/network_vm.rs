@@ -147,7 +147,7 @@ fn two_interfaces(pod: &Pod) {
 
 async fn connected(pod: &Pod, vm: Arc<dyn Vm>, agent: &Agent) -> PlugPhases {
     let start = Instant::now();
-    let attached = attach(&Namespace::open(&pod.path()).unwrap())
+    let attached = attach(&Namespace::open(&pod.path()).unwrap(), None)
         .await
         .unwrap();
     eprintln!("attached in {:?}", start.elapsed());

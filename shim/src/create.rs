@@ -219,12 +219,14 @@ impl Making {
             Ok::<_, Error>((Some(rootfs), start, start.elapsed()))
         };
         let timeline = &mut self.timeline;
+        let nic = self.network.nic().await?;
         let netns = self.network.monitor_path();
         let wanted = Wanted {
             id: &new.id,
             demand: demand(new),
             run_dir: &run_dir,
             netns: &netns,
+            nic: nic.as_ref(),
             image: &image,
         };
         let launched = launch.launch(&self.config, wanted, timeline, &self.log);

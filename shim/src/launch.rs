@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use factory::{
     BootReason, Budgets, StartError, StartPlan, StartRecord, StartTally, Started, TemplateStore,
 };
-use hypervisors::{DiskSlots, Hypervisor, VmSpec};
+use hypervisors::{DiskSlots, Hypervisor, NicSpec, VmSpec};
 use runtime_core::{
     config::{Config, ConfigError},
     resources::{Beyond, Demand, Shape, Sizing, VmSize},
@@ -69,6 +69,8 @@ pub struct Wanted<'a> {
     pub run_dir: &'a Path,
     /// The network namespace of its monitor.
     pub netns: &'a Path,
+    /// The NIC that it has from its start.
+    pub nic: Option<&'a NicSpec>,
     /// An image that fills a disk slot. If it is known when the VM is specified, the VM has it in its
     /// first slot from its start.
     pub image: &'a OnceLock<PathBuf>,
@@ -112,6 +114,7 @@ impl Launch for FromConfig {
         let shape = sizing.shape(wanted.demand).shape;
         let mut base = config.vm_spec(wanted.id, wanted.run_dir);
         base.netns = Some(wanted.netns.to_owned());
+        base.nic = wanted.nic.cloned();
         let large = sized(&base, shape);
         let (plan, spec) = choose(config, monitor, &base, &large).await;
         timeline.ended("plan", start);

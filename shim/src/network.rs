@@ -13,11 +13,11 @@ use std::{
 };
 
 use agent_client::Agent;
-use hypervisors::Vm;
+use hypervisors::{NicSpec, Vm};
 use oci_spec::runtime::Spec;
 use runtime_core::{
     config::{Config, NetworkModel},
-    network::{self, Attached, Namespace, NetworkError, PlugPhases, Request},
+    network::{self, Attached, Namespace, NetworkError, PlugPhases, Request, Tap},
     state::{NetworkRecord, SandboxState},
 };
 use slog::{Logger, info, warn};
@@ -31,6 +31,8 @@ pub struct PodNetwork {
     /// Others made it, so it outlives the pod.
     existing: bool,
     model: NetworkModel,
+    /// Of the NIC that the VM has from its start.
+    ready: Option<Tap>,
 }
 
 /// Interfaces that wait for their VM, and what that took.
@@ -54,7 +56,21 @@ impl PodNetwork {
             namespace,
             existing,
             model: config.runtime.network,
+            ready: None,
         })
+    }
+
+    /// Makes the NIC that the VM is to have from its start. It leads nowhere until
+    /// [`attach`](Self::attach) finds an interface for it.
+    ///
+    /// # Errors
+    /// Nothing is made.
+    pub async fn nic(&mut self) -> Result<Option<NicSpec>, NetworkError> {
+        if self.model == NetworkModel::None {
+            return Ok(None);
+        }
+        let tap = self.namespace.tap().await?;
+        Ok(Some(self.ready.insert(tap).nic()))
     }
 
     /// What is to be undone in it at the pod's end. One without a name ends with the pod.
@@ -74,7 +90,7 @@ impl PodNetwork {
     pub async fn attach(&self, log: &Logger) -> Result<Waiting, NetworkError> {
         let start = Instant::now();
         let attached = if self.existing {
-            attach(&self.namespace, self.model, log).await?
+            attach(self, log).await?
         } else {
             None
         };
@@ -89,11 +105,11 @@ impl PodNetwork {
     /// one that others made they find the guest behind the loopback, at one of `addresses`.
     pub fn keep(self, vm: &launch::Vm, addresses: Vec<IpAddr>, log: &Logger) -> KeptNetwork {
         if !self.existing {
-            return KeptNetwork::Late(LateNetwork {
+            return KeptNetwork::Late(Box::new(LateNetwork {
                 network: self,
                 vm: vm.vm.clone(),
                 agent: vm.agent.clone(),
-            });
+            }));
         }
         if addresses.is_empty() {
             return KeptNetwork::Nothing;
@@ -107,15 +123,11 @@ impl PodNetwork {
     }
 }
 
-async fn attach(
-    namespace: &Namespace,
-    model: NetworkModel,
-    log: &Logger,
-) -> Result<Option<Attached>, NetworkError> {
-    if model == NetworkModel::None {
+async fn attach(network: &PodNetwork, log: &Logger) -> Result<Option<Attached>, NetworkError> {
+    if network.model == NetworkModel::None {
         return Ok(None);
     }
-    let attached = network::attach(namespace).await?;
+    let attached = network::attach(&network.namespace, network.ready.clone()).await?;
     for what in &attached.left_out {
         info!(log, "not carried into the VM"; "what" => what);
     }
@@ -127,14 +139,14 @@ pub enum KeptNetwork {
     /// It is complete.
     Nothing,
     /// A client may still fill it.
-    Late(LateNetwork),
+    Late(Box<LateNetwork>),
     /// Its loopback leads to the guest.
     Forwarding(#[allow(dead_code)] Forwarding), // Kept for its end.
 }
 
 impl KeptNetwork {
     /// Takes what is to be done when the first container starts; later there is nothing.
-    pub fn take_late(&mut self) -> Option<LateNetwork> {
+    pub fn take_late(&mut self) -> Option<Box<LateNetwork>> {
         match std::mem::replace(self, Self::Nothing) {
             Self::Late(late) => Some(late),
             other => {
@@ -225,8 +237,7 @@ impl LateNetwork {
     /// # Errors
     /// The guest has no network.
     pub async fn plug(self, log: &Logger) -> Result<(), NetworkError> {
-        let network = &self.network;
-        match attach(&network.namespace, network.model, log).await? {
+        match attach(&self.network, log).await? {
             Some(attached) => network::plug(attached, &*self.vm, &self.agent)
                 .await
                 .map(drop),

@@ -1,6 +1,7 @@
 //! The pod's network, set up through netlink. The guest's own namespace is the pod's.
 
 mod address;
+mod idle;
 mod link;
 mod route;
 
@@ -10,6 +11,7 @@ use agent_client::types::{ARPNeighbor, IPFamily};
 use rtnetlink::{Handle, packet_route::neighbour::NeighbourState};
 
 pub use self::{
+    idle::renew_idle_addresses,
     link::{bring_up_loopback, list_interfaces, update_interface},
     route::{add_routes, list_routes},
 };

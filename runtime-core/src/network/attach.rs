@@ -1,8 +1,8 @@
 //! Connects a namespace's interfaces to taps.
 
-use std::{io, net::IpAddr, os::fd::OwnedFd};
+use std::{io, net::IpAddr};
 
-use nix::{errno::Errno, net::if_::if_nametoindex};
+use nix::errno::Errno;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_core::{NLM_F_CREATE, NLM_F_EXCL},
@@ -13,7 +13,7 @@ use rtnetlink::{
 };
 
 use super::{
-    Attachment, Discovered, Link, Namespace, NetworkError,
+    Attachment, Discovered, Link, Namespace, NetworkError, Tap,
     detach::{detach_in, filters},
     discover::discover,
     netlink::Netlink,
@@ -21,7 +21,7 @@ use super::{
     tc::{self, Classifier},
 };
 
-/// A namespace connected to taps that no VM holds yet. When it is dropped the taps are gone.
+/// A namespace connected to taps. When it is dropped those are gone that no VM holds.
 #[derive(Debug)]
 pub struct Attached {
     /// What was found.
@@ -29,7 +29,9 @@ pub struct Attached {
     /// What was left out, in words.
     pub left_out: Vec<String>,
     /// The interfaces, each with its tap.
-    pub taps: Vec<(Attachment, OwnedFd)>,
+    pub taps: Vec<(Attachment, Tap)>,
+    /// Whether the first tap is the one that was there before, which a VM may have from its start.
+    pub first_was_ready: bool,
 }
 
 impl Attached {
@@ -51,23 +53,26 @@ impl Attached {
     }
 }
 
-/// Finds the interfaces of `namespace` and connects each to a tap of its own. Nothing is waited
-/// for. The caller has recorded the namespace first.
+/// Finds the interfaces of `namespace` and connects each to a tap of its own, the first to `ready` if
+/// that is given: a tap of this namespace that is connected to nothing. Nothing is waited for. The
+/// caller has recorded the namespace first.
 ///
 /// # Errors
 /// Nothing is left of what was made.
-pub async fn attach(namespace: &Namespace) -> Result<Attached, NetworkError> {
+pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attached, NetworkError> {
     namespace
-        .within(async |netlink: &mut Netlink| {
+        .within(async move |netlink: &mut Netlink| {
             let mut found = discover(netlink).await?;
             let plan = plan(&found)?;
             let mut left_out = std::mem::take(&mut found.left_out);
             left_out.extend(plan.left_out);
-            match connect_all(netlink, &found, plan.attachments).await {
+            let first_was_ready = ready.is_some();
+            match connect_all(netlink, &found, plan.attachments, ready).await {
                 Ok(taps) => Ok(Attached {
                     found,
                     left_out,
                     taps,
+                    first_was_ready,
                 }),
                 Err(error @ NetworkError::InUse { .. }) => Err(error),
                 Err(error) => {
@@ -84,7 +89,8 @@ async fn connect_all(
     netlink: &mut Netlink,
     found: &Discovered,
     attachments: Vec<Attachment>,
-) -> Result<Vec<(Attachment, OwnedFd)>, NetworkError> {
+    mut ready: Option<Tap>,
+) -> Result<Vec<(Attachment, Tap)>, NetworkError> {
     // Before anything is made: then nothing of another VM's is ever undone.
     for attachment in &attachments {
         refuse_second_use(netlink, found, &attachment.link).await?;
@@ -92,10 +98,16 @@ async fn connect_all(
     let mut classifier = Classifier::MatchAll;
     let mut taps = Vec::with_capacity(attachments.len());
     for attachment in attachments {
-        let (tap, index) = make_tap(netlink, &attachment).await?;
-        let link = attachment.link.index;
-        redirect(netlink, &attachment.link.name, link, index, &mut classifier).await?;
-        redirect(netlink, &attachment.tap, index, link, &mut classifier).await?;
+        let tap = match ready.take() {
+            Some(tap) => tap,
+            None => make_tap(netlink)?,
+        };
+        let Link {
+            index, name, mtu, ..
+        } = &attachment.link;
+        bring_up(netlink, &tap, *mtu).await?;
+        redirect(netlink, name, *index, tap.index, &mut classifier).await?;
+        redirect(netlink, &tap.name, tap.index, *index, &mut classifier).await?;
         taps.push((attachment, tap));
     }
     Ok(taps)
@@ -128,31 +140,22 @@ async fn refuse_second_use(
     Ok(())
 }
 
-async fn make_tap(
-    netlink: &mut Netlink,
-    attachment: &Attachment,
-) -> Result<(OwnedFd, u32), NetworkError> {
-    let name = &attachment.tap;
-    let failed = |netlink: &Netlink, action: &str, error: io::Error| {
-        netlink.failed(format!("{action} tap {name}"), error)
-    };
-    let tap = tap::open(name).map_err(|error| failed(netlink, "Making", error))?;
-    let index =
-        if_nametoindex(name.as_str()).map_err(|error| failed(netlink, "Finding", error.into()))?;
+/// Makes a tap in the namespace of `netlink`.
+pub(super) fn make_tap(netlink: &Netlink) -> Result<Tap, NetworkError> {
+    tap::open().map_err(|error| netlink.failed("Making a tap".into(), error))
+}
+
+async fn bring_up(netlink: &mut Netlink, tap: &Tap, mtu: u32) -> Result<(), NetworkError> {
     // The tap speaks for nobody: without this its own solicitations would reach the guest. A
     // kernel without IPv6 refuses, and needs it not.
     let _ = netlink
-        .ask(RouteNetlinkMessage::NewLink(mute(index)), 0)
+        .ask(RouteNetlinkMessage::NewLink(mute(tap.index)), 0)
         .await;
-    let up = LinkUnspec::new_with_index(index)
-        .mtu(attachment.link.mtu)
-        .up()
-        .build();
+    let up = LinkUnspec::new_with_index(tap.index).mtu(mtu).up().build();
     netlink
         .ask(RouteNetlinkMessage::NewLink(up), 0)
         .await
-        .map_err(|error| failed(netlink, "Setting up", error))?;
-    Ok((tap, index))
+        .map_err(|error| netlink.failed(format!("Setting up tap {}", tap.name), error))
 }
 
 fn mute(index: u32) -> LinkMessage {

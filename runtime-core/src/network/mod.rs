@@ -11,6 +11,9 @@
 //! guest answers in its place. Nothing is waited for: what is not in the namespace when the pod
 //! starts is not in the pod.
 //!
+//! A VM has its first NIC from its start, so that the guest need not find one that is plugged in: its
+//! tap is made before the interfaces are looked at. A pod without a network leaves both down.
+//!
 //! Taps are not persistent: they go with the last process that holds one, and their half of the
 //! redirection with them. The other half is on the CNI's interface; [`detach`] removes it, and so
 //! does [`state::cleanup`](crate::state::cleanup) after a killed shim.
@@ -39,7 +42,8 @@ pub use detach::{detach, detach_blocking};
 pub use error::NetworkError;
 pub use forward::forward;
 pub use model::{Address, Discovered, Link, Neighbour, Route};
-pub use namespace::{Namespace, NamespaceId};
+pub use namespace::{Namespace, NamespaceId, idle_tap};
 pub use plan::{Attachment, Plan, plan};
 pub use plug::{PlugPhases, plug};
 pub use request::{Request, of_specification};
+pub use tap::Tap;

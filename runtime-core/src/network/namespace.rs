@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime, sync::oneshot, time::timeout};
 
-use super::{NetworkError, netlink::Netlink};
+use super::{NetworkError, Tap, attach::make_tap, netlink::Netlink};
 
 /// How long all that is asked of the kernel in one go may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -90,6 +90,16 @@ impl Namespace {
             path: path.to_owned(),
             id: NamespaceId::of(&metadata),
         })
+    }
+
+    /// Makes a tap in it that is down and connected to nothing. The namespace exists at least as long
+    /// as the tap.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn tap(&self) -> Result<Tap, NetworkError> {
+        self.within(async |netlink: &mut Netlink| make_tap(netlink))
+            .await
     }
 
     /// What tells it from others.
@@ -186,6 +196,15 @@ impl Namespace {
             }
         })
     }
+}
+
+/// Makes a tap that leads nowhere, in a namespace of its own that exists as long as the tap: for a VM
+/// that is no pod's.
+///
+/// # Errors
+/// The kernel refused.
+pub async fn idle_tap() -> Result<Tap, NetworkError> {
+    Namespace::unshared()?.tap().await
 }
 
 impl NamespaceId {

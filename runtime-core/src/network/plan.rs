@@ -14,13 +14,11 @@ pub struct Plan {
     pub left_out: Vec<String>,
 }
 
-/// An interface and what connects it to the VM.
+/// An interface and what it becomes in the VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// The CNI's interface.
     pub link: Link,
-    /// Name of the tap.
-    pub tap: String,
     /// Identifier of the VM's network interface, for the monitor.
     pub nic: String,
 }
@@ -51,20 +49,8 @@ pub fn plan(found: &Discovered) -> Result<Plan, NetworkError> {
         let number = plan.attachments.len();
         plan.attachments.push(Attachment {
             link: link.clone(),
-            tap: free_name(found, number),
             nic: format!("nic{number}"),
         });
     }
     Ok(plan)
-}
-
-/// A name no interface has.
-fn free_name(found: &Discovered, number: usize) -> String {
-    let mut name = format!("tap{number}_imprint");
-    let mut more = found.links.len();
-    while found.links.iter().any(|link| link.name == name) {
-        name = format!("tap{number}_{more}");
-        more += 1;
-    }
-    name
 }

@@ -7,9 +7,9 @@ use agent_client::{
     agent::{AddARPNeighborsRequest, UpdateInterfaceRequest, UpdateRoutesRequest},
     types::Interface,
 };
-use hypervisors::{NetSpec, Vm};
+use hypervisors::{NetSpec, PciPath, Vm};
 
-use super::{Attached, Link, NetworkError, guest, model::mac_text};
+use super::{Attached, Attachment, Link, NetworkError, Tap, guest, model::mac_text};
 
 /// What plugging has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct PlugPhases {
     pub routes: Duration,
 }
 
-/// Plugs all interfaces of a namespace into a VM and has the guest configure them. The taps are
-/// then the monitor's.
+/// Gives a VM all interfaces of a namespace and has the guest configure them: one that it has from its
+/// start, others that are plugged in. The taps are then the monitor's.
 ///
 /// # Errors
 /// The VM may have got some of them; it is of no use and should be ended.
@@ -38,20 +38,14 @@ pub async fn plug(
     }
     let start = Instant::now();
     let (mut links, mut interfaces) = (Vec::new(), Vec::new());
+    let mut there = vm.nic().filter(|_| attached.first_was_ready);
     for (attachment, tap) in attached.taps {
-        let link = attachment.link;
-        let net = NetSpec {
-            id: attachment.nic,
-            mac: mac_text(&link.mac),
-            tap,
+        let pci = match there.take() {
+            Some(pci) => pci,
+            None => add(vm, &attachment, &tap).await?,
         };
-        let plugged = vm.add_net(net).await;
-        let pci = plugged.map_err(|source| NetworkError::Plug {
-            name: link.name.clone(),
-            source,
-        })?;
-        interfaces.push(guest::interface(&link, &pci));
-        links.push(link);
+        interfaces.push(guest::interface(&attachment.link, &pci));
+        links.push(attachment.link);
     }
     phases.devices = start.elapsed();
 
@@ -87,6 +81,27 @@ pub async fn plug(
     }
     phases.routes = start.elapsed();
     Ok(phases)
+}
+
+async fn add(vm: &dyn Vm, attachment: &Attachment, tap: &Tap) -> Result<PciPath, NetworkError> {
+    let link = &attachment.link;
+    let failed = |source| NetworkError::Plug {
+        name: link.name.clone(),
+        source,
+    };
+    let descriptor = tap.descriptor.try_clone().map_err(|source| {
+        failed(hypervisors::Error::Io {
+            action: "Passing on a tap",
+            path: tap.name.clone().into(),
+            source,
+        })
+    })?;
+    let net = NetSpec {
+        id: attachment.nic.clone(),
+        mac: mac_text(&link.mac),
+        tap: descriptor,
+    };
+    vm.add_net(net).await.map_err(failed)
 }
 
 async fn configure(agent: &Agent, interface: Interface) -> Result<(), NetworkError> {

@@ -1,25 +1,58 @@
-//! Opens taps: the one ioctl for which there is no safe wrapper.
+//! Taps: the one ioctl for which there is no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::c_short,
+    ffi::{CStr, c_short},
     fs::OpenOptions,
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
+    sync::Arc,
 };
 
-use nix::libc;
+use hypervisors::NicSpec;
+use nix::{libc, net::if_::if_nametoindex};
+use uuid::Uuid;
+
+use super::model::mac_text;
 
 const DEVICE: &str = "/dev/net/tun";
 /// Frames with a `virtio_net_hdr` in front and nothing else (Linux, networking/tuntap.rst).
 const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
-/// Makes the tap `name` in the network namespace of the calling thread. It is gone when its last
+/// Pattern of the names: the kernel puts the first number in that is free.
+const NAME: &str = "tap%d_imprint";
+
+/// A tap: an interface of its network namespace, whose other end a VM has. It is gone when its last
 /// descriptor is closed.
-pub(super) fn open(name: &str) -> io::Result<OwnedFd> {
+#[derive(Debug, Clone)]
+pub struct Tap {
+    /// The interface's name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub index: u32,
+    /// The other end.
+    pub descriptor: Arc<OwnedFd>,
+}
+
+impl Tap {
+    /// A NIC with this tap, and with a random address until the guest is told its own.
+    #[must_use]
+    pub fn nic(&self) -> NicSpec {
+        let [a, b, c, d, e, f, ..] = Uuid::new_v4().into_bytes();
+        // Locally administered, and of one interface (IEEE 802, 8.2.2).
+        let first = a & 0xfc | 0x02;
+        NicSpec {
+            mac: mac_text(&[first, b, c, d, e, f]),
+            tap: Arc::clone(&self.descriptor),
+        }
+    }
+}
+
+/// Makes a tap in the network namespace of the calling thread. It is down and connected to nothing.
+pub(super) fn open() -> io::Result<Tap> {
     let device = OpenOptions::new()
         .read(true)
         .write(true)
@@ -27,12 +60,8 @@ pub(super) fn open(name: &str) -> io::Result<OwnedFd> {
         .open(DEVICE)?;
     // SAFETY: all fields of `ifreq` are integers, arrays of them or pointers; zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let bytes = name.as_bytes();
-    // One byte must stay zero: the name ends there.
-    if bytes.is_empty() || bytes.len() >= request.ifr_name.len() || bytes.contains(&0) {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(bytes) {
+    // The pattern is shorter than the array, so a zero ends it.
+    for (to, from) in request.ifr_name.iter_mut().zip(NAME.bytes()) {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_flags =
@@ -41,8 +70,14 @@ pub(super) fn open(name: &str) -> io::Result<OwnedFd> {
     // the call (Linux, include/uapi/linux/if_tun.h).
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if done < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(device.into())
+        return Err(io::Error::last_os_error());
     }
+    let name = request.ifr_name.map(i8::cast_unsigned);
+    let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
+    let name = name.to_str().map_err(io::Error::other)?.to_owned();
+    Ok(Tap {
+        index: if_nametoindex(name.as_str())?,
+        name,
+        descriptor: Arc::new(device.into()),
+    })
 }

@@ -26,7 +26,10 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         Err(error) => return Ok(tell("configuration", &Verdict::Problem(chain(&error)))),
     };
     let mut good = tell("configuration", &Verdict::Good(files(&setup.config.files)));
-    let spec = setup.spec();
+    let spec = match setup.spec().await {
+        Ok(spec) => spec,
+        Err(error) => return Ok(tell("network", &Verdict::Problem(chain(&error)))),
+    };
     let size = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
     good &= tell("VM", &Verdict::Good(size));
     good &= tell("kernel", &readable(&spec.kernel.kernel));

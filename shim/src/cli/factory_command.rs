@@ -14,7 +14,7 @@ pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome 
     // Before anything is made: a signal that comes later is not lost.
     let stop = stop_signals()?;
     let monitor = setup.monitor(log).await?;
-    let specs = setup.template_specs();
+    let specs = setup.template_specs().await?;
     let options = InitOptions {
         replace,
         agent_deadline: setup.budgets().agent,

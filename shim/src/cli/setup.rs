@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use factory::{Budgets, TemplateStore};
-use hypervisors::{Hypervisor, VmSpec};
-use runtime_core::config::{Config, ConfigError};
+use hypervisors::{Hypervisor, NicSpec, VmSpec};
+use runtime_core::{
+    config::{Config, ConfigError, NetworkModel, TemplateShape},
+    network::{self, NetworkError},
+};
 use slog::Logger;
 
 /// A configuration that was loaded.
@@ -28,17 +31,32 @@ impl Setup {
         self.config.monitor().probe(log).await
     }
 
-    /// The VM of a pod that asks for nothing special.
-    pub(crate) fn spec(&self) -> VmSpec {
-        self.config.vm_spec("imprint-factory", &self.run_dir())
+    /// The VM of a pod that asks for nothing special and has no network.
+    pub(crate) async fn spec(&self) -> Result<VmSpec, NetworkError> {
+        let spec = self.config.vm_spec("imprint-factory", &self.run_dir());
+        Ok(VmSpec {
+            nic: self.nic().await?,
+            ..spec
+        })
     }
 
     /// The VMs that templates are made of, smallest first.
-    pub(crate) fn template_specs(&self) -> Vec<VmSpec> {
+    pub(crate) async fn template_specs(&self) -> Result<Vec<VmSpec>, NetworkError> {
+        let nic = self.nic().await?;
         let shapes = self.config.factory.shapes.iter();
-        shapes
-            .map(|shape| self.config.template_spec(*shape))
-            .collect()
+        let spec = |shape: &TemplateShape| VmSpec {
+            nic: nic.clone(),
+            ..self.config.template_spec(*shape)
+        };
+        Ok(shapes.map(spec).collect())
+    }
+
+    /// What stands for the first interface of a pod.
+    async fn nic(&self) -> Result<Option<NicSpec>, NetworkError> {
+        if self.config.runtime.network == NetworkModel::None {
+            return Ok(None);
+        }
+        Ok(Some(network::idle_tap().await?.nic()))
     }
 
     /// A run directory that no other command uses.

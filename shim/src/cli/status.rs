@@ -95,7 +95,14 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
             return (answer, false);
         }
     };
-    for spec in setup.template_specs() {
+    let (usual, shapes) = match tokio::try_join!(setup.spec(), setup.template_specs()) {
+        Ok(specs) => specs,
+        Err(error) => {
+            answer.reason = Some(chain(&error));
+            return (answer, false);
+        }
+    };
+    for spec in shapes {
         match look(setup, monitor.as_ref(), &spec, verify, log).await {
             Ok(found) => {
                 if !answer
@@ -113,7 +120,7 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
         }
     }
     // That of a pod that asks for nothing may be none of the configured shapes, or of another time.
-    match look(setup, monitor.as_ref(), &setup.spec(), false, log).await {
+    match look(setup, monitor.as_ref(), &usual, false, log).await {
         Err(reason) => answer.reason = Some(reason),
         Ok(found) => {
             let known = answer
@@ -123,7 +130,7 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
             let tried = if known || !verify {
                 Ok(found)
             } else {
-                look(setup, monitor.as_ref(), &setup.spec(), true, log).await
+                look(setup, monitor.as_ref(), &usual, true, log).await
             };
             match tried {
                 Ok(found) => {

@@ -20,22 +20,16 @@ fn an_empty_namespace_gives_no_interface() {
 }
 
 #[test]
-fn every_interface_with_an_address_gets_a_tap_and_a_device_of_its_own() {
+fn every_interface_with_an_address_gets_a_device_of_its_own() {
     let eth0 = veth(2, "eth0", &["10.0.0.2/24"]);
     let net1 = veth(3, "net1", &["fd00::2/64"]);
     let plan = plan(&found(vec![eth0.clone(), loopback(), net1.clone()])).unwrap();
     let made: Vec<_> = plan
         .attachments
         .iter()
-        .map(|made| (&made.link, made.tap.as_str(), made.nic.as_str()))
+        .map(|made| (&made.link, made.nic.as_str()))
         .collect();
-    assert_eq!(
-        made,
-        [
-            (&eth0, "tap0_imprint", "nic0"),
-            (&net1, "tap1_imprint", "nic1")
-        ]
-    );
+    assert_eq!(made, [(&eth0, "nic0"), (&net1, "nic1")]);
 }
 
 #[test]
@@ -46,7 +40,7 @@ fn without_an_address_there_is_nothing_to_carry_over() {
     ]));
     let plan = plan.unwrap();
     assert_eq!(plan.attachments.len(), 1);
-    assert_eq!(plan.attachments[0].tap, "tap0_imprint");
+    assert_eq!(plan.attachments[0].nic, "nic0");
     assert_eq!(plan.left_out, ["interface bond0p1 without an address"]);
 }
 
@@ -70,14 +64,4 @@ fn a_tunnel_with_an_address_is_refused_by_name_and_one_without_is_left_out() {
         ..tunnel
     };
     assert!(plan(&found(vec![idle])).unwrap().attachments.is_empty());
-}
-
-#[test]
-fn a_taken_name_is_not_used_again() {
-    let links = vec![
-        veth(2, "eth0", &["10.0.0.2/24"]),
-        veth(3, "tap0_imprint", &[]),
-    ];
-    let plan = plan(&found(links)).unwrap();
-    assert_eq!(plan.attachments[0].tap, "tap0_2");
 }

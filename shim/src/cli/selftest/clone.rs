@@ -64,7 +64,7 @@ impl Clone {
         let spec = VmSpec {
             id: format!("imprint-selftest-{name}"),
             run_dir: run_dir.0.clone(),
-            ..setup.spec()
+            ..setup.spec().await.map_err(|error| chain(&error))?
         };
         let started = factory::start(plan, hypervisor, &spec, setup.budgets(), log).await;
         let started = started.map_err(|error| chain(&error))?;

@@ -3,7 +3,7 @@
 mod clone;
 mod compare;
 
-use factory::StartPlan;
+use factory::{StartPlan, chain};
 use hypervisors::Hypervisor;
 use serde::Serialize;
 use slog::Logger;
@@ -53,7 +53,7 @@ async fn two_clones(
     hypervisor: &dyn Hypervisor,
     log: &Logger,
 ) -> Result<(String, [Clone; 2]), String> {
-    let spec = setup.spec();
+    let spec = setup.spec().await.map_err(|error| chain(&error))?;
     let (one, other) = tokio::join!(
         factory::choose(true, &setup.store, hypervisor, &spec),
         factory::choose(true, &setup.store, hypervisor, &spec),
