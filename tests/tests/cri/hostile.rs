@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    os::fd::AsFd,
     path::Path,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -14,6 +16,7 @@ use imprint_tests::{
     installation::replace_file,
     node::Node,
     proc::Process,
+    wait::{Deadline, readable},
 };
 use rustix::process::Signal;
 
@@ -44,13 +47,38 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// The most memory that a process ever had, in KiB.
-fn peak(process: &Process) -> Result<u64> {
-    let path = format!("/proc/{}/status", process.pid);
-    let text = fs::read_to_string(&path).map_err(Error::io("Reading", &path))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.ok_or_else(|| Error::Unexpected(format!("{path} has no VmHWM")))
+/// Keeps an eye on the memory of a shim, which may end at any time.
+struct Memory(JoinHandle<u64>);
+
+impl Memory {
+    fn of(shim: Process) -> Self {
+        Self(thread::spawn(move || {
+            let mut most = 0;
+            while let Some(running) = shim.open() {
+                most = peak(&shim).unwrap_or_default().max(most);
+                let soon = Deadline::after(Duration::from_millis(20));
+                // Its end ends the loop; the deadline's error is the time for another look.
+                let _ = readable(running.as_fd(), soon, "the end of the shim");
+            }
+            most
+        }))
+    }
+
+    /// Once the shim has ended: whether it was bounded.
+    fn bounded(self, what: &str) -> Result<()> {
+        let most = self.0.join();
+        let kib = most.map_err(|_| Error::Unexpected("The memory was not watched".to_owned()))?;
+        println!("    {what}: the shim had {} MiB at most", kib >> 10);
+        ensure!(kib > 0 && kib < BOUND, "{kib} KiB");
+        Ok(())
+    }
+}
+
+/// The most memory that a process ever had, in KiB; `None` once it has ended.
+fn peak(process: &Process) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 fn shim(node: &Node) -> Result<Process> {
@@ -81,13 +109,6 @@ fn stop(pod: Pod<'_>) -> Result<()> {
     Ok(())
 }
 
-fn bounded(shim: &Process, what: &str) -> Result<()> {
-    let kib = peak(shim)?;
-    println!("    {what}: the shim had {} MiB at most", kib >> 10);
-    ensure!(kib < BOUND, "{kib} KiB");
-    Ok(())
-}
-
 /// Runs a pod whose agent turns hostile, and asks something of it.
 fn turns(node: &Node, plan: &str, then: fn(&Container<'_>) -> Result<()>) -> Result<()> {
     let directory = node.directory().join("hostile");
@@ -101,7 +122,7 @@ fn turns(node: &Node, plan: &str, then: fn(&Container<'_>) -> Result<()>) -> Res
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("hostile")?;
     let container = service(&pod)?;
-    let shim = shim(node)?;
+    let memory = Memory::of(shim(node)?);
     fs::write(&order, plan).map_err(Error::io("Writing", &order))?;
     let began = Instant::now();
     let (code, output, _) = match container.exec(&["echo", "there"]) {
@@ -114,8 +135,8 @@ fn turns(node: &Node, plan: &str, then: fn(&Container<'_>) -> Result<()>) -> Res
         began.elapsed().as_secs_f64()
     );
     then(&container)?;
-    bounded(&shim, plan)?;
-    stop(pod)
+    stop(pod)?;
+    memory.bounded(plan)
 }
 
 fn silence(node: &Node) -> Result<()> {
@@ -146,13 +167,13 @@ fn stopped(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("still")?;
     let container = service(&pod)?;
-    let shim = shim(node)?;
+    let memory = Memory::of(shim(node)?);
     for vmm in node.vmms() {
         vmm.signal(Signal::STOP);
     }
     ensure!(container.exec(&["true"]).is_err(), "It answered");
-    bounded(&shim, "stopped")?;
-    stop(pod)
+    stop(pod)?;
+    memory.bounded("stopped")
 }
 
 /// The agent is process 1 of the guest, which its kernel lets nobody kill: what ends it ends the
@@ -186,12 +207,12 @@ fn talk(node: &Node) -> Result<()> {
     let script = format!("head -c {mib}m /dev/zero; exit 9");
     let began = Instant::now();
     let container = pod.start_with("talk", &script, |config| config.log_path.clear())?;
-    let shim = shim(node)?;
+    let memory = Memory::of(shim(node)?);
     // It has more to say than others have time for.
     let ended = (0..9).find_map(|_| container.ended().ok());
     let ended = ended.map_or_else(|| container.ended(), Ok)?;
     ensure!(ended.exit_code == 9, "{ended}");
     println!("    {mib} MiB in {:.0} s", began.elapsed().as_secs_f64());
-    bounded(&shim, "talk")?;
-    stop(pod)
+    stop(pod)?;
+    memory.bounded("talk")
 }
