@@ -93,6 +93,7 @@ async fn a_tap_that_was_there_before_is_the_first_interfaces() {
     pod.ip("addr add 10.98.0.2/24 dev net1");
     let made = attach(&namespace, Some(ready.clone())).await.unwrap();
     assert!(made.first_was_ready);
+    assert!(made.left_out.is_empty(), "{:?}", made.left_out);
     let taps: Vec<_> = made.taps.iter().map(|(_, tap)| tap.name.as_str()).collect();
     assert_eq!(taps, ["tap0_imprint", "tap1_imprint"]);
     assert!(

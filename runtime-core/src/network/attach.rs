@@ -63,6 +63,9 @@ pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attache
     namespace
         .within(async move |netlink: &mut Netlink| {
             let mut found = discover(netlink).await?;
+            if let Some(ready) = &ready {
+                found.links.retain(|link| link.index != ready.index);
+            }
             let plan = plan(&found)?;
             let mut left_out = std::mem::take(&mut found.left_out);
             left_out.extend(plan.left_out);
