@@ -1,4 +1,4 @@
-//! The disks of a pod: in place from the VM's start, with nothing plugged in while it runs.
+//! The devices of a pod: in place from the VM's start, with nothing plugged in while it runs.
 
 use imprint_tests::{
     Result,
@@ -36,8 +36,8 @@ fn reader<'a>(pod: &Pod<'a>, name: &str) -> Result<Container<'a>> {
     Ok(container)
 }
 
-/// What the guest's kernel says of disks that it found behind a root port: those of the start are
-/// all on the root bus.
+/// What the guest's kernel says of disks and network interfaces that it found behind a root port: those
+/// of the start are all on the root bus.
 fn plugged(container: &Container<'_>) -> Result<Vec<String>> {
     let log = container.shell("dmesg")?;
     let words = "pci 0000:";
@@ -47,8 +47,8 @@ fn plugged(container: &Container<'_>) -> Result<Vec<String>> {
     );
     let found = log.lines().filter(|line| {
         let bus = line.split_once(words).map(|(_, rest)| rest.get(..2));
-        let disk = line.contains(" type 00 class 0x01");
-        disk && bus.flatten().is_some_and(|bus| bus != "00")
+        let device = line.contains(" type 00 class 0x");
+        device && bus.flatten().is_some_and(|bus| bus != "00")
     });
     Ok(found.map(str::to_owned).collect())
 }
