@@ -14,7 +14,7 @@ PLAYGROUND := target/release/imprint-playground
 # Flags of `make bench`, as --quick or --samples 100.
 BENCH_FLAGS :=
 
-.PHONY: help demo bench test up down build guest lint fmt clippy deny unit e2e test-containerd test-nested packages deny-tool clean
+.PHONY: help demo bench test up down build guest guest-kernel lint fmt clippy deny unit e2e test-containerd test-nested packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-nested  the tests that need KVM, vhost-vsock and cgroup v2, in a machine that has them'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
 	@echo 'make down    remove it'
+	@echo 'make guest-kernel  a guest with a small kernel of its own, built from source'
 	@echo 'make build   the binaries; make guest: the guest; make lint, make unit, make e2e: parts of test'
 	@echo 'make test-containerd  the end-to-end tests with containerd 1.7 and 2.1 too'
 
@@ -48,6 +49,11 @@ build: packages
 
 guest: packages
 	@guest/build.sh build/guest >&2
+
+# Takes minutes, and is needed by nobody who is content with Debian's kernel.
+guest-kernel: packages
+	@tests/install-packages.sh bc bison flex libelf-dev >&2
+	@guest/kernel.sh build/guest-kernel >&2
 
 lint: fmt clippy deny
 

@@ -15,22 +15,17 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(dirname "$here")
 out=${1:-$project/build/guest}
 cache=$project/build/guest-cache
-target=x86_64-unknown-linux-gnu
 mkdir -p "$out" "$cache"
 out=$(cd "$out" && pwd)
 
 say() { echo "guest: $*" >&2; }
 
 . "$here/debian.sh"
+. "$here/tree.sh"
 package=$(kernel_package cloud-amd64)
 kernel=$(unpack "$(fetch "$package")")
 
-say "building guest-agent"
-LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/x86_64-linux-gnu \
-RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --quiet --release --locked --manifest-path "$project/Cargo.toml" \
-    --target $target --target-dir "$cache/target" -p guest-agent >&2
-agent=$cache/target/$target/release/guest-agent
+build_agent
 
 # What the image is made of; a second run with the same inputs has nothing to do.
 forms='vmlinux initrd.img vmlinux-image guest.img'
@@ -47,21 +42,10 @@ trap 'rm -rf "$work"' EXIT INT TERM
 say "extracting the kernel"
 "$here/extract-vmlinux.sh" "$kernel"/boot/vmlinuz-* > "$work/vmlinux"
 
-# pack TREE CPIO: the same inputs give the same bytes: sorted names, one time stamp, no inode numbers.
-pack() {
-    mknod -m 0600 "$1/dev/console" c 5 1
-    find "$1" -exec touch -h -d @0 {} +
-    (cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
-        cpio --quiet --create --format=newc --owner=0:0 --reproducible) > "$2"
-}
-
 say "packing the initial RAM file system"
 root=$work/root
-mkdir -p "$root/lib/modules" "$root/etc" "$root/dev"
-install -m 0755 "$agent" "$root/init"
+root_tree "$root"
 "$here/collect-modules.sh" "$kernel" "$here/modules" "$root/lib/modules"
-printf 'root:x:0:0:root:/root:/bin/sh\n' > "$root/etc/passwd"
-printf 'root:x:0:\n' > "$root/etc/group"
 pack "$root" "$work/initrd.img"
 
 say "packing the disk image"
