@@ -119,7 +119,7 @@ fn mac_addresses(a: &Identity, b: &Identity) -> Row {
     ) {
         (true, _) => (
             Verdict::Good,
-            "none in a template: a pod's interfaces bring theirs",
+            "none: no VM of this configuration has an interface",
         ),
         (_, true) => (Verdict::Problem, "THE SAME"),
         (_, false) => (Verdict::Good, "differs"),
