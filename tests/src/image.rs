@@ -1,10 +1,12 @@
 //! Container images made on the spot, without a registry.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
+
+use tempfile::TempDir;
 
 use crate::{Error, Result, program::Program};
 
@@ -28,7 +30,7 @@ pub fn busybox_archive(directory: &Path) -> Result<PathBuf> {
         return Ok(archive);
     }
     fs::create_dir_all(directory).map_err(Error::io("Making", directory))?;
-    let work = tempfile::tempdir_in(directory).map_err(Error::io("Making", directory))?;
+    let work = work_directory()?;
     let layout = work.path().join("layout");
     let bundle = work.path().join("bundle");
     let tag = format!("{}:1", layout.display());
@@ -46,7 +48,7 @@ pub fn busybox_archive(directory: &Path) -> Result<PathBuf> {
         .args(["config", "--image", &tag])
         .args(settings)
         .succeed()?;
-    finish(&tag, BUSYBOX, &archive, work.path())?;
+    finish(&tag, BUSYBOX, &archive)?;
     Ok(archive)
 }
 
@@ -57,7 +59,7 @@ pub fn layered_archive(directory: &Path) -> Result<PathBuf> {
         return Ok(archive);
     }
     let busybox = busybox_archive(directory)?;
-    let work = tempfile::tempdir_in(directory).map_err(Error::io("Making", directory))?;
+    let work = work_directory()?;
     let bundle = work.path().join("bundle");
     let tag = format!("{}:1", work.path().join("layout").display());
     let from = format!("oci-archive:{}", busybox.display());
@@ -74,13 +76,21 @@ pub fn layered_archive(directory: &Path) -> Result<PathBuf> {
         let paths = [Path::new(&tag), &bundle];
         Program::new("umoci").args(words).args(paths).succeed()?;
     }
-    finish(&tag, LAYERED, &archive, work.path())?;
+    finish(&tag, LAYERED, &archive)?;
     Ok(archive)
 }
 
+/// Where an image is made: not beside the archives, which may be on an overlay of several file
+/// systems, whose inode numbers umoci takes for those of hard links.
+fn work_directory() -> Result<TempDir> {
+    tempfile::tempdir().map_err(Error::io("Making", env::temp_dir()))
+}
+
 /// Gives an image its name, and the archive its place.
-fn finish(tag: &str, name: &str, archive: &Path, work: &Path) -> Result<()> {
-    let made = work.join("made.tar");
+fn finish(tag: &str, name: &str, archive: &Path) -> Result<()> {
+    let directory = archive.parent().unwrap_or(archive);
+    let work = tempfile::tempdir_in(directory).map_err(Error::io("Making", directory))?;
+    let made = work.path().join("made.tar");
     let target = format!("oci-archive:{}:{name}", made.display());
     copy(&format!("oci:{tag}"), &target)?;
     // Last, and at once: an archive that is there is whole.
