@@ -111,13 +111,16 @@ impl Settings {
     /// The configuration file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let root = match &self.root {
-            Root::Initrd(path) => format!("initrd = \"{}\"", path.display()),
-            Root::Image(path) => format!(
-                "image = \"{}\"\nrootfs_type = \"erofs\"\nkernel_params = \"{FIRST_ROOT}\"",
-                path.display()
+        let (root, first_root) = match &self.root {
+            Root::Initrd(path) => (format!("initrd = \"{}\"", path.display()), ""),
+            Root::Image(path) => (
+                format!("image = \"{}\"\nrootfs_type = \"erofs\"", path.display()),
+                FIRST_ROOT,
             ),
         };
+        // What a guest of another kind needs.
+        let others = env::var("IMPRINT_TEST_KERNEL_PARAMS").unwrap_or_default();
+        let kernel_params = format!("{first_root} {others}");
         // Where an instruction of the guest is emulated twice, restores take seconds.
         let budget = env::var("IMPRINT_TEST_RESTORE_TIMEOUT_MS")
             .map(|ms| format!("restore_timeout_ms = {ms}"))
@@ -127,6 +130,7 @@ impl Settings {
 path = "{}"
 kernel = "{}"
 {root}
+kernel_params = "{}"
 default_vcpus = 1
 default_memory = {}
 
@@ -144,6 +148,7 @@ disable_guest_seccomp = false
             self.monitor.section(),
             self.vmm.display(),
             self.kernel.display(),
+            kernel_params.trim(),
             self.memory_mib,
             self.enable_template,
             self.template_path.display(),
