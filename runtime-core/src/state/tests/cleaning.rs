@@ -1,6 +1,7 @@
 //! What is left of a sandbox is undone, and nothing else.
 
 use std::{
+    fs::File,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,6 +20,15 @@ fn start(program: &Path, arguments: &[&str]) -> Child {
         .stdin(Stdio::piped())
         .stdout(Stdio::null());
     command.spawn().unwrap()
+}
+
+/// As [`start`], with a fifo for its only argument, which it has opened. Until it has been executed
+/// its command line is empty. It reads as long as the file lives.
+fn start_reading(program: &Path, fifo: &Path) -> (Child, File) {
+    nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let child = start(program, &[fifo.to_str().unwrap()]);
+    let opened = File::options().write(true).open(fifo).unwrap();
+    (child, opened)
 }
 
 fn process(child: &Child) -> ProcessRecord {
@@ -85,9 +95,8 @@ fn an_unrecorded_monitor_is_found() {
         let dir = fixture.create("one");
         let program = monitor_named(fixture.root.path(), "qemu-system-test");
         let socket = dir.monitor_dir().join("fifo");
-        nix::unistd::mkfifo(&socket, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let argument = socket.to_str().unwrap();
-        let mut ours = start(&program, &[argument]);
+        let (mut ours, _open) = start_reading(&program, &socket);
         // Another program that names the directory, and another sandbox's monitor.
         let mut reader = start(Path::new("/bin/cat"), &["-", argument]);
         let mut other = start(&program, &["-"]);
@@ -120,8 +129,7 @@ fn the_recorded_binary_decides_what_a_monitor_is() {
     dir.record(|state| state.monitor_binary = Some(program.clone()))
         .unwrap();
     let below = dir.path().join("vm/x");
-    nix::unistd::mkfifo(&below, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut child = start(&program, &[below.to_str().unwrap()]);
+    let (mut child, _open) = start_reading(&program, &below);
     let wanted = [(process(&child), MonitorOutcome::Killed)];
     assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
     assert!(!runs(&mut child));
