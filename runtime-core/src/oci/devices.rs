@@ -1,7 +1,7 @@
 //! Block devices that a container is given by number. A number names another disk in the guest, so
 //! none of them goes along unless the disk itself does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
@@ -20,6 +20,26 @@ pub struct HostDevice {
     /// Whether the container may only read it.
     pub read_only: bool,
     node: wire::LinuxDevice,
+}
+
+/// The devices that every container has (OCI runtime specification, "Default Devices"), with their
+/// numbers (Linux, Documentation/admin-guide/devices.txt).
+const DEFAULT: [(&str, i64, i64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Whether an agent makes this device without being told. The stock agent fails when it is told
+/// nevertheless, as by the specification of a privileged container.
+pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
+    device.typ() == host::LinuxDeviceType::C
+        && DEFAULT.iter().any(|(path, major, minor)| {
+            device.path() == Path::new(path) && (device.major(), device.minor()) == (*major, *minor)
+        })
 }
 
 /// Takes the block devices out of `devices`, and returns those that were given to the container one

@@ -5,7 +5,7 @@ use host::LinuxNamespaceType as Ns;
 use oci_spec::runtime as host;
 
 use super::{
-    OciError,
+    OciError, devices,
     process::{text, wire_name},
     resources::{Applied, guest_resources},
     seccomp::guest_seccomp,
@@ -72,6 +72,7 @@ pub(super) fn guest_linux(
             .devices()
             .iter()
             .flatten()
+            .filter(|device| !devices::every_container_has(device))
             .map(device)
             .collect::<Result<_, _>>()?,
         Seccomp: seccomp.into(),

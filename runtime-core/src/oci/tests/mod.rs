@@ -289,3 +289,17 @@ fn a_writable_disk_is_the_root_itself() {
     assert_eq!(blk.mount_point, path);
     assert_eq!(blk.options, ["discard", "nouuid"]);
 }
+
+#[test]
+fn devices_that_every_container_has_are_not_asked_for() {
+    let bundle = bundle(
+        r#"{"ociVersion": "1.0.2", "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"}, "linux": {"devices": [
+            {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
+            {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0},
+            {"path": "/dev/null", "type": "c", "major": 1, "minor": 5},
+            {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]}}"#,
+    );
+    let spec = provided(guest(&bundle, OPTIONS).unwrap());
+    let paths: Vec<_> = spec.Linux.Devices.iter().map(|d| d.Path.as_str()).collect();
+    assert_eq!(paths, ["/dev/null", "/dev/fuse"]);
+}
