@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::error::{Doing, Error, Result};
 
 /// What a caller asks for it by.
-pub const LOG_TYPE: &str = "termination-log";
+pub const LOG_TYPE: &str = "termination_log";
 /// How much of it is given, its end: what kubelet shows.
 const MAX_MESSAGE: u64 = 4096;
 /// Says where in the container the message is.

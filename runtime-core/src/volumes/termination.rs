@@ -13,7 +13,7 @@ pub(crate) const MAX_MESSAGE: usize = 4096;
 /// How long the guest may take to answer. The container's exit is told after that.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// The agent's name for it.
-const LOG_TYPE: &str = "termination-log";
+const LOG_TYPE: &str = "termination_log";
 /// Annotation that says where in the container the message is, as kubelet names it.
 pub(super) const PATH_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePath";
 

@@ -131,7 +131,7 @@ impl AgentService for Guest {
         _: &TtrpcContext,
         request: GetDiagnosticDataRequest,
     ) -> ttrpc::Result<GetDiagnosticDataResponse> {
-        assert_eq!(request.log_type, "termination-log");
+        assert_eq!(request.log_type, "termination_log");
         let data = self.0.message.lock().unwrap().clone();
         Ok(GetDiagnosticDataResponse {
             data,
