@@ -66,6 +66,10 @@ pub const SERIAL_PORT_NAME: &str = "imprint.agent";
 /// Name of the virtio-serial port on which the agent writes its log.
 pub const LOG_PORT_NAME: &str = "imprint.log";
 
+/// What an agent says among its `extra_features` that finds a disk which was there before it. The
+/// stock agent does not: it knows of the disks that it saw being plugged in.
+pub const FINDS_PRESENT_DISKS: &str = "finds-present-disks";
+
 /// Longest frame that is accepted from a guest, in bytes; ttrpc itself would allow 4 MiB.
 pub const MAX_FRAME: usize = MAX_DATA + MAX_REPLY;
 /// Longest content of an answer that is one string, in bytes.

@@ -70,6 +70,11 @@ impl RootDisks {
         self.counts.clone()
     }
 
+    /// All disks are plugged in from now on: the guest's agent does not find those in slots.
+    pub fn plug_all(&self) {
+        self.lock().close();
+    }
+
     /// Gives a VM the root of `container`. On an error it has it not, or the log says so.
     pub(super) async fn attach(
         &self,

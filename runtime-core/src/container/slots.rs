@@ -7,6 +7,8 @@ use std::fmt;
 pub(super) struct Slots {
     states: Vec<State>,
     bytes: u64,
+    /// The guest's agent does not find what is in a slot.
+    unseen: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(super) enum Place {
 pub enum Reason {
     /// The VM has none.
     NoSlots,
+    /// The guest's agent does not find disks that were there before it.
+    Unseen,
     /// All are taken.
     Full,
     /// It is larger than a slot.
@@ -57,8 +61,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoSlots,
+        Self::Unseen,
         Self::Full,
         Self::TooLarge,
         Self::Foreign,
@@ -71,6 +76,7 @@ impl Reason {
     pub fn label(self) -> &'static str {
         match self {
             Self::NoSlots => "no-slots",
+            Self::Unseen => "agent",
             Self::Full => "full",
             Self::TooLarge => "too-large",
             Self::Foreign => "not-an-image",
@@ -84,6 +90,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoSlots => "the VM has no disk slots",
+            Self::Unseen => "the guest's agent does not find disks in slots",
             Self::Full => "all disk slots are taken",
             Self::TooLarge => "it is larger than a disk slot",
             Self::Foreign => "it is not an image of the cache",
@@ -99,7 +106,13 @@ impl Slots {
         Self {
             states: vec![State::Free; count as usize],
             bytes,
+            unseen: false,
         }
+    }
+
+    /// Nothing goes into a slot any more, since the guest would not find it there.
+    pub(super) fn close(&mut self) {
+        self.unseen = true;
     }
 
     /// Size of each, in bytes.
@@ -109,7 +122,7 @@ impl Slots {
 
     /// Decides where the root of `container` goes. A slot that it has already stays its own.
     pub(super) fn place(&mut self, container: &str, disk: Candidate) -> Place {
-        if let Some(slot) = self.index_of(container) {
+        if let (Some(slot), false) = (self.index_of(container), self.unseen) {
             return Place::Slot(slot);
         }
         let content = match disk {
@@ -119,6 +132,9 @@ impl Slots {
         };
         if self.states.is_empty() {
             return Place::HotPlug(Reason::NoSlots);
+        }
+        if self.unseen {
+            return Place::HotPlug(Reason::Unseen);
         }
         if content > self.bytes {
             return Place::HotPlug(Reason::TooLarge);
@@ -184,6 +200,21 @@ mod tests {
                 slots.place(&format!("c{index}"), Image(1));
             }
             assert_eq!(slots.place("new", disk), place, "{count} {taken} {disk:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_goes_into_a_slot_that_the_agent_does_not_see() {
+        let mut slots = Slots::new(2, 10);
+        assert_eq!(slots.place("begun", Candidate::Image(1)), Place::Slot(0));
+        slots.close();
+        for (container, disk, reason) in [
+            ("begun", Candidate::Image(1), Reason::Unseen),
+            ("new", Candidate::Image(1), Reason::Unseen),
+            ("new", Candidate::Writable, Reason::Writable),
+        ] {
+            let place = slots.place(container, disk);
+            assert_eq!(place, Place::HotPlug(reason), "{container} {disk:?}");
         }
     }
 

@@ -32,8 +32,8 @@ mod tests;
 use std::sync::Arc;
 
 use agent_client::{
-    Agent,
-    agent::{CreateSandboxRequest, StatsContainerResponse, Storage},
+    Agent, FINDS_PRESENT_DISKS,
+    agent::{CreateSandboxRequest, GuestDetailsRequest, StatsContainerResponse, Storage},
 };
 use hypervisors::Vm;
 use oci_spec::runtime::LinuxResources;
@@ -93,6 +93,19 @@ pub struct NewSandbox {
     pub log: Logger,
 }
 
+/// Whether the agent says that it finds disks that were there before it.
+async fn sees_slots(agent: &Agent) -> bool {
+    let details = agent
+        .get_guest_details(GuestDetailsRequest::default())
+        .await;
+    details.is_ok_and(|details| {
+        let features = &details.agent_details.get_or_default().extra_features;
+        features
+            .iter()
+            .any(|feature| feature == FINDS_PRESENT_DISKS)
+    })
+}
+
 /// A handle on a sandbox's task. Clones are handles on the same sandbox.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -114,13 +127,17 @@ impl Sandbox {
             sandbox_id: new.id.clone(),
             ..Default::default()
         };
-        new.agent
-            .create_sandbox(request)
-            .await
-            .map_err(|source| Error::Agent {
-                action: "Creating the sandbox",
-                source,
+        let asked = async { Ok(sees_slots(&new.agent).await) };
+        let ((), sees_slots) =
+            tokio::try_join!(new.agent.create_sandbox(request), asked).map_err(|source| {
+                Error::Agent {
+                    action: "Creating the sandbox",
+                    source,
+                }
             })?;
+        if !sees_slots {
+            new.disks.plug_all();
+        }
         let pid = new.vm.process().pid;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (owner, ended) = Owner::new(new, queue);

@@ -11,11 +11,12 @@ use std::{
 use agent_client::{
     Agent,
     agent::{
-        CloseStdinRequest, CreateContainerRequest, CreateSandboxRequest, ExecProcessRequest,
-        GetOOMEventRequest, OOMEvent, OnlineCPUMemRequest, PauseContainerRequest,
-        ReadStreamRequest, ReadStreamResponse, RemoveContainerRequest, ResumeContainerRequest,
-        SignalProcessRequest, StartContainerRequest, UpdateContainerRequest, WaitProcessRequest,
-        WaitProcessResponse, WriteStreamRequest, WriteStreamResponse,
+        AgentDetails, CloseStdinRequest, CreateContainerRequest, CreateSandboxRequest,
+        ExecProcessRequest, GetOOMEventRequest, GuestDetailsRequest, GuestDetailsResponse,
+        OOMEvent, OnlineCPUMemRequest, PauseContainerRequest, ReadStreamRequest,
+        ReadStreamResponse, RemoveContainerRequest, ResumeContainerRequest, SignalProcessRequest,
+        StartContainerRequest, UpdateContainerRequest, WaitProcessRequest, WaitProcessResponse,
+        WriteStreamRequest, WriteStreamResponse,
     },
     agent_ttrpc::{AgentService, create_agent_service},
 };
@@ -50,6 +51,8 @@ struct Inner {
     short_of_memory: watch::Sender<Option<String>>,
     /// Signals do not reach the processes.
     deaf: Mutex<bool>,
+    /// What the agent says that it can do beyond the stock one.
+    features: Vec<String>,
     hung_up: Notify,
 }
 
@@ -66,6 +69,14 @@ pub(super) struct FakeProcess {
 }
 
 impl Guest {
+    /// One whose agent says this of itself.
+    pub(super) fn with_feature(feature: &str) -> Self {
+        Self(Arc::new(Inner {
+            features: vec![feature.to_owned()],
+            ..Inner::default()
+        }))
+    }
+
     /// Connects to the guest's agent.
     pub(super) async fn connect(&self) -> Agent {
         let (host, mut near) = duplex(1 << 20);
@@ -216,6 +227,21 @@ impl AgentService for Guest {
     ) -> ttrpc::Result<Empty> {
         self.arrive("create_sandbox", "")?;
         Ok(Empty::new())
+    }
+
+    async fn get_guest_details(
+        &self,
+        _: &TtrpcContext,
+        _: GuestDetailsRequest,
+    ) -> ttrpc::Result<GuestDetailsResponse> {
+        let agent_details = AgentDetails {
+            extra_features: self.0.features.clone(),
+            ..Default::default()
+        };
+        Ok(GuestDetailsResponse {
+            agent_details: Some(agent_details).into(),
+            ..Default::default()
+        })
     }
 
     async fn create_container(

@@ -4,6 +4,7 @@ mod faults;
 mod guest;
 mod lifecycle;
 mod resources;
+mod slots;
 mod streams;
 mod vm;
 
@@ -56,7 +57,11 @@ impl Fixture {
     }
 
     async fn sized(sizing: Sizing) -> Self {
-        let (vm, guest) = (FakeVm::new(), Guest::default());
+        Self::of(sizing, Guest::default(), &DiskSlots::default()).await
+    }
+
+    async fn of(sizing: Sizing, guest: Guest, slots: &DiskSlots) -> Self {
+        let vm = FakeVm::new();
         let (sender, events) = mpsc::channel(EVENTS);
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
         let size = VmSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
@@ -66,7 +71,7 @@ impl Fixture {
             hostname: "host".into(),
             dns: vec![],
             volumes: VolumeSettings::default(),
-            disks: RootDisks::new(&DiskSlots::default(), &[], log.clone()),
+            disks: RootDisks::new(slots, &[MAIN], log.clone()),
             storages: vec![],
             resources: PodResources::new(size, Demand::default(), None, log.clone()),
             vm: vm.clone(),

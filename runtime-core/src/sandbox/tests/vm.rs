@@ -16,6 +16,8 @@ pub(super) const PID: u32 = 4242;
 pub(super) struct FakeVm {
     channel: AgentChannel,
     pub(super) disks: Mutex<Vec<String>>,
+    /// What slots were filled, in the order of filling.
+    pub(super) filled: Mutex<Vec<u32>>,
     /// What it was asked to grow to, in the order of asking.
     pub(super) growth: Mutex<Vec<String>>,
     /// It refuses to grow.
@@ -28,6 +30,7 @@ impl FakeVm {
         Arc::new(Self {
             channel: AgentChannel::VirtioSerial("/none".into()),
             disks: Mutex::default(),
+            filled: Mutex::default(),
             growth: Mutex::default(),
             stiff: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -99,6 +102,15 @@ impl Vm for FakeVm {
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
         self.disks.lock().unwrap().retain(|disk| disk != id);
+        Ok(())
+    }
+
+    fn disk_slot(&self, slot: u32) -> Option<PciPath> {
+        format!("{:02x}", 6 + slot).parse().ok()
+    }
+
+    async fn fill_slot(&self, slot: u32, _: &Path) -> Result<()> {
+        self.filled.lock().unwrap().push(slot);
         Ok(())
     }
 
