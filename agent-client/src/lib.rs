@@ -66,9 +66,10 @@ pub const SERIAL_PORT_NAME: &str = "imprint.agent";
 /// Name of the virtio-serial port on which the agent writes its log.
 pub const LOG_PORT_NAME: &str = "imprint.log";
 
-/// What an agent says among its `extra_features` that finds a disk which was there before it. The
-/// stock agent does not: it knows of the disks that it saw being plugged in.
-pub const FINDS_PRESENT_DISKS: &str = "finds-present-disks";
+/// What an agent says among its `extra_features` that finds disks and network interfaces which were
+/// there before it, by their places. The stock agent knows of the disks that it saw being plugged in, and
+/// looks for an interface by its address.
+pub const FINDS_PRESENT_DEVICES: &str = "finds-present-devices";
 
 /// Longest frame that is accepted from a guest, in bytes; ttrpc itself would allow 4 MiB.
 pub const MAX_FRAME: usize = MAX_DATA + MAX_REPLY;

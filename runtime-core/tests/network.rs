@@ -13,7 +13,7 @@ use std::{
 
 use netns::{Pod, pod};
 use runtime_core::{
-    network::{Attached, Namespace, NetworkError, attach, detach, forward, idle_tap},
+    network::{Attached, Namespace, NetworkError, attach, detach, forward},
     state::{NetworkRecord, SandboxDir, cleanup},
 };
 
@@ -108,10 +108,11 @@ async fn a_tap_that_was_there_before_is_the_first_interfaces() {
 }
 
 #[tokio::test]
-async fn a_tap_outlives_the_value_of_its_namespace() {
+async fn a_nic_has_an_address_of_its_own() {
     let Some(_pod) = pod("idle") else { return };
-    let (one, other) = (idle_tap().await.unwrap(), idle_tap().await.unwrap());
-    let (one, other) = (one.nic(), other.nic());
+    let namespace = Namespace::unshared().unwrap();
+    let (one, other) = tokio::join!(namespace.tap(), namespace.tap());
+    let (one, other) = (one.unwrap().nic(), other.unwrap().nic());
     assert_ne!(one.mac, other.mac);
     let first = u8::from_str_radix(&one.mac[..2], 16).unwrap();
     assert_eq!(first & 3, 2, "{}", one.mac);

@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{OnceCell, watch},
 };
 use ttrpc::asynchronous::{Client, transport::Socket};
 
 use crate::{
-    Channel, Error, agent,
+    Channel, Error, FINDS_PRESENT_DEVICES, agent,
     error::Result,
     frames::{Fate, Frames},
     health,
@@ -58,6 +58,7 @@ pub struct Agent {
     deadlines: Deadlines,
     /// Tells by being dropped, with its last clone, that nobody wants an answer any more.
     wanted: Arc<watch::Sender<()>>,
+    finds_present_devices: Arc<OnceCell<bool>>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -94,6 +95,7 @@ impl Agent {
             fate,
             deadlines: Deadlines::default(),
             wanted: Arc::new(wanted),
+            finds_present_devices: Arc::default(),
         }
     }
 
@@ -107,6 +109,19 @@ impl Agent {
     /// Waits until the connection has ended, from whichever side.
     pub async fn disconnected(&self) {
         self.fate.ended().await;
+    }
+
+    /// Whether the agent says that it finds devices which were there before it
+    /// ([`FINDS_PRESENT_DEVICES`]). It is asked once; one that does not answer does not.
+    pub async fn finds_present_devices(&self) -> bool {
+        let ask = async || {
+            let details = self.get_guest_details(Default::default()).await;
+            details.is_ok_and(|details| {
+                let features = &details.agent_details.get_or_default().extra_features;
+                features.iter().any(|name| name == FINDS_PRESENT_DEVICES)
+            })
+        };
+        *self.finds_present_devices.get_or_init(ask).await
     }
 
     /// Asks whether the agent serves.

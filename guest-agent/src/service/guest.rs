@@ -55,7 +55,7 @@ impl Service {
                 device_handlers: vec!["blk".into()],
                 storage_handlers: storage::DRIVERS.map(String::from).to_vec(),
                 supports_seccomp: true,
-                extra_features: vec![agent_client::FINDS_PRESENT_DISKS.into()],
+                extra_features: vec![agent_client::FINDS_PRESENT_DEVICES.into()],
                 ..Default::default()
             })
             .into(),

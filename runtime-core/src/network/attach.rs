@@ -24,6 +24,7 @@ use super::{
 /// A namespace connected to taps. When it is dropped those are gone that no VM holds.
 #[derive(Debug)]
 pub struct Attached {
+    pub(super) namespace: Namespace,
     /// What was found.
     pub found: Discovered,
     /// What was left out, in words.
@@ -60,6 +61,7 @@ impl Attached {
 /// # Errors
 /// Nothing is left of what was made.
 pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attached, NetworkError> {
+    let same = namespace.try_clone()?;
     namespace
         .within(async move |netlink: &mut Netlink| {
             let mut found = discover(netlink).await?;
@@ -72,6 +74,7 @@ pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attache
             let first_was_ready = ready.is_some();
             match connect_all(netlink, &found, plan.attachments, ready).await {
                 Ok(taps) => Ok(Attached {
+                    namespace: same,
                     found,
                     left_out,
                     taps,
@@ -114,6 +117,28 @@ async fn connect_all(
         taps.push((attachment, tap));
     }
     Ok(taps)
+}
+
+/// Joins an interface to a tap of its own, in place of the one that it has.
+pub(super) async fn move_to_new_tap(
+    namespace: &Namespace,
+    link: &Link,
+) -> Result<Tap, NetworkError> {
+    let Link {
+        index, name, mtu, ..
+    } = link.clone();
+    namespace
+        .within(async move |netlink: &mut Netlink| {
+            let tap = make_tap(netlink)?;
+            bring_up(netlink, &tap, mtu).await?;
+            let freed = netlink.ask(tc::no_redirect(index), 0).await;
+            freed.map_err(|error| netlink.failed(format!("Removing a filter of {name}"), error))?;
+            let mut classifier = Classifier::MatchAll;
+            redirect(netlink, &name, index, tap.index, &mut classifier).await?;
+            redirect(netlink, &tap.name, tap.index, index, &mut classifier).await?;
+            Ok(tap)
+        })
+        .await
 }
 
 /// A filter of ours whose tap exists belongs to a VM. One whose tap is gone was left behind by a

@@ -42,7 +42,7 @@ pub use detach::{detach, detach_blocking};
 pub use error::NetworkError;
 pub use forward::forward;
 pub use model::{Address, Discovered, Link, Neighbour, Route};
-pub use namespace::{Namespace, NamespaceId, idle_tap};
+pub use namespace::{Namespace, NamespaceId};
 pub use plan::{Attachment, Plan, plan};
 pub use plug::{PlugPhases, plug};
 pub use request::{Request, of_specification};

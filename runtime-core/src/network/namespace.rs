@@ -161,7 +161,7 @@ impl Namespace {
             })
     }
 
-    fn try_clone(&self) -> Result<Self, NetworkError> {
+    pub(super) fn try_clone(&self) -> Result<Self, NetworkError> {
         let file = self
             .file
             .try_clone()
@@ -196,15 +196,6 @@ impl Namespace {
             }
         })
     }
-}
-
-/// Makes a tap that leads nowhere, in a namespace of its own that exists as long as the tap: for a VM
-/// that is no pod's.
-///
-/// # Errors
-/// The kernel refused.
-pub async fn idle_tap() -> Result<Tap, NetworkError> {
-    Namespace::unshared()?.tap().await
 }
 
 impl NamespaceId {

@@ -9,7 +9,10 @@ use agent_client::{
 };
 use hypervisors::{NetSpec, PciPath, Vm};
 
-use super::{Attached, Attachment, Link, NetworkError, Tap, guest, model::mac_text};
+use super::{
+    Attached, Attachment, Link, NetworkError, Tap, attach::move_to_new_tap, guest,
+    model::mac_text,
+};
 
 /// What plugging has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct PlugPhases {
 }
 
 /// Gives a VM all interfaces of a namespace and has the guest configure them: one that it has from its
-/// start, others that are plugged in. The taps are then the monitor's.
+/// start, if its agent finds that, others that are plugged in. The taps are then the monitor's.
 ///
 /// # Errors
 /// The VM may have got some of them; it is of no use and should be ended.
@@ -39,9 +42,15 @@ pub async fn plug(
     let start = Instant::now();
     let (mut links, mut interfaces) = (Vec::new(), Vec::new());
     let mut there = vm.nic().filter(|_| attached.first_was_ready);
+    let found = there.is_none() || agent.finds_present_devices().await;
     for (attachment, tap) in attached.taps {
         let pci = match there.take() {
-            Some(pci) => pci,
+            Some(pci) if found => pci,
+            // Its tap is that of the NIC, which the agent does not find.
+            Some(_) => {
+                let tap = move_to_new_tap(&attached.namespace, &attachment.link).await?;
+                add(vm, &attachment, &tap).await?
+            }
             None => add(vm, &attachment, &tap).await?,
         };
         interfaces.push(guest::interface(&attachment.link, &pci));

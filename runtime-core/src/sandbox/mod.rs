@@ -32,8 +32,8 @@ mod tests;
 use std::sync::Arc;
 
 use agent_client::{
-    Agent, FINDS_PRESENT_DISKS,
-    agent::{CreateSandboxRequest, GuestDetailsRequest, StatsContainerResponse, Storage},
+    Agent,
+    agent::{CreateSandboxRequest, StatsContainerResponse, Storage},
 };
 use hypervisors::Vm;
 use oci_spec::runtime::LinuxResources;
@@ -93,19 +93,6 @@ pub struct NewSandbox {
     pub log: Logger,
 }
 
-/// Whether the agent says that it finds disks that were there before it.
-async fn sees_slots(agent: &Agent) -> bool {
-    let details = agent
-        .get_guest_details(GuestDetailsRequest::default())
-        .await;
-    details.is_ok_and(|details| {
-        let features = &details.agent_details.get_or_default().extra_features;
-        features
-            .iter()
-            .any(|feature| feature == FINDS_PRESENT_DISKS)
-    })
-}
-
 /// A handle on a sandbox's task. Clones are handles on the same sandbox.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -127,15 +114,16 @@ impl Sandbox {
             sandbox_id: new.id.clone(),
             ..Default::default()
         };
-        let asked = async { Ok(sees_slots(&new.agent).await) };
-        let ((), sees_slots) =
+        // Beside it: no start waits for that answer.
+        let asked = async { Ok(new.agent.finds_present_devices().await) };
+        let ((), finds_slots) =
             tokio::try_join!(new.agent.create_sandbox(request), asked).map_err(|source| {
                 Error::Agent {
                     action: "Creating the sandbox",
                     source,
                 }
             })?;
-        if !sees_slots {
+        if !finds_slots {
             new.disks.plug_all();
         }
         let pid = new.vm.process().pid;

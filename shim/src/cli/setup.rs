@@ -3,24 +3,31 @@
 use std::path::{Path, PathBuf};
 
 use factory::{Budgets, TemplateStore};
-use hypervisors::{Hypervisor, NicSpec, VmSpec};
+use hypervisors::{Hypervisor, VmSpec};
 use runtime_core::{
-    config::{Config, ConfigError, NetworkModel, TemplateShape},
-    network::{self, NetworkError},
+    config::{Config, ConfigError, NetworkModel},
+    network::{Namespace, NetworkError},
 };
 use slog::Logger;
+use tokio::sync::OnceCell;
 
 /// A configuration that was loaded.
 pub(crate) struct Setup {
     pub(crate) config: Config,
     pub(crate) store: TemplateStore,
+    /// Where its VMs are in place of a pod's network namespace: nothing is there but their taps.
+    nowhere: OnceCell<Namespace>,
 }
 
 impl Setup {
     pub(crate) fn load(config: Option<&Path>, log: &Logger) -> Result<Self, ConfigError> {
         let config = Config::load(config, log)?;
         let store = TemplateStore::at(&config.factory.template_path);
-        Ok(Self { config, store })
+        Ok(Self {
+            config,
+            store,
+            nowhere: OnceCell::new(),
+        })
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -34,29 +41,29 @@ impl Setup {
     /// The VM of a pod that asks for nothing special and has no network.
     pub(crate) async fn spec(&self) -> Result<VmSpec, NetworkError> {
         let spec = self.config.vm_spec("imprint-factory", &self.run_dir());
-        Ok(VmSpec {
-            nic: self.nic().await?,
-            ..spec
-        })
+        self.connected(spec).await
     }
 
     /// The VMs that templates are made of, smallest first.
     pub(crate) async fn template_specs(&self) -> Result<Vec<VmSpec>, NetworkError> {
-        let nic = self.nic().await?;
-        let shapes = self.config.factory.shapes.iter();
-        let spec = |shape: &TemplateShape| VmSpec {
-            nic: nic.clone(),
-            ..self.config.template_spec(*shape)
-        };
-        Ok(shapes.map(spec).collect())
+        let mut specs = Vec::new();
+        for shape in &self.config.factory.shapes {
+            let spec = self.config.template_spec(*shape);
+            specs.push(self.connected(spec).await?);
+        }
+        Ok(specs)
     }
 
-    /// What stands for the first interface of a pod.
-    async fn nic(&self) -> Result<Option<NicSpec>, NetworkError> {
-        if self.config.runtime.network == NetworkModel::None {
-            return Ok(None);
+    /// The same VM with what stands for a pod's first interface. A monitor looks for the tap in the
+    /// network namespace that it is in.
+    async fn connected(&self, mut spec: VmSpec) -> Result<VmSpec, NetworkError> {
+        if self.config.runtime.network != NetworkModel::None {
+            let make = async || Namespace::unshared();
+            let nowhere = self.nowhere.get_or_try_init(make).await?;
+            spec.netns = Some(nowhere.descriptor_path());
+            spec.nic = Some(nowhere.tap().await?.nic());
         }
-        Ok(Some(network::idle_tap().await?.nic()))
+        Ok(spec)
     }
 
     /// A run directory that no other command uses.

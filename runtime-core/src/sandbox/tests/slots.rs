@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use agent_client::FINDS_PRESENT_DISKS;
+use agent_client::FINDS_PRESENT_DEVICES;
 
 use super::*;
 use crate::rootfs::{MOST_LAYERS, RootfsCache, prepare};
@@ -48,7 +48,7 @@ async fn places(guest: Guest) -> (usize, Vec<u32>) {
 #[tokio::test]
 async fn an_agent_that_finds_present_disks_gets_slots() {
     if possible() {
-        let guest = Guest::with_feature(FINDS_PRESENT_DISKS);
+        let guest = Guest::with_feature(FINDS_PRESENT_DEVICES);
         assert_eq!(places(guest).await, (0, vec![1]));
     }
 }
