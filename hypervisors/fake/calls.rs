@@ -15,11 +15,13 @@ use crate::answers::{recorded, with_length};
 pub struct Request {
     pub name: String,
     pub body: Value,
+    /// Descriptors that came along, by their numbers here. They stay open, as in a real one.
+    pub passed: Vec<i32>,
 }
 
 impl Request {
-    /// The request in `bytes`, if all of it is there.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    /// The request in `bytes`, if all of it is there, with what came along.
+    pub fn parse(bytes: &[u8], passed: &[i32]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
         let length = head.lines().find_map(|line| {
@@ -35,6 +37,7 @@ impl Request {
         Some(Self {
             name: path.rsplit('/').next()?.to_owned(),
             body: serde_json::from_str(&body[..length]).unwrap_or(Value::Null),
+            passed: passed.to_vec(),
         })
     }
 }
@@ -68,11 +71,16 @@ impl Machine {
             "vm.resume" => self.become_("Running", "resumed")?,
             "vm.snapshot" if self.state != "Paused" => return Ok(recorded("vm.snapshot-running")),
             "vm.snapshot" => self.save(directory(body, "destination_url"))?,
+            "vm.restore" if promised(body) != request.passed.len() => {
+                return Ok(recorded("bad-request"));
+            }
+            "vm.restore" if misses_tap(body) => return Ok(recorded("vm.restore-without-tap")),
             "vm.restore" => match self.load(directory(body, "source_url")) {
                 Ok(()) => self.become_("Paused", "restored")?,
                 Err(_) => return Ok(recorded("vm.restore-missing")),
             },
             "vm.info" => return Ok(self.info()),
+            "vm.add-net" if self.state == "Created" => return Ok(self.describe_net(request)),
             "vm.add-disk" | "vm.add-net" => {
                 let id = body["id"].as_str().unwrap_or_default().to_owned();
                 if !self.devices.insert(id) {
@@ -123,7 +131,39 @@ impl Machine {
         let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_default();
         let mut info: Value = serde_json::from_str(body).unwrap_or_default();
         info["state"] = json!(self.state);
+        for net in self.nets() {
+            let id = net["id"].as_str().unwrap_or_default();
+            let parent = format!("_virtio-pci-{id}");
+            info["device_tree"][id] = json!({
+                "id": id, "resources": [], "parent": parent, "children": [], "pci_bdf": null,
+            });
+            info["device_tree"][&parent] = json!({
+                "id": parent, "resources": [], "parent": null, "children": [id],
+                "pci_bdf": "0000:00:01.0",
+            });
+        }
         with_length(&format!("{head}\r\n\r\n"), &info.to_string())
+    }
+
+    fn nets(&self) -> impl Iterator<Item = &Value> {
+        self.config["net"].as_array().into_iter().flatten()
+    }
+
+    /// Takes an interface for a VM that is not started. Without a tap a real one makes its own.
+    fn describe_net(&mut self, request: &Request) -> Vec<u8> {
+        let mut net = request.body.clone();
+        if self.nets().any(|other| other["id"] == net["id"]) {
+            return recorded("vm.add-net-again");
+        }
+        net["fds"] = match request.passed.as_slice() {
+            [] => Value::Null,
+            passed => json!(passed),
+        };
+        match &mut self.config["net"] {
+            Value::Array(nets) => nets.push(net),
+            none => *none = json!([net]),
+        }
+        recorded("vm.boot")
     }
 
     fn save(&self, dir: &Path) -> io::Result<()> {
@@ -147,6 +187,26 @@ impl Machine {
         std::os::unix::net::UnixListener::bind(socket)?;
         fs::set_permissions(socket, mode)
     }
+}
+
+/// How many descriptors a restore says come along.
+fn promised(body: &Value) -> usize {
+    let nets = body["net_fds"].as_array().into_iter().flatten();
+    let each = nets.filter_map(|net| net["num_fds"].as_u64());
+    usize::try_from(each.sum::<u64>()).unwrap_or(usize::MAX)
+}
+
+/// Whether the saved VM has an interface whose tap does not come along.
+fn misses_tap(body: &Value) -> bool {
+    let path = directory(body, "source_url").join("config.json");
+    let config = fs::read(path).unwrap_or_default();
+    let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+    let given = |id: &Value| {
+        let mut nets = body["net_fds"].as_array().into_iter().flatten();
+        nets.any(|net| net["id"] == *id)
+    };
+    let mut nets = config["net"].as_array().into_iter().flatten();
+    nets.any(|net| !net["fds"].is_null() && !given(&net["id"]))
 }
 
 fn directory<'a>(body: &'a Value, key: &str) -> &'a Path {

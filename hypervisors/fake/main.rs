@@ -10,12 +10,16 @@ mod calls;
 mod faults;
 
 use std::{
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::net::UnixListener},
+    io::{self, IoSliceMut, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::{UnixListener, UnixStream},
+    },
 };
 
 use calls::{Machine, Request};
 use faults::{Fault, Faults};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 fn main() -> io::Result<()> {
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -24,7 +28,7 @@ fn main() -> io::Result<()> {
     machine.tell("vmm", "starting", &[])?;
     loop {
         let (mut stream, _) = listener.accept()?;
-        let Some(request) = read(&mut stream)? else {
+        let Some(request) = read(&stream)? else {
             continue;
         };
         let answer = match faults.take(&request.name) {
@@ -69,15 +73,24 @@ fn broken(fault: Fault, machine: &mut Machine, request: &Request) -> io::Result<
     })
 }
 
-/// A request: its head, and as much of a body as the head says.
-fn read(from: &mut impl Read) -> io::Result<Option<Request>> {
-    let mut bytes = Vec::new();
+/// A request: its head, as much of a body as the head says, and the descriptors beside them.
+fn read(from: &UnixStream) -> io::Result<Option<Request>> {
+    let (mut bytes, mut passed) = (Vec::new(), Vec::new());
     let mut buffer = [0; 4096];
     loop {
-        if let Some(request) = Request::parse(&bytes) {
+        if let Some(request) = Request::parse(&bytes, &passed) {
             return Ok(Some(request));
         }
-        match from.read(&mut buffer)? {
+        let mut space = nix::cmsg_space!([i32; 4]);
+        let mut into = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(from.as_raw_fd(), &mut into, Some(&mut space), flags)?;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(fds) = control {
+                passed.extend(fds);
+            }
+        }
+        match message.bytes {
             0 => return Ok(None),
             length => bytes.extend_from_slice(&buffer[..length]),
         }

@@ -6,6 +6,7 @@ mod config;
 mod devices;
 mod events;
 mod launch;
+mod nic;
 mod probe;
 mod resize;
 mod restore;
@@ -22,13 +23,17 @@ pub use config::ClhConfig;
 pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 
 use self::{
-    api::calls::{VmBoot, VmCreate},
+    api::calls::{VmBoot, VmCreate, VmInfo},
     launch::{Monitor, Program, Sockets},
+    restore::Loaded,
     version::Version,
     vm::{ClhVm, Origin},
     vm_config::VmConfig,
 };
-use crate::{AgentChannel, Capabilities, Hypervisor, Identity, Result, Vm, VmSpec, check};
+use crate::{
+    AgentChannel, Capabilities, Hypervisor, Identity, PciPath, Result, Vm, VmSpec, check,
+    device::check_mac,
+};
 
 /// A Cloud Hypervisor that was found on this node and probed.
 #[derive(Debug)]
@@ -68,13 +73,33 @@ impl Clh {
         let sockets = Sockets::within(&spec.run_dir);
         check::socket(&sockets.api)?;
         check::socket(&sockets.vsock)?;
+        if let Some(nic) = &spec.nic {
+            check_mac(&nic.mac)?;
+        }
         check::payload(&spec.kernel, boots)
     }
 
-    fn vm(&self, spec: &VmSpec, monitor: Monitor, origin: Origin) -> Arc<dyn Vm> {
+    fn vm(
+        &self,
+        spec: &VmSpec,
+        monitor: Monitor,
+        nic: Option<PciPath>,
+        origin: Origin,
+    ) -> Arc<dyn Vm> {
         let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-        Arc::new(ClhVm::new(spec, monitor, channel, origin))
+        Arc::new(ClhVm::new(spec, monitor, channel, nic, origin))
     }
+}
+
+/// Makes the VM of `spec` and tells where its network interface is, if it is to have one.
+async fn create(monitor: &Monitor, spec: &VmSpec, config: &VmConfig) -> Result<Option<PciPath>> {
+    monitor.call(&VmCreate(config)).await?;
+    let Some(nic) = &spec.nic else {
+        return monitor.call(&VmBoot).await.map(|()| None);
+    };
+    nic::add(monitor, nic).await?;
+    monitor.call(&VmBoot).await?;
+    nic::place(Some(nic), &monitor.call(&VmInfo).await?)
 }
 
 #[async_trait]
@@ -91,12 +116,8 @@ impl Hypervisor for Clh {
         self.check(spec, true)?;
         let config = VmConfig::of(spec, &self.config)?;
         let monitor = self.start(spec).await?;
-        let booted = async {
-            monitor.call(&VmCreate(&config)).await?;
-            monitor.call(&VmBoot).await
-        };
-        match booted.await {
-            Ok(()) => Ok(self.vm(spec, monitor, Origin::Booted)),
+        match create(&monitor, spec, &config).await {
+            Ok(nic) => Ok(self.vm(spec, monitor, nic, Origin::Booted)),
             Err(error) => {
                 monitor.process().kill().await?;
                 Err(error)
@@ -108,10 +129,10 @@ impl Hypervisor for Clh {
         self.check(spec, false)?;
         restore::check(spec, saved)?;
         let monitor = self.start(spec).await?;
-        match restore::load(&monitor, self.version, saved).await {
-            Ok(took) => {
+        match restore::load(&monitor, self.version, spec, saved).await {
+            Ok(Loaded { took, nic }) => {
                 let saved = saved.to_owned();
-                Ok(self.vm(spec, monitor, Origin::Restored { saved, took }))
+                Ok(self.vm(spec, monitor, nic, Origin::Restored { saved, took }))
             }
             Err(error) => {
                 monitor.process().kill().await?;

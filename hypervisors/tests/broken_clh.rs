@@ -9,7 +9,10 @@ mod fake;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use fake::Fake;
-use hypervisors::{DiskSpec, Error, Hypervisor, Vm};
+use hypervisors::{
+    DiskSpec, Error, Hypervisor, Vm,
+    clh::{SAVED_CONFIG, SavedConfig},
+};
 use tokio::time::timeout;
 
 /// Faults after which there is no answer, and what kind of error each is.
@@ -62,11 +65,17 @@ async fn a_probe_that_fails_says_why() {
 
 #[tokio::test]
 async fn a_boot_that_fails_leaves_nothing() {
-    for call in ["vm.create", "vm.boot"] {
-        for (fault, kind) in faults(false) {
+    for (call, has_value) in [
+        ("vm.create", false),
+        ("vm.add-net", false),
+        ("vm.boot", false),
+        ("vm.info", true),
+    ] {
+        for (fault, kind) in faults(has_value) {
             let fake = Fake::new(&[(call, fault)]);
             let clh = fake.probe().await.unwrap();
-            let error = clh.boot(&fake.spec("a")).await.map(drop).expect_err(fault);
+            let spec = fake.spec_with_nic("a");
+            let error = clh.boot(&spec).await.map(drop).expect_err(fault);
             assert_eq!(Kind::of(&error), kind, "{call} {fault}: {error}");
             fake.assert_nothing_left("a");
         }
@@ -86,6 +95,30 @@ async fn a_restore_that_fails_leaves_nothing() {
             fake.assert_nothing_left("a");
         }
     }
+}
+
+#[tokio::test]
+async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
+    let fake = Fake::new(&[]);
+    let clh = fake.probe().await.unwrap();
+    let vm = clh.boot(&fake.spec_with_nic("a")).await.unwrap();
+    let place = vm.nic().unwrap();
+    let saved = fake.path("saving");
+    vm.pause().await.unwrap();
+    vm.save(&saved).await.unwrap();
+    vm.kill().await.unwrap();
+
+    let spec = fake.spec_with_nic("b");
+    let refused = clh.restore(&spec, &saved).await.map(drop);
+    assert!(matches!(refused, Err(Error::InvalidSpec(_))), "{refused:?}");
+    let path = saved.join(SAVED_CONFIG);
+    let config = SavedConfig::parse(&fs::read(&path).unwrap()).unwrap();
+    let config = config.fitted(&spec).unwrap();
+    fs::write(&path, config.encode().unwrap()).unwrap();
+    let vm = clh.restore(&spec, &saved).await.unwrap();
+    assert_eq!(vm.nic(), Some(place));
+    vm.kill().await.unwrap();
+    fake.assert_nothing_left("b");
 }
 
 #[tokio::test]

@@ -30,12 +30,15 @@ pub async fn add_net(monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
     check_mac(&net.mac)?;
     let config = NetConfig::new(&name, &net.mac);
     let plugged = monitor.call_with(&VmAddNet(&config), Some(net.tap)).await;
+    let plugged = plugged.and_then(|plugged| {
+        plugged.ok_or_else(|| Error::Protocol(String::from("an interface was plugged nowhere")))
+    });
     settled(monitor, &name, plugged).await
 }
 
 /// Where the device is. One whose plug was neither told nor refused may be there, and is taken back.
 async fn settled(monitor: &Monitor, name: &str, plugged: Result<Plugged>) -> Result<PciPath> {
-    let placed = plugged.and_then(|plugged| place(&plugged));
+    let placed = plugged.and_then(|plugged| slot_of(&plugged.bdf));
     if let Err(Error::Protocol(_) | Error::Timeout { .. }) = &placed {
         // Its own failure would say less than why the plug did not succeed.
         let _ = monitor.call(&VmRemoveDevice { id: name }).await;
@@ -75,9 +78,8 @@ fn check_backing(disk: &DiskSpec) -> Result<()> {
 }
 
 /// `0000:00:06.0` is slot 6 of the only segment this crate makes.
-fn place(plugged: &Plugged) -> Result<PciPath> {
-    let slot = plugged
-        .bdf
+pub fn slot_of(bdf: &str) -> Result<PciPath> {
+    let slot = bdf
         .strip_prefix("0000:00:")
         .and_then(|rest| rest.strip_suffix(".0"))
         .and_then(|slot| u32::from_str_radix(slot, 16).ok())
@@ -85,8 +87,8 @@ fn place(plugged: &Plugged) -> Result<PciPath> {
     match slot {
         Some(slot) => Ok(PciPath::from_slots(&[slot])),
         None => {
-            let bdf: String = plugged.bdf.chars().take(40).collect();
-            Err(Error::Protocol(format!("a device was plugged at {bdf:?}")))
+            let bdf: String = bdf.chars().take(40).collect();
+            Err(Error::Protocol(format!("a device is at {bdf:?}")))
         }
     }
 }
@@ -97,12 +99,7 @@ mod tests {
 
     #[test]
     fn a_place_is_a_slot_of_the_root_bus() {
-        let at = |bdf: &str| {
-            place(&Plugged {
-                bdf: bdf.to_owned(),
-            })
-        };
-        assert_eq!(at("0000:00:1f.0").unwrap().to_string(), "1f");
+        assert_eq!(slot_of("0000:00:1f.0").unwrap().to_string(), "1f");
         for bdf in [
             "",
             "0001:00:05.0",
@@ -110,7 +107,7 @@ mod tests {
             "0000:00:05.1",
             "0000:01:05.0",
         ] {
-            assert!(matches!(at(bdf), Err(Error::Protocol(_))), "{bdf}");
+            assert!(matches!(slot_of(bdf), Err(Error::Protocol(_))), "{bdf}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// What is kept of a probe.
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,10 +9,11 @@ use std::{
 use super::{
     api::calls::{VmInfo, VmRestore, VmSnapshot, url},
     launch::Monitor,
+    nic,
     saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
     version::Version,
 };
-use crate::{Error, Result, VmSpec};
+use crate::{Error, PciPath, Result, VmSpec};
 
 const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 
@@ -29,21 +30,41 @@ pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
         return Ok(());
     }
     Err(unusable(String::from(
-        "it names the memory, sockets or root of another VM",
+        "it names the memory, sockets, root or tap of another VM",
     )))
 }
 
-/// Restores what lies in `dir`, and tells how long the monitor took. The VM is paused then.
-pub async fn load(monitor: &Monitor, version: Version, dir: &Path) -> Result<Duration> {
+/// What became of a saved VM.
+#[derive(Debug)]
+pub struct Loaded {
+    /// How long the monitor took.
+    pub took: Duration,
+    /// Where its network interface is, if it has one from its start.
+    pub nic: Option<PciPath>,
+}
+
+/// Restores what lies in `dir` as the VM of `spec`, which is paused then.
+pub async fn load(
+    monitor: &Monitor,
+    version: Version,
+    spec: &VmSpec,
+    dir: &Path,
+) -> Result<Loaded> {
+    let (named, tap) = spec.nic.as_ref().map(nic::restored).transpose()?.unzip();
     let restore = VmRestore {
         source_url: url_of(dir)?,
         memory_restore_mode: version.memory_restore_mode(),
+        net_fds: named.map(|nic| [nic]),
     };
     let start = Instant::now();
-    monitor.call(&restore).await?;
+    monitor.call_with(&restore, tap).await?;
     let took = start.elapsed();
-    match monitor.call(&VmInfo).await?.state.as_str() {
-        "Paused" => Ok(took),
+    let info = monitor.call(&VmInfo).await?;
+    match info.state.as_str() {
+        "Paused" => Ok(Loaded {
+            took,
+            nic: nic::place(spec.nic.as_ref(), &info)?,
+        }),
         state => Err(Error::Protocol(format!(
             "a restored VM is {state} and not Paused"
         ))),

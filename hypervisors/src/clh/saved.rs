@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{launch::Sockets, vm_config::ROOT_DISK};
+use super::{
+    launch::Sockets,
+    vm_config::{NIC, ROOT_DISK},
+};
 use crate::{GuestRoot, MemoryBacking, VmSpec};
 
 /// Name of the configuration's file.
@@ -17,6 +20,9 @@ pub const SAVED_CONFIG: &str = "config.json";
 pub const SAVED_STATE: &str = "state.json";
 /// Name of the file with the memory that is in no file of its own.
 pub const SAVED_MEMORY: &str = "memory-ranges";
+
+/// What stands for a tap that the file cannot name: it travels beside the restore.
+const PASSED: i32 = -1;
 
 /// The longest configuration that is read; one has some 2 KiB.
 const LIMIT: usize = 1 << 20;
@@ -32,6 +38,8 @@ pub struct SavedConfig {
     memory: Memory,
     #[serde(default)]
     disks: Option<Vec<Disk>>,
+    #[serde(default)]
+    net: Option<Vec<Net>>,
     #[serde(default)]
     serial: Option<Console>,
     #[serde(default)]
@@ -73,6 +81,17 @@ struct Disk {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Net {
+    #[serde(default)]
+    id: Option<String>,
+    /// Numbers that meant something to the monitor that saved them.
+    #[serde(default)]
+    fds: Option<Vec<i32>>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Console {
     #[serde(default)]
     file: Option<PathBuf>,
@@ -108,7 +127,9 @@ impl SavedConfig {
     }
 
     /// The same VM with the memory, the sockets and the root image of `spec`: memory that was shared
-    /// with its file while it was saved is private to the VM that is restored if `spec` says so.
+    /// with its file while it was saved is private to the VM that is restored if `spec` says so. No
+    /// descriptor of the monitor that saved it is named any more. The MAC address stays: the state
+    /// has it too, and decides.
     ///
     /// # Errors
     /// What was saved cannot be the VM of `spec`.
@@ -118,6 +139,7 @@ impl SavedConfig {
         if let GuestRoot::Image(image) = &spec.kernel.root {
             fitted.root_disk()?.path = Some(image.clone());
         }
+        fitted.take_tap(spec.nic.is_some())?;
         let Some(vsock) = &mut fitted.vsock else {
             return Err(InvalidConfig(String::from("it has no vsock device")));
         };
@@ -128,6 +150,20 @@ impl SavedConfig {
             serial.move_to(&spec.run_dir, &old);
         }
         Ok(fitted)
+    }
+
+    fn take_tap(&mut self, wanted: bool) -> Result<(), InvalidConfig> {
+        let refused = |why: &str| Err(InvalidConfig(why.to_owned()));
+        match (self.net.as_deref_mut().unwrap_or_default(), wanted) {
+            ([], false) => Ok(()),
+            ([], true) => refused("it has no network interface, and the VM is to have one"),
+            (_, false) => refused("it has a network interface, and the VM is to have none"),
+            ([nic], true) if nic.id.as_deref() == Some(NIC) && nic.fds.is_some() => {
+                nic.fds = Some(vec![PASSED]);
+                Ok(())
+            }
+            (_, true) => refused("its network interface is not the one of a VM's start"),
+        }
     }
 
     fn root_disk(&mut self) -> Result<&mut Disk, InvalidConfig> {

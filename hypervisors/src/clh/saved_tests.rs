@@ -1,11 +1,11 @@
 //! What a configuration keeps, and what it does not.
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{DiskSlots, KernelSpec, MemorySpec};
+use crate::{DiskSlots, KernelSpec, MemorySpec, NicSpec};
 
 /// As it is saved, with keys that nobody here knows.
 fn saved() -> Value {
@@ -21,6 +21,10 @@ fn saved() -> Value {
         },
         "payload": {"firmware": null, "kernel": "/k", "cmdline": "quiet", "initramfs": null},
         "disks": [{"id": "image", "path": "/old/image", "readonly": true, "num_queues": 1}],
+        "net": [{
+            "tap": null, "mac": "02:00:00:00:00:01", "host_mac": null, "num_queues": 2, "queue_size": 256,
+            "vhost_mode": "Client", "id": "nic", "fds": [22], "later_key": true,
+        }],
         "serial": {"file": "/templates/.building-1/vm/console.log", "mode": "File", "iommu": false},
         "vsock": {"cid": 3, "socket": "/templates/.building-1/vm/clh.sock", "iommu": false, "id": "_vsock0"},
         "later_version": {"anything": 18_446_744_073_709_551_615_u64},
@@ -48,7 +52,10 @@ fn spec() -> VmSpec {
         },
         netns: None,
         slots: DiskSlots::default(),
-        nic: None,
+        nic: Some(NicSpec {
+            mac: "02:00:00:00:00:02".into(),
+            tap: Arc::new(File::open("/dev/null").unwrap().into()),
+        }),
     }
 }
 
@@ -65,6 +72,7 @@ fn only_what_belongs_to_one_vm_changes() {
     expected["memory"]["zones"][0]["shared"] = json!(false);
     expected["memory"]["zones"][0]["file"] = json!("/templates/t/memory");
     expected["disks"][0]["path"] = json!("/new/image");
+    expected["net"][0]["fds"] = json!([-1]);
     expected["serial"]["file"] = json!("/run/clone/console.log");
     expected["vsock"]["socket"] = json!("/run/clone/clh.sock");
     assert_eq!(fitted(&saved(), &spec()), Ok(expected));
@@ -87,7 +95,7 @@ fn a_console_elsewhere_stays_there() {
 #[test]
 fn another_vm_than_the_saved_one_is_refused() {
     type Change = fn(&mut Value, &mut VmSpec);
-    let changes: [(Change, &str); 6] = [
+    let changes: [(Change, &str); 11] = [
         (|_, spec| spec.memory.mib = 2, "not 2097152"),
         (
             |saved, _| saved["memory"]["zones"] = json!([]),
@@ -103,6 +111,20 @@ fn another_vm_than_the_saved_one_is_refused() {
         ),
         (|saved, _| saved["disks"] = Value::Null, "guest's root"),
         (|saved, _| saved["vsock"] = Value::Null, "no vsock"),
+        (|_, spec| spec.nic = None, "is to have none"),
+        (|saved, _| saved["net"] = Value::Null, "is to have one"),
+        (
+            |saved, _| saved["net"][0]["id"] = json!("net-eth0"),
+            "not the one of a VM's start",
+        ),
+        (
+            |saved, _| saved["net"][0]["fds"] = Value::Null,
+            "not the one of a VM's start",
+        ),
+        (
+            |saved, _| saved["net"] = json!([saved["net"][0], saved["net"][0]]),
+            "not the one of a VM's start",
+        ),
     ];
     for (change, words) in changes {
         let (mut saved, mut spec) = (saved(), spec());

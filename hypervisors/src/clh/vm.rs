@@ -28,6 +28,8 @@ pub struct ClhVm {
     /// Queues of each disk: one for each vCPU it was started with.
     disk_queues: u32,
     size: Size,
+    /// Where the network interface is that it was started with.
+    nic: Option<PciPath>,
     origin: Origin,
 }
 
@@ -47,12 +49,19 @@ pub enum Origin {
 
 impl ClhVm {
     /// The VM of `spec` that `monitor` has made.
-    pub fn new(spec: &VmSpec, monitor: Monitor, channel: AgentChannel, origin: Origin) -> Self {
+    pub fn new(
+        spec: &VmSpec,
+        monitor: Monitor,
+        channel: AgentChannel,
+        nic: Option<PciPath>,
+        origin: Origin,
+    ) -> Self {
         Self {
             monitor,
             channel,
             disk_queues: spec.vcpus,
             size: Size::new(spec),
+            nic,
             origin,
         }
     }
@@ -116,6 +125,10 @@ impl Vm for ClhVm {
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
         devices::remove(&self.monitor, "disk", id).await
+    }
+
+    fn nic(&self) -> Option<PciPath> {
+        self.nic.clone()
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {

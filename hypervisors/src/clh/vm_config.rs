@@ -13,6 +13,8 @@ pub const GUEST_CID: u32 = 3;
 pub const ZONE: &str = "mem0";
 /// Name of the disk with the guest's root.
 pub const ROOT_DISK: &str = "image";
+/// Name of the network interface that is there from the start.
+pub const NIC: &str = "nic";
 /// Memory is plugged in pieces of this many MiB.
 pub const MEMORY_STEP_MIB: u32 = 128;
 /// Requests that fit into a disk's queue.

@@ -2,7 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use std::{fs::File, os::fd::AsRawFd};
+use std::{
+    fs::File,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+};
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
@@ -11,6 +14,8 @@ pub fn tap() -> std::io::Result<File> {
     let file = File::options()
         .read(true)
         .write(true)
+        // A monitor that reads it takes what is there.
+        .custom_flags(libc::O_NONBLOCK)
         .open("/dev/net/tun")?;
     // SAFETY: all fields of `ifreq` are integers, arrays and pointers, for which zero is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -9,6 +9,7 @@
 mod devices;
 mod endings;
 mod lifecycle;
+mod nic;
 mod refusals;
 mod saving;
 mod subject;
@@ -46,6 +47,8 @@ suite! {
     devices::a_disk_comes_and_goes
     devices::a_disk_comes_and_goes_in_a_clone
     devices::a_network_interface_comes_and_goes
+    nic::a_vm_has_a_network_interface_from_its_start
+    nic::each_clone_has_a_tap_of_its_own
     devices::what_cannot_be_plugged_leaves_nothing_in_its_way
     devices::a_vm_grows
     devices::a_clone_grows_or_says_why_not

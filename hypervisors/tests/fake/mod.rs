@@ -1,9 +1,9 @@
 //! The fake monitor in a directory of its own, with the faults a test wants.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use hypervisors::{
-    DiskSlots, Error, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
+    DiskSlots, Error, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NicSpec, VmSpec,
     clh::{Clh, ClhConfig},
 };
 use tempfile::TempDir;
@@ -81,6 +81,18 @@ impl Fake {
             netns: None,
             slots: DiskSlots::default(),
             nic: None,
+        }
+    }
+
+    /// The same with a network interface. Its tap is none: the fake only passes it on.
+    pub fn spec_with_nic(&self, id: &str) -> VmSpec {
+        let tap = fs::File::open(self.path("disk")).unwrap();
+        VmSpec {
+            nic: Some(NicSpec {
+                mac: "02:00:00:00:00:01".into(),
+                tap: Arc::new(tap.into()),
+            }),
+            ..self.spec(id)
         }
     }
 

@@ -42,7 +42,7 @@ calls! {
     VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
     VmRestore = PUT "vm.restore" -> (), 120 s;
     VmAddDisk<'a> = PUT "vm.add-disk" -> Plugged, 20 s;
-    VmAddNet<'a> = PUT "vm.add-net" -> Plugged, 20 s;
+    VmAddNet<'a> = PUT "vm.add-net" -> Option<Plugged>, 20 s;
     VmRemoveDevice<'a> = PUT "vm.remove-device" -> (), 20 s;
     VmResize = PUT "vm.resize" -> (), 20 s;
 }
@@ -94,13 +94,26 @@ pub struct VmRestore {
     /// How memory comes back, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_restore_mode: Option<&'static str>,
+    /// The network interface whose tap travels beside the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net_fds: Option<[NetFds; 1]>,
+}
+
+/// An interface, and how many descriptors it takes of those that travel along.
+#[derive(Debug, Serialize)]
+pub struct NetFds {
+    /// Its name in the VM that was saved.
+    pub id: &'static str,
+    /// One for each tap.
+    pub num_fds: u32,
 }
 
 /// Plugs a disk.
 #[derive(Debug, Serialize)]
 pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 
-/// Plugs a network interface; its tap travels beside the request.
+/// Gives the VM a network interface; its tap travels beside the request. One of a VM that is not
+/// started is nowhere yet.
 #[derive(Debug, Serialize)]
 pub struct VmAddNet<'a>(pub &'a NetConfig);
 
@@ -134,6 +147,20 @@ pub struct Ping {
 pub struct Info {
     /// `Created`, `Running`, `Paused`, `Shutdown`.
     pub state: String,
+    /// Its devices by name; none while it is only described.
+    #[serde(default)]
+    pub device_tree: Option<BTreeMap<String, Device>>,
+}
+
+/// A device, or what one consists of.
+#[derive(Debug, Deserialize)]
+pub struct Device {
+    /// Names of what is behind it.
+    #[serde(default)]
+    pub children: Vec<String>,
+    /// Segment, bus, device and function, if it is on a bus.
+    #[serde(default)]
+    pub pci_bdf: Option<String>,
 }
 
 /// By device, by name of the counter.
@@ -154,4 +181,30 @@ pub fn url(dir: &std::path::Path) -> Option<String> {
     // The monitor takes what follows the scheme as the path, without decoding it.
     let text = PathBuf::from(dir).into_os_string().into_string().ok()?;
     text.starts_with('/').then(|| format!("file://{text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_restore_names_the_interface_whose_tap_it_takes_along() {
+        let mut restore = VmRestore {
+            source_url: "file:///saved".into(),
+            memory_restore_mode: None,
+            net_fds: None,
+        };
+        let wire = |restore: &VmRestore| serde_json::to_value(restore).unwrap();
+        assert_eq!(wire(&restore), json!({"source_url": "file:///saved"}));
+        restore.net_fds = Some([NetFds {
+            id: "nic",
+            num_fds: 1,
+        }]);
+        let expected = json!({
+            "source_url": "file:///saved", "net_fds": [{"id": "nic", "num_fds": 1}],
+        });
+        assert_eq!(wire(&restore), expected);
+    }
 }

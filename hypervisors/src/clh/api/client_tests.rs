@@ -106,9 +106,23 @@ async fn a_descriptor_travels_in_the_same_message_as_its_whole_request() {
         server.client.call(&call, Some(tap.into())),
         server.answer(&answer)
     );
-    assert_eq!(plugged.unwrap().bdf, "0000:00:05.0");
+    assert_eq!(plugged.unwrap().unwrap().bdf, "0000:00:05.0");
     assert_eq!(fds, 1);
     assert!(request.ends_with('}'), "{request}");
+}
+
+#[tokio::test]
+async fn an_interface_of_a_vm_that_is_not_started_is_nowhere() {
+    let server = server();
+    let tap = std::fs::File::open("/dev/null").unwrap();
+    let config = NetConfig::new("nic", "02:00:00:00:00:01");
+    let call = VmAddNet(&config);
+    let (added, (_, fds)) = tokio::join!(
+        server.client.call(&call, Some(tap.into())),
+        server.answer(b"HTTP/1.1 204 \r\nServer: Cloud Hypervisor API\r\n\r\n")
+    );
+    assert!(added.unwrap().is_none());
+    assert_eq!(fds, 1);
 }
 
 #[tokio::test]

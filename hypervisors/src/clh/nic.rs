@@ -1,0 +1,104 @@
+//! The network interface that a VM has from its start: its tap travels beside the call that makes it,
+//! and beside the one that restores it.
+
+use std::os::fd::OwnedFd;
+
+use super::{
+    api::calls::{Info, NetFds, VmAddNet},
+    devices,
+    launch::Monitor,
+    vm_config::{NIC, NetConfig},
+};
+use crate::{Error, NicSpec, PciPath, Result};
+
+/// Adds it to a VM that was described and not started.
+pub async fn add(monitor: &Monitor, nic: &NicSpec) -> Result<()> {
+    let config = NetConfig::new(NIC, &nic.mac);
+    let call = VmAddNet(&config);
+    match monitor.call_with(&call, Some(tap(nic)?)).await? {
+        None => Ok(()),
+        Some(_) => Err(Error::Protocol(String::from(
+            "an interface of a VM that is not started was plugged",
+        ))),
+    }
+}
+
+/// What a restore says of it, and its tap.
+pub fn restored(nic: &NicSpec) -> Result<(NetFds, OwnedFd)> {
+    let named = NetFds {
+        id: NIC,
+        num_fds: 1,
+    };
+    Ok((named, tap(nic)?))
+}
+
+/// Where it is, if the VM is to have one. The monitor numbers the devices of a VM by itself.
+pub fn place(nic: Option<&NicSpec>, info: &Info) -> Result<Option<PciPath>> {
+    let Some(_) = nic else { return Ok(None) };
+    let devices = info.device_tree.iter().flatten();
+    let mut of_nic = devices.filter(|(_, device)| device.children.iter().any(|id| id == NIC));
+    match of_nic
+        .next()
+        .and_then(|(_, device)| device.pci_bdf.as_deref())
+    {
+        Some(bdf) => devices::slot_of(bdf).map(Some),
+        None => Err(Error::Protocol(String::from(
+            "the VM's network interface is on no PCI bus",
+        ))),
+    }
+}
+
+/// The monitor gets a descriptor of its own.
+fn tap(nic: &NicSpec) -> Result<OwnedFd> {
+    nic.tap.try_clone().map_err(|source| Error::Io {
+        action: "Passing on the tap of",
+        path: NIC.into(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, sync::Arc};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn nic() -> NicSpec {
+        NicSpec {
+            mac: "02:00:00:00:00:01".into(),
+            tap: Arc::new(File::open("/dev/null").unwrap().into()),
+        }
+    }
+
+    fn info(tree: &Value) -> Info {
+        serde_json::from_value(json!({"state": "Running", "device_tree": tree})).unwrap()
+    }
+
+    #[test]
+    fn its_place_is_where_the_monitor_has_put_it() {
+        let tree = json!({
+            "nic": {"id": "nic", "children": [], "parent": "_virtio-pci-nic", "pci_bdf": null},
+            "_virtio-pci-nic": {"id": "_virtio-pci-nic", "children": ["nic"], "pci_bdf": "0000:00:01.0"},
+            "_virtio-pci-__rng": {"id": "_virtio-pci-__rng", "children": ["__rng"], "pci_bdf": "0000:00:02.0"},
+        });
+        let found = place(Some(&nic()), &info(&tree)).unwrap();
+        assert_eq!(found.unwrap().to_string(), "01");
+        assert_eq!(place(None, &info(&tree)).unwrap(), None);
+    }
+
+    #[test]
+    fn one_that_is_nowhere_is_an_error() {
+        for tree in [
+            Value::Null,
+            json!({}),
+            json!({"nic": {"children": [], "pci_bdf": null}}),
+            json!({"_virtio-pci-nic": {"children": ["nic"], "pci_bdf": null}}),
+            json!({"_virtio-pci-nic": {"children": ["nic"], "pci_bdf": "0001:00:01.0"}}),
+        ] {
+            let found = place(Some(&nic()), &info(&tree));
+            assert!(matches!(found, Err(Error::Protocol(_))), "{tree}");
+        }
+    }
+}
