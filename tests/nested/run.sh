@@ -54,7 +54,7 @@ mkdir -p "$disk/nested" "$disk$PWD"
         # shellcheck disable=SC2154 # set by eval
         echo "export $name=$(quoted "$value")"
     done
-    echo "export IMPRINT_BINARIES=$(quoted "$binaries") IMPRINT_GUEST=$(quoted "$guest")"
+    echo "export IMPRINT_BINARIES=$(quoted "$binaries") IMPRINT_GUEST=$(quoted "$guest") IMPRINT_TEST_GUEST=$(quoted "$guest")"
     if [ -n "$clh" ]; then echo 'export IMPRINT_TEST_CLH=/usr/bin/cloud-hypervisor'; fi
     echo "cd $(quoted "$PWD")"
     printf 'exec %s' "$(quoted "$program")"
