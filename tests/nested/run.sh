@@ -90,7 +90,11 @@ if [ "$status" = 0 ]; then exit 0; fi
 mv "$work/console" "$parts/console"
 if [ -z "$status" ]; then
     tail -n 20 "$parts/console" >&2
-    echo "The nested machine ended before its program did (QEMU ended with $ended; 124 is its deadline)" >&2
+    if [ "$ended" = 124 ]; then
+        echo "The nested machine stood still, or its program took more than ${IMPRINT_NESTED_DEADLINE:-1200} s" >&2
+    else
+        echo "The nested machine ended before its program did (QEMU ended with $ended)" >&2
+    fi
     exit 1
 fi
 mv "$work/left" "$parts/left.tar"

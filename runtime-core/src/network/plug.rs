@@ -10,8 +10,7 @@ use agent_client::{
 use hypervisors::{NetSpec, PciPath, Vm};
 
 use super::{
-    Attached, Attachment, Link, NetworkError, Tap, attach::move_to_new_tap, guest,
-    model::mac_text,
+    Attached, Attachment, Link, NetworkError, Tap, attach::move_to_new_tap, guest, model::mac_text,
 };
 
 /// What plugging has cost.
@@ -55,6 +54,11 @@ pub async fn plug(
         };
         interfaces.push(guest::interface(&attachment.link, &pci));
         links.push(attachment.link);
+    }
+    if !found {
+        // The NIC that is not found has the name that the first one wants. An agent that exchanges names
+        // does so once for each interface, and not with one that was exchanged before.
+        interfaces.reverse();
     }
     phases.devices = start.elapsed();
 

@@ -116,12 +116,10 @@ impl Sandbox {
         };
         // Beside it: no start waits for that answer.
         let asked = async { Ok(new.agent.finds_present_devices().await) };
-        let ((), finds_slots) =
-            tokio::try_join!(new.agent.create_sandbox(request), asked).map_err(|source| {
-                Error::Agent {
-                    action: "Creating the sandbox",
-                    source,
-                }
+        let ((), finds_slots) = tokio::try_join!(new.agent.create_sandbox(request), asked)
+            .map_err(|source| Error::Agent {
+                action: "Creating the sandbox",
+                source,
             })?;
         if !finds_slots {
             new.disks.plug_all();
