@@ -11,6 +11,7 @@ mod probe;
 mod resize;
 mod restore;
 mod saved;
+mod slots;
 mod version;
 mod vm;
 mod vm_config;
@@ -18,21 +19,23 @@ mod vm_config;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::task::JoinError;
 
 pub use config::ClhConfig;
 pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 
 use self::{
-    api::calls::{VmBoot, VmCreate, VmInfo},
+    api::calls::{Info, VmBoot, VmCreate, VmInfo},
     launch::{Monitor, Program, Sockets},
     restore::Loaded,
+    slots::{MAX_DISK_SLOTS, Prepared},
     version::Version,
-    vm::{ClhVm, Origin},
+    vm::{ClhVm, Given, Origin},
     vm_config::VmConfig,
 };
 use crate::{
-    AgentChannel, Capabilities, Hypervisor, Identity, PciPath, Result, Vm, VmSpec, check,
-    device::check_mac,
+    AgentChannel, Capabilities, Error, Hypervisor, Identity, Result, Vm, VmSpec, check,
+    device::check_mac, slots::check_all,
 };
 
 /// A Cloud Hypervisor that was found on this node and probed.
@@ -70,6 +73,7 @@ impl Clh {
     /// Checks what holds for a boot and a restore alike.
     fn check(&self, spec: &VmSpec, boots: bool) -> Result<()> {
         check::size_and_name(spec)?;
+        check_all(&spec.slots, MAX_DISK_SLOTS)?;
         let sockets = Sockets::within(&spec.run_dir);
         check::socket(&sockets.api)?;
         check::socket(&sockets.vsock)?;
@@ -79,27 +83,36 @@ impl Clh {
         check::payload(&spec.kernel, boots)
     }
 
-    fn vm(
-        &self,
-        spec: &VmSpec,
-        monitor: Monitor,
-        nic: Option<PciPath>,
-        origin: Origin,
-    ) -> Arc<dyn Vm> {
+    fn vm(&self, spec: &VmSpec, monitor: Monitor, given: Given, origin: Origin) -> Arc<dyn Vm> {
         let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-        Arc::new(ClhVm::new(spec, monitor, channel, nic, origin))
+        Arc::new(ClhVm::new(spec, monitor, channel, given, origin))
+    }
+
+    /// Makes what the slots of `spec` show.
+    async fn prepare(&self, spec: &VmSpec) -> Result<Prepared> {
+        let (spec, log) = (spec.clone(), self.log.clone());
+        let prepared = tokio::task::spawn_blocking(move || Prepared::new(&spec, &log));
+        let ended = |error: JoinError| Err(Error::Protocol(error.to_string()));
+        prepared.await.unwrap_or_else(ended)
     }
 }
 
-/// Makes the VM of `spec` and tells where its network interface is, if it is to have one.
-async fn create(monitor: &Monitor, spec: &VmSpec, config: &VmConfig) -> Result<Option<PciPath>> {
+/// What a VM has that its monitor has made.
+fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
+    Ok(Given {
+        nic: nic::place(spec.nic.as_ref(), info)?,
+        slots: slots.placed(info)?,
+    })
+}
+
+/// Makes the VM of `spec`, starts it, and tells what it has.
+async fn create(monitor: &Monitor, spec: &VmSpec, config: &VmConfig) -> Result<Info> {
     monitor.call(&VmCreate(config)).await?;
-    let Some(nic) = &spec.nic else {
-        return monitor.call(&VmBoot).await.map(|()| None);
-    };
-    nic::add(monitor, nic).await?;
+    if let Some(nic) = &spec.nic {
+        nic::add(monitor, nic).await?;
+    }
     monitor.call(&VmBoot).await?;
-    nic::place(Some(nic), &monitor.call(&VmInfo).await?)
+    monitor.call(&VmInfo).await
 }
 
 #[async_trait]
@@ -115,9 +128,15 @@ impl Hypervisor for Clh {
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
         let config = VmConfig::of(spec, &self.config)?;
-        let monitor = self.start(spec).await?;
-        match create(&monitor, spec, &config).await {
-            Ok(nic) => Ok(self.vm(spec, monitor, nic, Origin::Booted)),
+        let (slots, monitor) = tokio::join!(self.prepare(spec), self.start(spec));
+        let monitor = monitor?;
+        let made = async {
+            let slots = slots?;
+            let info = create(&monitor, spec, &config).await?;
+            given(spec, slots, &info)
+        };
+        match made.await {
+            Ok(given) => Ok(self.vm(spec, monitor, given, Origin::Booted)),
             Err(error) => {
                 monitor.process().kill().await?;
                 Err(error)
@@ -128,12 +147,16 @@ impl Hypervisor for Clh {
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
         restore::check(spec, saved)?;
-        let monitor = self.start(spec).await?;
-        match restore::load(&monitor, self.version, spec, saved).await {
-            Ok(Loaded { took, nic }) => {
-                let saved = saved.to_owned();
-                Ok(self.vm(spec, monitor, nic, Origin::Restored { saved, took }))
-            }
+        let (slots, monitor) = tokio::join!(self.prepare(spec), self.start(spec));
+        let monitor = monitor?;
+        let made = async {
+            let slots = slots?;
+            let Loaded { took, info } = restore::load(&monitor, self.version, spec, saved).await?;
+            let saved = saved.to_owned();
+            Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
+        };
+        match made.await {
+            Ok((given, origin)) => Ok(self.vm(spec, monitor, given, origin)),
             Err(error) => {
                 monitor.process().kill().await?;
                 Err(error)

@@ -149,6 +149,8 @@ pub struct Capabilities {
     pub memory_hotplug: bool,
     /// Memory can be plugged into a running VM whose memory is in a file, as a clone's is.
     pub memory_hotplug_beside_file: bool,
+    /// What is in a disk slot can be exchanged while the VM runs.
+    pub disk_slots: bool,
     /// A VM can be restored on a private mapping of its memory file.
     pub private_file_restore: bool,
     /// What [`Vm::save`] writes.

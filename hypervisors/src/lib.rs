@@ -14,10 +14,12 @@ mod host_cpu;
 mod kept;
 mod kernel;
 mod last_words;
+mod loop_device;
 mod netns;
 mod process;
 pub mod qemu;
 mod rights;
+mod slots;
 mod spec;
 
 pub use choice::MonitorConfig;

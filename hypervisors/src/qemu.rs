@@ -51,8 +51,6 @@ pub struct Qemu {
     machine: Machine,
     capabilities: Capabilities,
     identity: Identity,
-    /// Whether it can exchange what is behind a disk.
-    disk_slots: bool,
     log: slog::Logger,
 }
 
@@ -85,7 +83,7 @@ impl Qemu {
     /// What `spec` asks for, without disk slots where this QEMU could not fill them.
     fn possible<'a>(&self, spec: &'a VmSpec) -> Cow<'a, VmSpec> {
         let mut spec = Cow::Borrowed(spec);
-        if !self.disk_slots && spec.slots != DiskSlots::default() {
+        if !self.capabilities.disk_slots && spec.slots != DiskSlots::default() {
             spec.to_mut().slots = DiskSlots::default();
         }
         spec

@@ -126,6 +126,7 @@ impl Bench {
                 vcpu_hotplug: false,
                 memory_hotplug: false,
                 memory_hotplug_beside_file: false,
+                disk_slots: true,
                 private_file_restore: fault != Some(Fault::CannotRestore),
                 saved_form: self.saved_form,
             },

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::FileTypeExt, time::Duration};
 
 use super::{
-    api::calls::{Plugged, VmAddDisk, VmAddNet, VmRemoveDevice},
+    api::calls::{Info, Plugged, VmAddDisk, VmAddNet, VmRemoveDevice},
     launch::Monitor,
     vm_config::{DiskConfig, NetConfig},
 };
@@ -75,6 +75,19 @@ fn check_backing(disk: &DiskSpec) -> Result<()> {
     }
     let what = "neither a regular file nor a block device";
     Err(failed(std::io::Error::other(what)))
+}
+
+/// Where a device is that the VM has from its start. The monitor numbers those by itself.
+pub fn place(info: &Info, id: &str) -> Result<PciPath> {
+    let devices = info.device_tree.iter().flatten();
+    let mut holders = devices.filter(|(_, device)| device.children.iter().any(|child| child == id));
+    match holders
+        .next()
+        .and_then(|(_, device)| device.pci_bdf.as_deref())
+    {
+        Some(bdf) => slot_of(bdf),
+        None => Err(Error::Protocol(format!("the VM's {id} is on no PCI bus"))),
+    }
 }
 
 /// `0000:00:06.0` is slot 6 of the only segment this crate makes.

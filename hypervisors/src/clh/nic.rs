@@ -32,20 +32,9 @@ pub fn restored(nic: &NicSpec) -> Result<(NetFds, OwnedFd)> {
     Ok((named, tap(nic)?))
 }
 
-/// Where it is, if the VM is to have one. The monitor numbers the devices of a VM by itself.
+/// Where it is, if the VM is to have one.
 pub fn place(nic: Option<&NicSpec>, info: &Info) -> Result<Option<PciPath>> {
-    let Some(_) = nic else { return Ok(None) };
-    let devices = info.device_tree.iter().flatten();
-    let mut of_nic = devices.filter(|(_, device)| device.children.iter().any(|id| id == NIC));
-    match of_nic
-        .next()
-        .and_then(|(_, device)| device.pci_bdf.as_deref())
-    {
-        Some(bdf) => devices::slot_of(bdf).map(Some),
-        None => Err(Error::Protocol(String::from(
-            "the VM's network interface is on no PCI bus",
-        ))),
-    }
+    nic.map(|_| devices::place(info, NIC)).transpose()
 }
 
 /// The monitor gets a descriptor of its own.

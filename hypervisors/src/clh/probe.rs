@@ -15,10 +15,11 @@ use super::{
 use crate::{
     Capabilities, Error, Identity, Result, SavedForm, host_cpu,
     kept::{Key, read, replace},
+    loop_device,
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// What is kept of a probe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,6 +140,7 @@ fn capabilities() -> Capabilities {
         vcpu_hotplug: true,
         memory_hotplug: true,
         memory_hotplug_beside_file: false,
+        disk_slots: loop_device::are_there(),
         private_file_restore: true,
         saved_form: SavedForm::WithConfig,
     }

@@ -7,13 +7,13 @@ use std::{
 };
 
 use super::{
-    api::calls::{VmInfo, VmRestore, VmSnapshot, url},
+    api::calls::{Info, VmInfo, VmRestore, VmSnapshot, url},
     launch::Monitor,
     nic,
     saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
     version::Version,
 };
-use crate::{Error, PciPath, Result, VmSpec};
+use crate::{Error, Result, VmSpec};
 
 const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 
@@ -39,8 +39,8 @@ pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
 pub struct Loaded {
     /// How long the monitor took.
     pub took: Duration,
-    /// Where its network interface is, if it has one from its start.
-    pub nic: Option<PciPath>,
+    /// Its devices, and where they are.
+    pub info: Info,
 }
 
 /// Restores what lies in `dir` as the VM of `spec`, which is paused then.
@@ -61,10 +61,7 @@ pub async fn load(
     let took = start.elapsed();
     let info = monitor.call(&VmInfo).await?;
     match info.state.as_str() {
-        "Paused" => Ok(Loaded {
-            took,
-            nic: nic::place(spec.nic.as_ref(), &info)?,
-        }),
+        "Paused" => Ok(Loaded { took, info }),
         state => Err(Error::Protocol(format!(
             "a restored VM is {state} and not Paused"
         ))),

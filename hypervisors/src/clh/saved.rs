@@ -10,9 +10,13 @@ use serde_json::{Map, Value};
 
 use super::{
     launch::Sockets,
+    slots::link,
     vm_config::{NIC, ROOT_DISK},
 };
-use crate::{GuestRoot, MemoryBacking, VmSpec};
+use crate::{
+    GuestRoot, MemoryBacking, VmSpec,
+    slots::{SLOT, name},
+};
 
 /// Name of the configuration's file.
 pub const SAVED_CONFIG: &str = "config.json";
@@ -126,7 +130,7 @@ impl SavedConfig {
         serde_json::to_vec(self).map_err(|error| InvalidConfig(error.to_string()))
     }
 
-    /// The same VM with the memory, the sockets and the root image of `spec`: memory that was shared
+    /// The same VM with the memory, the sockets, the root image and the disk slots of `spec`: memory that was shared
     /// with its file while it was saved is private to the VM that is restored if `spec` says so. No
     /// descriptor of the monitor that saved it is named any more. The MAC address stays: the state
     /// has it too, and decides.
@@ -139,6 +143,7 @@ impl SavedConfig {
         if let GuestRoot::Image(image) = &spec.kernel.root {
             fitted.root_disk()?.path = Some(image.clone());
         }
+        fitted.move_slots(spec)?;
         fitted.take_tap(spec.nic.is_some())?;
         let Some(vsock) = &mut fitted.vsock else {
             return Err(InvalidConfig(String::from("it has no vsock device")));
@@ -167,10 +172,32 @@ impl SavedConfig {
     }
 
     fn root_disk(&mut self) -> Result<&mut Disk, InvalidConfig> {
-        let mut disks = self.disks.iter_mut().flatten();
-        disks
-            .find(|disk| disk.id.as_deref() == Some(ROOT_DISK))
+        self.disk(ROOT_DISK)
             .ok_or_else(|| InvalidConfig(String::from("it has no disk with the guest's root")))
+    }
+
+    fn move_slots(&mut self, spec: &VmSpec) -> Result<(), InvalidConfig> {
+        let disks = self.disks.iter().flatten();
+        let names = disks.filter_map(|disk| disk.id.as_deref());
+        let has = names.filter(|id| id.starts_with(SLOT)).count();
+        let wanted = spec.slots.count;
+        if has != wanted as usize {
+            return Err(InvalidConfig(format!(
+                "it has {has} disk slots, and the VM is to have {wanted}"
+            )));
+        }
+        for slot in 0..wanted {
+            let disk = self
+                .disk(&name(slot))
+                .ok_or_else(|| InvalidConfig(format!("it has no disk for the disk slot {slot}")))?;
+            disk.path = Some(link(&spec.run_dir, slot));
+        }
+        Ok(())
+    }
+
+    fn disk(&mut self, id: &str) -> Option<&mut Disk> {
+        let mut disks = self.disks.iter_mut().flatten();
+        disks.find(|disk| disk.id.as_deref() == Some(id))
     }
 }
 

@@ -20,7 +20,10 @@ fn saved() -> Value {
             }],
         },
         "payload": {"firmware": null, "kernel": "/k", "cmdline": "quiet", "initramfs": null},
-        "disks": [{"id": "image", "path": "/old/image", "readonly": true, "num_queues": 1}],
+        "disks": [
+            {"id": "image", "path": "/old/image", "readonly": true, "num_queues": 1},
+            {"id": "slot-0", "path": "/templates/.building-1/vm/slot-0", "readonly": true, "later_key": 1},
+        ],
         "net": [{
             "tap": null, "mac": "02:00:00:00:00:01", "host_mac": null, "num_queues": 2, "queue_size": 256,
             "vhost_mode": "Client", "id": "nic", "fds": [22], "later_key": true,
@@ -51,7 +54,11 @@ fn spec() -> VmSpec {
             command_line: "other".into(),
         },
         netns: None,
-        slots: DiskSlots::default(),
+        slots: DiskSlots {
+            count: 1,
+            mib: 1,
+            contents: vec![PathBuf::from("/cache/image")],
+        },
         nic: Some(NicSpec {
             mac: "02:00:00:00:00:02".into(),
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
@@ -72,6 +79,7 @@ fn only_what_belongs_to_one_vm_changes() {
     expected["memory"]["zones"][0]["shared"] = json!(false);
     expected["memory"]["zones"][0]["file"] = json!("/templates/t/memory");
     expected["disks"][0]["path"] = json!("/new/image");
+    expected["disks"][1]["path"] = json!("/run/clone/slot-0");
     expected["net"][0]["fds"] = json!([-1]);
     expected["serial"]["file"] = json!("/run/clone/console.log");
     expected["vsock"]["socket"] = json!("/run/clone/clh.sock");
@@ -95,7 +103,7 @@ fn a_console_elsewhere_stays_there() {
 #[test]
 fn another_vm_than_the_saved_one_is_refused() {
     type Change = fn(&mut Value, &mut VmSpec);
-    let changes: [(Change, &str); 11] = [
+    let changes: [(Change, &str); 14] = [
         (|_, spec| spec.memory.mib = 2, "not 2097152"),
         (
             |saved, _| saved["memory"]["zones"] = json!([]),
@@ -110,6 +118,12 @@ fn another_vm_than_the_saved_one_is_refused() {
             "in 0 files",
         ),
         (|saved, _| saved["disks"] = Value::Null, "guest's root"),
+        (|_, spec| spec.slots.count = 0, "1 disk slots"),
+        (|_, spec| spec.slots.count = 2, "is to have 2"),
+        (
+            |saved, _| saved["disks"][1]["id"] = json!("slot-1"),
+            "for the disk slot 0",
+        ),
         (|saved, _| saved["vsock"] = Value::Null, "no vsock"),
         (|_, spec| spec.nic = None, "is to have none"),
         (|saved, _| saved["net"] = Value::Null, "is to have one"),

@@ -13,6 +13,7 @@ use super::{
     launch::Monitor,
     resize::{self, Size},
     restore,
+    slots::Slots,
 };
 use crate::{
     AgentChannel, Counters, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec,
@@ -28,9 +29,17 @@ pub struct ClhVm {
     /// Queues of each disk: one for each vCPU it was started with.
     disk_queues: u32,
     size: Size,
-    /// Where the network interface is that it was started with.
-    nic: Option<PciPath>,
+    given: Given,
     origin: Origin,
+}
+
+/// The devices that a VM was started with.
+#[derive(Debug)]
+pub struct Given {
+    /// Where the network interface is, if it has one.
+    pub nic: Option<PciPath>,
+    /// The disk slots.
+    pub slots: Slots,
 }
 
 /// How a VM came to be.
@@ -53,7 +62,7 @@ impl ClhVm {
         spec: &VmSpec,
         monitor: Monitor,
         channel: AgentChannel,
-        nic: Option<PciPath>,
+        given: Given,
         origin: Origin,
     ) -> Self {
         Self {
@@ -61,7 +70,7 @@ impl ClhVm {
             channel,
             disk_queues: spec.vcpus,
             size: Size::new(spec),
-            nic,
+            given,
             origin,
         }
     }
@@ -127,8 +136,20 @@ impl Vm for ClhVm {
         devices::remove(&self.monitor, "disk", id).await
     }
 
+    fn disk_slot(&self, slot: u32) -> Option<PciPath> {
+        self.given.slots.place(slot)
+    }
+
+    async fn fill_slot(&self, slot: u32, image: &Path) -> Result<()> {
+        self.given.slots.fill(slot, image).await
+    }
+
+    async fn empty_slot(&self, slot: u32) -> Result<()> {
+        self.given.slots.empty(slot).await
+    }
+
     fn nic(&self) -> Option<PciPath> {
-        self.nic.clone()
+        self.given.nic.clone()
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {

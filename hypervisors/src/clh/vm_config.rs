@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{ClhConfig, launch::Sockets};
+use super::{ClhConfig, launch::Sockets, slots};
 use crate::{GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
 
 /// The guest's context identifier. It means nothing on the host, where a socket names the VM.
@@ -13,6 +13,8 @@ pub const GUEST_CID: u32 = 3;
 pub const ZONE: &str = "mem0";
 /// Name of the disk with the guest's root.
 pub const ROOT_DISK: &str = "image";
+/// Queues of a slot's disk.
+pub const SLOT_QUEUES: u32 = 1;
 /// Name of the network interface that is there from the start.
 pub const NIC: &str = "nic";
 /// Memory is plugged in pieces of this many MiB.
@@ -122,13 +124,14 @@ pub struct NetConfig {
 impl VmConfig {
     /// The VM that `spec` describes.
     pub fn of(spec: &VmSpec, config: &ClhConfig) -> Result<Self> {
-        let (initramfs, disks) = match &spec.kernel.root {
+        let (initramfs, mut disks) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (Some(path.clone()), Vec::new()),
             GuestRoot::Image(path) => {
                 let root = DiskConfig::new(ROOT_DISK, path, true, 1);
                 (None, vec![root])
             }
         };
+        disks.extend(slots::disks(&spec.slots, &spec.run_dir));
         let rules = config.landlock.iter().flatten().map(|path| LandlockRule {
             path: path.clone(),
             access: "rw",

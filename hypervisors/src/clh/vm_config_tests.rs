@@ -94,6 +94,23 @@ fn an_image_is_a_raw_disk_that_is_only_read() {
 }
 
 #[test]
+fn each_slot_is_a_disk_on_a_link_of_the_vms_own() {
+    let mut spec = spec();
+    spec.kernel.root = GuestRoot::Image(PathBuf::from("/g"));
+    spec.slots = DiskSlots {
+        count: 2,
+        mib: 16,
+        contents: vec![PathBuf::from("/cache/image")],
+    };
+    let config = wire(&spec, &ClhConfig::default());
+    let disks = config["disks"].as_array().unwrap();
+    let paths: Vec<_> = disks.iter().map(|disk| &disk["path"]).collect();
+    assert_eq!(paths, ["/g", "/run/a/slot-0", "/run/a/slot-1"]);
+    assert_eq!(disks[2]["id"], "slot-1");
+    assert_eq!(disks[2]["readonly"], true);
+}
+
+#[test]
 fn landlock_knows_where_later_disks_are() {
     let config = ClhConfig {
         landlock: Some(vec![PathBuf::from("/cache")]),

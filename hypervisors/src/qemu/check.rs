@@ -3,9 +3,8 @@
 use super::{
     command_line::{Sockets, Start, text},
     layout::MAX_DISK_SLOTS,
-    slots,
 };
-use crate::{DiskSlots, Error, Result, VmSpec, check, device::check_mac};
+use crate::{Result, VmSpec, check, device::check_mac, slots};
 
 /// Checks `spec` for a VM that begins with `start`.
 ///
@@ -13,7 +12,7 @@ use crate::{DiskSlots, Error, Result, VmSpec, check, device::check_mac};
 /// [`Error::InvalidSpec`], or [`Error::Io`] for a file that cannot be read. Nothing was made.
 pub fn check(spec: &VmSpec, start: Start) -> Result<()> {
     check::size_and_name(spec)?;
-    check_slots(&spec.slots)?;
+    slots::check_all(&spec.slots, MAX_DISK_SLOTS)?;
     if let Some(nic) = &spec.nic {
         check_mac(&nic.mac)?;
     }
@@ -23,21 +22,6 @@ pub fn check(spec: &VmSpec, start: Start) -> Result<()> {
         check::socket(socket)?;
     }
     check::payload(&spec.kernel, start == Start::Kernel)
-}
-
-fn check_slots(slots: &DiskSlots) -> Result<()> {
-    let (count, mib) = (slots.count, slots.mib);
-    if count > MAX_DISK_SLOTS || (count > 0 && mib == 0) || slots.contents.len() > count as usize {
-        let contents = slots.contents.len();
-        return Err(Error::InvalidSpec(format!(
-            "{count} disk slots of {mib} MiB, {contents} of them with a content (at most \
-             {MAX_DISK_SLOTS} fit)"
-        )));
-    }
-    slots
-        .contents
-        .iter()
-        .try_for_each(|image| slots::check(image, u64::from(mib) << 20))
 }
 
 #[cfg(test)]

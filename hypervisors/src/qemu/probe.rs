@@ -57,7 +57,6 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
         capabilities: capabilities(&machine, &facts),
         identity,
         machine,
-        disk_slots: facts.disk_slots,
         log: log.clone(),
     })
 }
@@ -166,6 +165,7 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
         vcpu_hotplug: facts.cpu_hotplug.contains(&machine.config.machine_type),
         memory_hotplug,
         memory_hotplug_beside_file: memory_hotplug,
+        disk_slots: facts.disk_slots,
         private_file_restore: facts
             .migration
             .iter()

@@ -15,7 +15,10 @@ use super::{
     layout::disk_slot,
     qmp::command::{BlockdevDel, BlockdevOpen, BlockdevReopen, Content, RawNode},
 };
-use crate::{DiskSlots, Error, Result};
+use crate::{
+    DiskSlots, Error, Result,
+    slots::{bytes, check, expect, name},
+};
 
 /// The node that all empty slots show.
 const EMPTY: &str = "empty";
@@ -28,7 +31,7 @@ pub fn options(line: &mut Line, slots: &DiskSlots) -> Result<()> {
     if slots.count == 0 {
         return Ok(());
     }
-    let bytes = size(slots);
+    let bytes = bytes(slots);
     let nothing = Content::Nothing {
         size: bytes,
         read_zeroes: true,
@@ -87,7 +90,7 @@ impl Slots {
     pub fn of(slots: &DiskSlots) -> Self {
         let filled = (0..slots.count as usize).map(|slot| slot < slots.contents.len());
         Self {
-            bytes: size(slots),
+            bytes: bytes(slots),
             filled: Mutex::new(filled.collect()),
             count: slots.count,
         }
@@ -131,47 +134,9 @@ impl Slots {
     }
 }
 
-/// Whether an image fills a slot of `bytes`: a window must not be larger than what it shows.
-pub fn check(path: &Path, bytes: u64) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
-        action: "Opening disk",
-        path: path.to_owned(),
-        source,
-    })?;
-    if metadata.is_file() && metadata.len() >= bytes {
-        return Ok(());
-    }
-    Err(Error::InvalidSpec(format!(
-        "{} is no regular file of at least {bytes} bytes, as its slot needs",
-        path.display()
-    )))
-}
-
-/// The state of a slot, which must be `filled` or not for what is to be done.
-fn expect<'a>(all: &'a mut [bool], slot: u32, action: &str, filled: bool) -> Result<&'a mut bool> {
-    let reason = match all.get_mut(slot as usize) {
-        Some(state) if *state == filled => return Ok(state),
-        Some(true) => "it shows an image",
-        Some(false) => "it shows no image",
-        None => "there is no such slot",
-    };
-    Err(Error::Refused {
-        request: format!("{action} disk slot {slot}"),
-        reason: reason.to_owned(),
-    })
-}
-
 async fn close(monitor: &Monitor, image: &str) -> Result<()> {
     let node = BlockdevDel { node_name: image };
     monitor.execute(&node).await.map(drop)
-}
-
-fn size(slots: &DiskSlots) -> u64 {
-    u64::from(slots.mib) << 20
-}
-
-fn name(slot: u32) -> String {
-    format!("slot-{slot}")
 }
 
 fn image(slot: u32) -> String {
@@ -207,24 +172,4 @@ fn node(line: &mut Line, node: &impl serde::Serialize) -> Result<()> {
     let node = serde_json::to_string(node).map_err(|error| Error::Protocol(error.to_string()))?;
     line.option("-blockdev", node);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slot_is_changed_only_from_the_state_it_is_in() {
-        let mut slots = [true, false];
-        assert!(expect(&mut slots, 0, "empty", true).is_ok());
-        assert!(expect(&mut slots, 1, "fill", false).is_ok());
-        for (slot, action, filled, reason) in [
-            (0, "fill", false, "it shows an image"),
-            (1, "empty", true, "it shows no image"),
-            (2, "fill", false, "there is no such slot"),
-        ] {
-            let refused = expect(&mut slots, slot, action, filled).unwrap_err();
-            assert!(refused.to_string().contains(reason), "{refused}");
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod nic;
 mod refusals;
 mod saving;
+mod slots;
 mod subject;
 #[path = "../common/tap.rs"]
 mod tap;
@@ -49,6 +50,8 @@ suite! {
     devices::a_network_interface_comes_and_goes
     nic::a_vm_has_a_network_interface_from_its_start
     nic::each_clone_has_a_tap_of_its_own
+    slots::what_is_in_a_slot_is_exchanged
+    slots::each_clone_has_slots_of_its_own
     devices::what_cannot_be_plugged_leaves_nothing_in_its_way
     devices::a_vm_grows
     devices::a_clone_grows_or_says_why_not

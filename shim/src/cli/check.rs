@@ -6,7 +6,7 @@ use std::{
 };
 
 use factory::{BootReason, StartPlan, Unfit, chain};
-use hypervisors::GuestRoot;
+use hypervisors::{DiskSlots, GuestRoot};
 use slog::Logger;
 
 use crate::{Outcome, setup::Setup};
@@ -46,6 +46,8 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
             good &= tell(name, &Verdict::Good(found));
             good &= tell("machine", &Verdict::Good(identity.machine.clone()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
+            let possible = monitor.capabilities().disk_slots;
+            good &= tell("disk slots", &slots(&spec.slots, possible));
             let plan =
                 factory::choose(setup.enabled(), &setup.store, monitor.as_ref(), &spec).await;
             good &= tell("template", &template(&plan));
@@ -65,6 +67,18 @@ fn readable(path: &Path) -> Verdict {
         Ok(true) => Verdict::Good(path.display().to_string()),
         Ok(false) => Verdict::Problem(format!("{} is not a file", path.display())),
         Err(error) => Verdict::Problem(format!("{}: {error}", path.display())),
+    }
+}
+
+fn slots(slots: &DiskSlots, possible: bool) -> Verdict {
+    match (slots.count, possible) {
+        (0, _) => Verdict::Note("none; the disk of every container is plugged in".to_owned()),
+        (count, true) => Verdict::Good(format!("{count} of {} MiB", slots.mib)),
+        (_, false) => Verdict::Note(
+            "their content cannot be exchanged here (Cloud Hypervisor needs /dev/loop-control, QEMU \
+             blockdev-reopen); disks of containers are plugged in"
+                .to_owned(),
+        ),
     }
 }
 
@@ -105,6 +119,18 @@ mod tests {
             template(&StartPlan::Boot(BootReason::Disabled)),
             Verdict::Note(_)
         ));
+    }
+
+    #[test]
+    fn slots_that_cannot_be_filled_are_told() {
+        let some = |count| DiskSlots {
+            count,
+            mib: 16,
+            contents: vec![],
+        };
+        assert!(matches!(slots(&some(2), true), Verdict::Good(text) if text == "2 of 16 MiB"));
+        assert!(matches!(slots(&some(2), false), Verdict::Note(_)));
+        assert!(matches!(slots(&some(0), true), Verdict::Note(_)));
     }
 
     #[test]

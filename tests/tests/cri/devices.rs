@@ -36,21 +36,16 @@ fn reader<'a>(pod: &Pod<'a>, name: &str) -> Result<Container<'a>> {
     Ok(container)
 }
 
-/// What the guest's kernel says of disks and network interfaces that it found behind a root port: those
-/// of the start are all on the root bus.
+/// What the guest's kernel says of PCI devices that it found after it had started the agent.
 fn plugged(container: &Container<'_>) -> Result<Vec<String>> {
     let log = container.shell("dmesg")?;
-    let words = "pci 0000:";
+    let device = |line: &&str| line.contains("pci 0000:") && line.contains(" type 00 class 0x");
+    let (before, after) = log.split_once(" as init process").unwrap_or_default();
     ensure!(
-        log.contains(&format!("{words}00:")),
-        "The kernel's log does not tell of PCI devices:\n{log}"
+        before.lines().any(|line| device(&line)),
+        "The kernel's log does not tell of PCI devices and of its first process:\n{log}"
     );
-    let found = log.lines().filter(|line| {
-        let bus = line.split_once(words).map(|(_, rest)| rest.get(..2));
-        let device = line.contains(" type 00 class 0x");
-        device && bus.flatten().is_some_and(|bus| bus != "00")
-    });
-    Ok(found.map(str::to_owned).collect())
+    Ok(after.lines().filter(device).map(str::to_owned).collect())
 }
 
 fn ordinary(node: &Node) -> Result<()> {

@@ -1,0 +1,147 @@
+//! Loop devices (loop(4)) whose file is exchanged while somebody has them open.
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+use linux_raw_sys::loop_device::{
+    LO_FLAGS_AUTOCLEAR, LO_FLAGS_READ_ONLY, LOOP_CHANGE_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE,
+    loop_config, loop_info64,
+};
+use nix::errno::Errno;
+
+/// Gives out numbers of devices that are free.
+const CONTROL: &str = "/dev/loop-control";
+
+/// Others take devices at the same time. Each attempt that fails is one of theirs that did not, so
+/// more of them than this are no competition.
+const ATTEMPTS: usize = 256;
+
+/// Whether this process may ask for loop devices.
+pub fn are_there() -> bool {
+    File::open(CONTROL).is_ok()
+}
+
+mod ioctl {
+    use linux_raw_sys::loop_device::loop_config;
+
+    nix::ioctl_none_bad!(get_free, super::LOOP_CTL_GET_FREE);
+    nix::ioctl_write_ptr_bad!(configure, super::LOOP_CONFIGURE, loop_config);
+    nix::ioctl_write_int_bad!(change_fd, super::LOOP_CHANGE_FD);
+}
+
+/// A block device that is only read, of a size that stays. It is gone when this and everybody else
+/// has closed it.
+#[derive(Debug)]
+pub struct LoopDevice {
+    device: File,
+    path: PathBuf,
+}
+
+impl LoopDevice {
+    /// A device that shows the first `bytes` of a file.
+    ///
+    /// # Errors
+    /// This host has no loop devices, or gives none to this process.
+    pub fn of(file: &File, bytes: u64) -> io::Result<Self> {
+        let control = File::open(CONTROL)?;
+        for _ in 0..ATTEMPTS {
+            // SAFETY: the request takes no argument.
+            let number = unsafe { ioctl::get_free(control.as_raw_fd()) }?;
+            let path = PathBuf::from(format!("/dev/loop{number}"));
+            let device = File::open(&path)?;
+            match configure(&device, file, bytes) {
+                Ok(()) => return Ok(Self { device, path }),
+                Err(Errno::EBUSY) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("others take every free loop device"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Shows another file from now on, and closes the one before. What was read through the device
+    /// is forgotten.
+    ///
+    /// # Errors
+    /// The file does not fill the device, or cannot be shown.
+    pub fn show(&self, file: &File) -> io::Result<()> {
+        // SAFETY: the argument is a descriptor by number, which the kernel checks.
+        unsafe { ioctl::change_fd(self.device.as_raw_fd(), file.as_raw_fd()) }?;
+        Ok(())
+    }
+}
+
+fn configure(device: &File, file: &File, bytes: u64) -> nix::Result<()> {
+    // SAFETY: all fields are integers, for which zero is a value.
+    let nothing: loop_info64 = unsafe { std::mem::zeroed() };
+    let config = loop_config {
+        fd: file.as_raw_fd().unsigned_abs(),
+        block_size: 0,
+        info: loop_info64 {
+            lo_sizelimit: bytes,
+            lo_flags: LO_FLAGS_READ_ONLY as u32 | LO_FLAGS_AUTOCLEAR as u32,
+            ..nothing
+        },
+        __reserved: [0; 8],
+    };
+    // SAFETY: the kernel reads a `loop_config` from the pointer, and no more.
+    unsafe { ioctl::configure(device.as_raw_fd(), &raw const config) }?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read, os::unix::fs::FileExt};
+
+    use super::*;
+
+    const BYTES: u64 = 1 << 20;
+
+    fn file(dir: &Path, name: &str, bytes: u64) -> File {
+        let path = dir.join(name);
+        fs::write(&path, name).unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        file.set_len(bytes).unwrap();
+        file
+    }
+
+    fn word(device: &File) -> String {
+        let mut word = [0; 5];
+        device.read_exact_at(&mut word, 0).unwrap();
+        String::from_utf8(word.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn whoever_has_it_open_reads_what_it_shows_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = file(dir.path(), "first", BYTES);
+        let device = match LoopDevice::of(&first, BYTES) {
+            Ok(device) => device,
+            Err(error) => return eprintln!("SKIPPED: no loop device: {error}"),
+        };
+        let mut reader = File::open(device.path()).unwrap();
+        assert_eq!(word(&reader), "first");
+        let other = file(dir.path(), "other", 2 * BYTES);
+        device.show(&other).unwrap();
+        assert_eq!(word(&reader), "other");
+        let short = file(dir.path(), "short", BYTES - 512);
+        assert_eq!(
+            device.show(&short).unwrap_err().raw_os_error(),
+            Some(Errno::EINVAL as i32)
+        );
+        assert_eq!(word(&reader), "other");
+        let mut all = Vec::new();
+        assert_eq!(reader.read_to_end(&mut all).unwrap() as u64, BYTES);
+        let writer = File::options().write(true).open(device.path());
+        assert!(writer.and_then(|device| device.write_at(b"x", 0)).is_err());
+    }
+}
