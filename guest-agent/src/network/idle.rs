@@ -9,6 +9,7 @@ use std::{
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::CLASS;
 use crate::{
     error::{Doing, Result},
     raw,
@@ -17,12 +18,11 @@ use crate::{
 /// Gives every Ethernet interface that is down a random address of its own. In a clone of a template they
 /// have the template's, which all its clones have; one that gets a network is then told that network's.
 ///
-/// `class` is the directory of the system's interfaces.
-///
 /// # Errors
 ///
 /// When the kernel gives no random numbers or an interface does not take its address.
-pub fn renew_idle_addresses(class: &Path) -> Result<()> {
+pub fn renew_idle_addresses() -> Result<()> {
+    let class = Path::new(CLASS);
     let names = fs::read_dir(class).on("list", class)?.flatten();
     let idle = names
         .filter(|entry| is_idle(&entry.path()))
@@ -42,7 +42,7 @@ pub fn renew_idle_addresses(class: &Path) -> Result<()> {
 }
 
 /// `ARPHRD_ETHER` and `IFF_UP` (netdevice(7)), as sysfs shows them.
-fn is_idle(interface: &Path) -> bool {
+pub(super) fn is_idle(interface: &Path) -> bool {
     let read = |name: &str| fs::read_to_string(interface.join(name)).unwrap_or_default();
     let flags = u32::from_str_radix(read("flags").trim().trim_start_matches("0x"), 16);
     read("type").trim() == "1" && flags.is_ok_and(|flags| flags & 1 == 0)

@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{fs, io, net::IpAddr, path::Path, time::Duration};
 
 use agent_client::types::{IPAddress, Interface};
 use futures::TryStreamExt;
@@ -12,9 +12,9 @@ use rtnetlink::{
     },
 };
 
-use super::{Refused, address, connect, family};
+use super::{CLASS, Refused, address, connect, family, idle};
 use crate::{
-    error::{Error, Result},
+    error::{Doing, Error, Result},
     pci::{self, PciPath},
     uevent::Uevents,
 };
@@ -29,7 +29,7 @@ const NO_ARP: u32 = 0x80;
 /// When the kernel refuses.
 pub async fn bring_up_loopback() -> Result<()> {
     let handle = connect()?;
-    let index = index_of(&handle, "lo").await?;
+    let index = index_of("lo")?;
     let up = LinkUnspec::new_with_index(index).up().build();
     handle
         .link()
@@ -54,7 +54,8 @@ pub async fn update_interface(
 ) -> Result<()> {
     let found = find(uevents, patience, wanted).await?;
     let handle = connect()?;
-    let index = index_of(&handle, &found).await?;
+    let index = index_of(&found)?;
+    let fresh = idle::is_idle(&Path::new(CLASS).join(&found));
     let name = if wanted.name.is_empty() {
         &found
     } else {
@@ -81,7 +82,11 @@ pub async fn update_interface(
         .execute()
         .await
         .refused(|| format!("set up {name}"))?;
-    replace_addresses(&handle, index, &wanted.IPAddresses).await?;
+    // Whatever was given an address was brought up.
+    if !fresh {
+        remove_addresses(&handle, index).await?;
+    }
+    add_addresses(&handle, index, &wanted.IPAddresses).await?;
     let up = LinkUnspec::new_with_index(index).up().build();
     handle
         .link()
@@ -109,13 +114,13 @@ async fn find(uevents: &Uevents, patience: Duration, wanted: &Interface) -> Resu
 }
 
 fn by_hardware_or_name(wanted: &Interface) -> Option<String> {
-    let class = Path::new("/sys/class/net");
-    let names: Vec<String> = std::fs::read_dir(class)
+    let class = Path::new(CLASS);
+    let names: Vec<String> = fs::read_dir(class)
         .ok()?
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    let hardware = |name: &str| std::fs::read_to_string(class.join(name).join("address")).ok();
+    let hardware = |name: &str| fs::read_to_string(class.join(name).join("address")).ok();
     names
         .iter()
         .find(|name| {
@@ -145,7 +150,7 @@ async fn rename(handle: &Handle, index: u32, present: &str, name: &str) -> Resul
             .await
             .refused(|| format!("call an interface {name}"))
     };
-    match index_of(handle, name).await {
+    match index_of(name) {
         Ok(holder) => {
             set_name(index, &format!("swap{index}")).await?;
             set_name(holder, present).await?;
@@ -156,7 +161,7 @@ async fn rename(handle: &Handle, index: u32, present: &str, name: &str) -> Resul
     set_name(index, name).await
 }
 
-async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) -> Result<()> {
+async fn remove_addresses(handle: &Handle, index: u32) -> Result<()> {
     let present: Vec<AddressMessage> = handle
         .address()
         .get()
@@ -176,6 +181,10 @@ async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) ->
             .await
             .refused(|| "remove an address".into())?;
     }
+    Ok(())
+}
+
+async fn add_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) -> Result<()> {
     for one in wanted {
         let ip = address::parse(&one.address)?;
         let length = address::prefix_length(ip, &one.mask)?;
@@ -192,29 +201,29 @@ async fn replace_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) ->
     Ok(())
 }
 
-/// The number of the interface called `name`.
-pub async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
-    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+/// The number of the interface called `name`. The kernel's routing tables tell of one, too, with all
+/// else that there is to say of it.
+pub fn index_of(name: &str) -> Result<u32> {
+    if name.is_empty()
+        || name.len() >= libc::IFNAMSIZ
+        || name.contains('/')
+        || [".", ".."].contains(&name)
+    {
         return Err(Error::Invalid(format!("{name:?} is no interface name")));
     }
-    let not_found = || Error::NotFound {
-        kind: "network interface",
-        id: name.to_owned(),
-    };
-    match handle
-        .link()
-        .get()
-        .match_name(name)
-        .execute()
-        .try_next()
-        .await
-    {
-        Ok(link) => link.map(|link| link.header.index).ok_or_else(not_found),
-        Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => {
-            Err(not_found())
+    let path = Path::new(CLASS).join(name).join("ifindex");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound {
+                kind: "network interface",
+                id: name.to_owned(),
+            });
         }
-        Err(error) => Err(error).refused(|| format!("look for the interface {name}")),
-    }
+        read => read.on("read", &path)?,
+    };
+    text.trim()
+        .parse()
+        .map_err(|_| Error::Invalid(format!("{} has {text:?}", path.display())))
 }
 
 /// Numbers and names of all interfaces.

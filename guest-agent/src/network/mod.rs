@@ -17,6 +17,9 @@ pub use self::{
 };
 use crate::error::{Doing, Error, Result};
 
+/// Where the system's interfaces are described.
+const CLASS: &str = "/sys/class/net";
+
 /// A connection to the kernel's routing tables; it lasts as long as the handle.
 fn connect() -> Result<Handle> {
     let (connection, handle, _) =
@@ -48,7 +51,7 @@ pub async fn add_neighbours(neighbours: &[ARPNeighbor]) -> Result<()> {
     let handle = connect()?;
     for neighbour in neighbours {
         let address = address::parse(&neighbour.toIPAddress.get_or_default().address)?;
-        let index = link::index_of(&handle, &neighbour.device).await?;
+        let index = link::index_of(&neighbour.device)?;
         let mut request =
             handle
                 .neighbours()

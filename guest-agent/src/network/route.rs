@@ -25,7 +25,7 @@ pub async fn add_routes(routes: &[Route]) -> Result<()> {
     let (direct, through): (Vec<_>, Vec<_>) =
         routes.iter().partition(|route| route.gateway.is_empty());
     for route in direct.into_iter().chain(through) {
-        let message = message(&handle, route).await?;
+        let message = message(route)?;
         handle
             .route()
             .add(message)
@@ -37,7 +37,7 @@ pub async fn add_routes(routes: &[Route]) -> Result<()> {
     Ok(())
 }
 
-async fn message(handle: &Handle, route: &Route) -> Result<RouteMessage> {
+fn message(route: &Route) -> Result<RouteMessage> {
     let v6 = route.family.enum_value_or_default() == IPFamily::v6;
     let (destination, length) = match route.dest.as_str() {
         "" | "default" => address::anywhere(v6),
@@ -46,7 +46,7 @@ async fn message(handle: &Handle, route: &Route) -> Result<RouteMessage> {
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, length)
         .map_err(wrong)?
-        .output_interface(link::index_of(handle, &route.device).await?)
+        .output_interface(link::index_of(&route.device)?)
         .protocol(RouteProtocol::Boot)
         .kind(RouteType::Unicast)
         .scope(RouteScope::from(

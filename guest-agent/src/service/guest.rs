@@ -23,7 +23,7 @@ impl Service {
         entropy::reseed(&request.data)?;
         if self.0.settings.init {
             entropy::renew_machine_id(Path::new("/etc/machine-id"))?;
-            network::renew_idle_addresses(Path::new("/sys/class/net"))?;
+            network::renew_idle_addresses()?;
         }
         Ok(Empty::new())
     }

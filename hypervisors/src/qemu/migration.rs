@@ -42,6 +42,9 @@ const FINISHING: &str = "finish-migrate";
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 /// QEMU's own limit would hold a state with memory back to 128 MiB/s.
 const UNLIMITED: u64 = i64::MAX as u64;
+/// A VM that is loaded is another one at another place, with an address that it has yet to be given.
+/// QEMU would send the address that it was started with to the network, five times, to every VM there.
+const NOT_ANNOUNCED: MigrateSetParameters = MigrateSetParameters::AnnounceRounds(0);
 
 /// Writes the state of a paused VM into a new file in `dir`.
 ///
@@ -97,6 +100,7 @@ pub async fn load(monitor: &Monitor, dir: &Path) -> Result<u64> {
         return Err(failed(std::io::Error::other("not a regular file")));
     }
     ignore_shared(monitor).await?;
+    monitor.execute(&NOT_ANNOUNCED).await?;
     monitor.pass(FD_NAME, file.into()).await?;
     let loaded = monitor.qmp().expect(has_ended);
     monitor.execute(&MigrateIncoming { uri: FD_URI }).await?;
@@ -118,9 +122,7 @@ pub async fn status(monitor: &Monitor) -> Result<Option<String>> {
 async fn write(monitor: &Monitor, file: File) -> Result<()> {
     ignore_shared(monitor).await?;
     monitor
-        .execute(&MigrateSetParameters {
-            max_bandwidth: UNLIMITED,
-        })
+        .execute(&MigrateSetParameters::MaxBandwidth(UNLIMITED))
         .await?;
     monitor.pass(FD_NAME, file.into()).await?;
     let written = monitor.qmp().expect(has_ended);

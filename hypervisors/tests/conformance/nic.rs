@@ -3,6 +3,8 @@
 use std::{
     fs,
     os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    process::Command,
     sync::Arc,
     time::Instant,
 };
@@ -27,18 +29,38 @@ fn nic(mac: &str) -> Option<NicSpec> {
     }
 }
 
+/// The interface of a tap, by a descriptor of it.
+fn interface(info: &Path) -> Option<String> {
+    let info = fs::read_to_string(info).ok()?;
+    let name = info.lines().find_map(|line| line.strip_prefix("iff:"))?;
+    Some(name.trim().to_owned())
+}
+
+fn own(nic: &NicSpec) -> String {
+    let info = format!("/proc/self/fdinfo/{}", nic.tap.as_raw_fd());
+    interface(Path::new(&info)).unwrap()
+}
+
+/// From now on the host takes packets from the tap.
+fn bring_up(nic: &NicSpec) {
+    let up = ["link", "set", "dev", &own(nic), "up"];
+    assert!(Command::new("ip").args(up).status().unwrap().success());
+}
+
+/// Packets that came from the VM.
+fn packets(nic: &NicSpec) -> u64 {
+    let counter = format!("/sys/class/net/{}/statistics/rx_packets", own(nic));
+    let count = fs::read_to_string(counter).unwrap();
+    count.trim().parse().unwrap()
+}
+
 /// Whether the monitor, too, has the tap open: which of them is told by the name of its interface.
 fn holds(vm: &dyn Vm, nic: &NicSpec) -> bool {
-    let name = |info: String| {
-        info.lines()
-            .find_map(|line| line.strip_prefix("iff:").map(str::to_owned))
-    };
-    let mine = format!("/proc/self/fdinfo/{}", nic.tap.as_raw_fd());
-    let mine = name(fs::read_to_string(mine).unwrap()).unwrap();
+    let mine = own(nic);
     let theirs = fs::read_dir(format!("/proc/{}/fdinfo", vm.process().pid)).unwrap();
     theirs
         .flatten()
-        .filter_map(|fd| name(fs::read_to_string(fd.path()).ok()?))
+        .filter_map(|fd| interface(&fd.path()))
         .any(|name| name == mine)
 }
 
@@ -85,6 +107,7 @@ pub async fn each_clone_has_a_tap_of_its_own(subject: &Subject) {
     for id in ["one", "two"] {
         let mac = format!("02:00:5e:00:01:{:02}", clones.len());
         let own = nic(&mac).unwrap();
+        bring_up(&own);
         let spec = with(subject.spec_with_file(id, false), &own);
         let fitted = subject.fitted(&spec, &saved);
         let start = Instant::now();
@@ -94,6 +117,8 @@ pub async fn each_clone_has_a_tap_of_its_own(subject: &Subject) {
         assert!(holds(&*vm, &own) && !holds(&*vm, &first));
         vm.resume().await.unwrap();
         subject.answer(&*vm).await;
+        // Nobody is told of a clone by an address that is not its own yet.
+        assert_eq!(packets(&own), 0);
         eprintln!(
             "with a network interface at {place}: process and restore {restored:?}, first answer {:?}; {}",
             start.elapsed(),

@@ -124,12 +124,14 @@ pub struct MigrateSetCapabilities {
     pub capabilities: Vec<MigrationCapability>,
 }
 
-/// Changes migration parameters.
+/// Changes migration parameters, one of them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MigrateSetParameters {
+pub enum MigrateSetParameters {
     /// Bytes per second.
-    pub max_bandwidth: u64,
+    MaxBandwidth(u64),
+    /// How often a VM that was loaded tells its network, and its guest, that it is there.
+    AnnounceRounds(u64),
 }
 
 /// Starts to write the VM's state; the `MIGRATION` event tells the end.
