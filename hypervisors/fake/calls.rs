@@ -131,15 +131,16 @@ impl Machine {
         let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_default();
         let mut info: Value = serde_json::from_str(body).unwrap_or_default();
         info["state"] = json!(self.state);
-        for net in self.nets() {
-            let id = net["id"].as_str().unwrap_or_default();
+        let disks = self.config["disks"].as_array().into_iter().flatten();
+        for (place, device) in (1..).zip(self.nets().chain(disks)) {
+            let id = device["id"].as_str().unwrap_or_default();
             let parent = format!("_virtio-pci-{id}");
             info["device_tree"][id] = json!({
                 "id": id, "resources": [], "parent": parent, "children": [], "pci_bdf": null,
             });
             info["device_tree"][&parent] = json!({
                 "id": parent, "resources": [], "parent": null, "children": [id],
-                "pci_bdf": "0000:00:01.0",
+                "pci_bdf": format!("0000:00:{place:02x}.0"),
             });
         }
         with_length(&format!("{head}\r\n\r\n"), &info.to_string())

@@ -19,7 +19,6 @@ mod vm_config;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use tokio::task::JoinError;
 
 pub use config::ClhConfig;
 pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
@@ -34,8 +33,8 @@ use self::{
     vm_config::VmConfig,
 };
 use crate::{
-    AgentChannel, Capabilities, Error, Hypervisor, Identity, Result, Vm, VmSpec, check,
-    device::check_mac, slots::check_all,
+    AgentChannel, Capabilities, Hypervisor, Identity, Result, Vm, VmSpec, check, device::check_mac,
+    slots::check_all,
 };
 
 /// A Cloud Hypervisor that was found on this node and probed.
@@ -59,7 +58,7 @@ impl Clh {
 
     /// Starts a monitor without a VM.
     async fn start(&self, spec: &VmSpec) -> Result<Monitor> {
-        let log = self.log.new(slog::o!("vm" => spec.id.clone()));
+        let log = self.log_of(spec);
         let arguments = arguments::arguments(&self.config);
         let program = Program {
             binary: &self.identity.binary,
@@ -88,12 +87,8 @@ impl Clh {
         Arc::new(ClhVm::new(spec, monitor, channel, given, origin))
     }
 
-    /// Makes what the slots of `spec` show.
-    async fn prepare(&self, spec: &VmSpec) -> Result<Prepared> {
-        let (spec, log) = (spec.clone(), self.log.clone());
-        let prepared = tokio::task::spawn_blocking(move || Prepared::new(&spec, &log));
-        let ended = |error: JoinError| Err(Error::Protocol(error.to_string()));
-        prepared.await.unwrap_or_else(ended)
+    fn log_of(&self, spec: &VmSpec) -> slog::Logger {
+        self.log.new(slog::o!("vm" => spec.id.clone()))
     }
 }
 
@@ -128,7 +123,8 @@ impl Hypervisor for Clh {
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
         let config = VmConfig::of(spec, &self.config)?;
-        let (slots, monitor) = tokio::join!(self.prepare(spec), self.start(spec));
+        let log = self.log_of(spec);
+        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), self.start(spec));
         let monitor = monitor?;
         let made = async {
             let slots = slots?;
@@ -147,7 +143,8 @@ impl Hypervisor for Clh {
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
         restore::check(spec, saved)?;
-        let (slots, monitor) = tokio::join!(self.prepare(spec), self.start(spec));
+        let log = self.log_of(spec);
+        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), self.start(spec));
         let monitor = monitor?;
         let made = async {
             let slots = slots?;

@@ -75,7 +75,8 @@ pub trait Vm: Send + Sync {
         Err(not_offered(format!("fill disk slot {slot}")))
     }
 
-    /// Takes the image out of a slot that the guest does not use any more, and closes it.
+    /// Takes the image out of a slot that the guest does not use any more, and closes it. A monitor may
+    /// refuse that for an image that was there from the start.
     async fn empty_slot(&self, slot: u32) -> Result<()> {
         Err(not_offered(format!("empty disk slot {slot}")))
     }

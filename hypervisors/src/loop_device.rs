@@ -17,8 +17,7 @@ use nix::errno::Errno;
 /// Gives out numbers of devices that are free.
 const CONTROL: &str = "/dev/loop-control";
 
-/// Others take devices at the same time. Each attempt that fails is one of theirs that did not, so
-/// more of them than this are no competition.
+/// Others take devices at the same time, and give them back. More failures than this are no competition.
 const ATTEMPTS: usize = 256;
 
 /// Whether this process may ask for loop devices.
@@ -32,6 +31,8 @@ mod ioctl {
     nix::ioctl_none_bad!(get_free, super::LOOP_CTL_GET_FREE);
     nix::ioctl_write_ptr_bad!(configure, super::LOOP_CONFIGURE, loop_config);
     nix::ioctl_write_int_bad!(change_fd, super::LOOP_CHANGE_FD);
+    // BLKFLSBUF of linux/fs.h.
+    nix::ioctl_none!(drop_buffers, 0x12, 97);
 }
 
 /// A block device that is only read, of a size that stays. It is gone when this and everybody else
@@ -52,15 +53,19 @@ impl LoopDevice {
         for _ in 0..ATTEMPTS {
             // SAFETY: the request takes no argument.
             let number = unsafe { ioctl::get_free(control.as_raw_fd()) }?;
-            let path = PathBuf::from(format!("/dev/loop{number}"));
-            let device = File::open(&path)?;
-            match configure(&device, file, bytes) {
-                Ok(()) => return Ok(Self { device, path }),
-                Err(Errno::EBUSY) => {}
-                Err(error) => return Err(error.into()),
+            match Self::numbered(number, file, bytes) {
+                Err(error) if was_taken(&error) => {}
+                other => return other,
             }
         }
         Err(io::Error::other("others take every free loop device"))
+    }
+
+    fn numbered(number: i32, file: &File, bytes: u64) -> io::Result<Self> {
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let device = File::open(&path)?;
+        configure(&device, file, bytes)?;
+        Ok(Self { device, path })
     }
 
     /// Where it is.
@@ -76,8 +81,19 @@ impl LoopDevice {
     pub fn show(&self, file: &File) -> io::Result<()> {
         // SAFETY: the argument is a descriptor by number, which the kernel checks.
         unsafe { ioctl::change_fd(self.device.as_raw_fd(), file.as_raw_fd()) }?;
+        // Kernels before 5.15 keep it, and later ones what was read meanwhile.
+        // SAFETY: the request takes no argument.
+        unsafe { ioctl::drop_buffers(self.device.as_raw_fd()) }?;
         Ok(())
     }
+}
+
+/// Whether a device was free when its number was given out, and is not any more.
+fn was_taken(error: &io::Error) -> bool {
+    let codes = [Errno::EBUSY, Errno::ENXIO, Errno::ENOENT];
+    codes
+        .iter()
+        .any(|code| error.raw_os_error() == Some(*code as i32))
 }
 
 fn configure(device: &File, file: &File, bytes: u64) -> nix::Result<()> {

@@ -93,6 +93,12 @@ async fn a_restore_that_fails_leaves_nothing() {
             let error = restored.expect_err(fault);
             assert_eq!(Kind::of(&error), kind, "{call} {fault}: {error}");
             fake.assert_nothing_left("a");
+            if call == "vm.restore" {
+                let booted = clh.boot(&spec).await.unwrap();
+                assert_eq!(booted.disk_slot(0).is_some(), clh.capabilities().disk_slots);
+                booted.kill().await.unwrap();
+                fake.assert_nothing_left("a");
+            }
         }
     }
 }

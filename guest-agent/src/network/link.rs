@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use std::{fs, io, net::IpAddr, path::Path, time::Duration};
+use std::{fs, net::IpAddr, path::Path, time::Duration};
 
 use agent_client::types::{IPAddress, Interface};
 use futures::TryStreamExt;
@@ -12,9 +12,9 @@ use rtnetlink::{
     },
 };
 
-use super::{CLASS, Refused, address, connect, family, idle};
+use super::{CLASS, Refused, address, connect, family, idle, index_of};
 use crate::{
-    error::{Doing, Error, Result},
+    error::{Error, Result},
     pci::{self, PciPath},
     uevent::Uevents,
 };
@@ -82,7 +82,7 @@ pub async fn update_interface(
         .execute()
         .await
         .refused(|| format!("set up {name}"))?;
-    // Whatever was given an address was brought up.
+    // What was given an address was brought up too, unless a request failed between the two.
     if !fresh {
         remove_addresses(&handle, index).await?;
     }
@@ -199,31 +199,6 @@ async fn add_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) -> Res
             .refused(|| format!("add the address {ip}/{length}"))?;
     }
     Ok(())
-}
-
-/// The number of the interface called `name`. The kernel's routing tables tell of one, too, with all
-/// else that there is to say of it.
-pub fn index_of(name: &str) -> Result<u32> {
-    if name.is_empty()
-        || name.len() >= libc::IFNAMSIZ
-        || name.contains('/')
-        || [".", ".."].contains(&name)
-    {
-        return Err(Error::Invalid(format!("{name:?} is no interface name")));
-    }
-    let path = Path::new(CLASS).join(name).join("ifindex");
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NotFound {
-                kind: "network interface",
-                id: name.to_owned(),
-            });
-        }
-        read => read.on("read", &path)?,
-    };
-    text.trim()
-        .parse()
-        .map_err(|_| Error::Invalid(format!("{} has {text:?}", path.display())))
 }
 
 /// Numbers and names of all interfaces.

@@ -3,6 +3,7 @@
 mod address;
 mod idle;
 mod link;
+mod number;
 mod route;
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use agent_client::types::{ARPNeighbor, IPFamily};
 use rtnetlink::{Handle, packet_route::neighbour::NeighbourState};
 
+use self::number::index_of;
 pub use self::{
     idle::renew_idle_addresses,
     link::{bring_up_loopback, list_interfaces, update_interface},
@@ -51,7 +53,7 @@ pub async fn add_neighbours(neighbours: &[ARPNeighbor]) -> Result<()> {
     let handle = connect()?;
     for neighbour in neighbours {
         let address = address::parse(&neighbour.toIPAddress.get_or_default().address)?;
-        let index = link::index_of(&neighbour.device)?;
+        let index = index_of(&neighbour.device)?;
         let mut request =
             handle
                 .neighbours()

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use agent_client::types::{IPFamily, Route};
 use futures::TryStreamExt;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    RouteMessageBuilder,
     packet_route::route::{
         RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
         RouteProtocol, RouteScope, RouteType,
     },
 };
 
-use super::{Refused, address, connect, family, link};
+use super::{Refused, address, connect, family, index_of, link};
 use crate::error::{Error, Result};
 
 /// Adds routes; those without a gateway first, for the others may need them.
@@ -46,7 +46,7 @@ fn message(route: &Route) -> Result<RouteMessage> {
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, length)
         .map_err(wrong)?
-        .output_interface(link::index_of(&route.device)?)
+        .output_interface(index_of(&route.device)?)
         .protocol(RouteProtocol::Boot)
         .kind(RouteType::Unicast)
         .scope(RouteScope::from(

@@ -30,7 +30,7 @@ pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
         return Ok(());
     }
     Err(unusable(String::from(
-        "it names the memory, sockets, root or tap of another VM",
+        "it names the memory, sockets, root, disk slots or tap of another VM",
     )))
 }
 

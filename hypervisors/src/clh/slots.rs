@@ -12,10 +12,11 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use slog::warn;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinError, time::timeout};
 
 use super::{
     api::calls::Info,
@@ -30,6 +31,9 @@ use crate::{
 
 /// What a VM may have beside its other devices and those that are plugged: a bus has 32 places.
 pub const MAX_DISK_SLOTS: u32 = 16;
+
+/// An image that was just made may have to be written out first.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
@@ -46,133 +50,162 @@ pub fn link(run_dir: &Path, slot: u32) -> PathBuf {
     run_dir.join(name(slot))
 }
 
-/// What the slots of a VM will show, before there is a monitor. Dropping it removes the links, which
-/// only a monitor that makes a VM follows.
+/// What the slots of a VM will show, before there is a monitor. The links, which only a monitor that
+/// makes a VM follows, go when it is dropped.
 #[derive(Debug)]
 pub struct Prepared {
-    links: Vec<PathBuf>,
-    slots: Slots,
+    /// Held for its end.
+    _links: Links,
+    windows: Vec<Option<Window>>,
+    contents: usize,
+    bytes: u64,
+}
+
+/// Paths that are removed in the end.
+#[derive(Debug, Default)]
+struct Links(Vec<PathBuf>);
+
+/// A disk whose content can be exchanged.
+#[derive(Debug, Clone)]
+struct Window {
+    device: Arc<LoopDevice>,
+    /// What it shows when it shows nothing.
+    empty: Arc<File>,
 }
 
 /// The slots of one VM.
 #[derive(Debug)]
 pub struct Slots {
     bytes: u64,
-    /// The content of an empty one.
-    empty: Option<Arc<File>>,
     /// By slot; `None` for one whose content stays.
-    devices: Vec<Option<Arc<LoopDevice>>>,
+    windows: Vec<Option<Window>>,
     /// Held while a slot is changed.
-    filled: Mutex<Vec<bool>>,
-    places: Vec<PciPath>,
+    filled: Arc<Mutex<Vec<bool>>>,
+    /// By slot; `None` for one that neither has a content nor can get one.
+    places: Vec<Option<PciPath>>,
 }
 
 impl Prepared {
     /// Makes ready what the slots of `spec` show. Those without a content need a loop device each to
     /// get one later; without, they stay empty, and the log says so.
-    pub fn new(spec: &VmSpec, log: &slog::Logger) -> Result<Self> {
-        let mut prepared = Self {
-            links: Vec::new(),
-            slots: Slots::none(bytes(&spec.slots)),
-        };
-        if spec.slots.count > 0 {
-            prepared.fill(spec, log)?;
+    pub async fn new(spec: &VmSpec, log: &slog::Logger) -> Result<Self> {
+        let (slots, bytes) = (&spec.slots, bytes(&spec.slots));
+        let mut links = Links::default();
+        let mut windows: Vec<Option<Window>> = slots.contents.iter().map(|_| None).collect();
+        if slots.count > 0 {
+            let path = spec.run_dir.join(EMPTY);
+            let empty = placeholder(&path, bytes).map_err(failed("Creating", &path))?;
+            links.0.push(path.clone());
+            let missing = slots.count as usize - slots.contents.len();
+            windows.extend(windows_on(empty, missing, bytes, log).await);
+            for (slot, window) in (0..).zip(&windows) {
+                let content = slots.contents.get(slot as usize).unwrap_or(&path);
+                let shown = window.as_ref().map(|window| window.device.path());
+                let link = link(&spec.run_dir, slot);
+                symlink(shown.unwrap_or(content), &link).map_err(failed("Linking", &link))?;
+                links.0.push(link);
+            }
         }
-        Ok(prepared)
-    }
-
-    fn fill(&mut self, spec: &VmSpec, log: &slog::Logger) -> Result<()> {
-        let path = spec.run_dir.join(EMPTY);
-        self.links.push(path.clone());
-        let empty = placeholder(&path, self.slots.bytes).map_err(failed("Creating", &path))?;
-        for slot in 0..spec.slots.count {
-            let content = spec.slots.contents.get(slot as usize);
-            let device = match content {
-                Some(_) => None,
-                None => device(&empty, self.slots.bytes, log),
-            };
-            let target = match (&device, content) {
-                (Some(device), _) => device.path(),
-                (None, content) => content.map_or(path.as_path(), PathBuf::as_path),
-            };
-            let link = link(&spec.run_dir, slot);
-            symlink(target, &link).map_err(failed("Linking", &link))?;
-            self.links.push(link);
-            self.slots.devices.push(device.map(Arc::new));
-            self.slots.filled.get_mut().push(content.is_some());
-        }
-        self.slots.empty = Some(Arc::new(empty));
-        Ok(())
+        Ok(Self {
+            _links: links,
+            windows,
+            contents: slots.contents.len(),
+            bytes,
+        })
     }
 
     /// The slots of the VM that the monitor has made with them.
-    pub fn placed(mut self, info: &Info) -> Result<Slots> {
-        let count = self.slots.devices.len() as u32;
-        let places = (0..count).map(|slot| devices::place(info, &name(slot)));
-        let places = places.collect::<Result<_>>()?;
-        let slots = std::mem::replace(&mut self.slots, Slots::none(0));
-        Ok(Slots { places, ..slots })
+    pub fn placed(self, info: &Info) -> Result<Slots> {
+        let slots = self.windows.iter().enumerate();
+        let places = slots.map(|(slot, window)| {
+            let of_use = window.is_some() || slot < self.contents;
+            let place = of_use.then(|| devices::place(info, &name(slot as u32)));
+            place.transpose()
+        });
+        let filled = (0..self.windows.len()).map(|slot| slot < self.contents);
+        Ok(Slots {
+            bytes: self.bytes,
+            places: places.collect::<Result<_>>()?,
+            filled: Arc::new(Mutex::new(filled.collect())),
+            windows: self.windows,
+        })
     }
 }
 
-impl Drop for Prepared {
+impl Drop for Links {
     fn drop(&mut self) {
-        for link in &self.links {
+        for link in &self.0 {
             let _ = fs::remove_file(link);
         }
     }
 }
 
 impl Slots {
-    fn none(bytes: u64) -> Self {
-        Self {
-            bytes,
-            empty: None,
-            devices: Vec::new(),
-            filled: Mutex::default(),
-            places: Vec::new(),
-        }
-    }
-
-    /// Where the guest finds one.
+    /// Where the guest finds one that has a content or can get one.
     pub fn place(&self, slot: u32) -> Option<PciPath> {
-        self.places.get(slot as usize).cloned()
+        self.places.get(slot as usize).cloned().flatten()
     }
 
     /// Shows an image in an empty slot.
     pub async fn fill(&self, slot: u32, path: &Path) -> Result<()> {
-        let mut filled = self.filled.lock().await;
-        let filled = expect(&mut filled, slot, "fill", false)?;
         check(path, self.bytes)?;
         let image = File::open(path).map_err(failed("Opening disk", path))?;
-        self.show(slot, "fill", Arc::new(image)).await?;
-        *filled = true;
-        Ok(())
+        self.change(slot, Change::Fill(image)).await
     }
 
     /// Shows nothing in a filled slot, and closes its image.
     pub async fn empty(&self, slot: u32) -> Result<()> {
-        let mut filled = self.filled.lock().await;
-        let filled = expect(&mut filled, slot, "empty", true)?;
-        let Some(empty) = self.empty.clone() else {
-            return Err(refused(slot, "empty", "it is of no VM".to_owned()));
-        };
-        self.show(slot, "empty", empty).await?;
-        *filled = false;
-        Ok(())
+        self.change(slot, Change::Empty).await
     }
 
-    /// The kernel waits for what the guest still reads.
-    async fn show(&self, slot: u32, action: &str, file: Arc<File>) -> Result<()> {
-        let Some(Some(device)) = self.devices.get(slot as usize).cloned() else {
+    async fn change(&self, slot: u32, change: Change) -> Result<()> {
+        let action = change.action();
+        let late = |_| Error::Timeout {
+            waited_for: format!("{action} disk slot {slot}"),
+            waited: CHANGE_DEADLINE,
+        };
+        let changed = timeout(CHANGE_DEADLINE, self.change_in_time(slot, change)).await;
+        changed.map_err(late)?
+    }
+
+    /// The kernel waits for what the guest still reads, and for the image's pages that are not written
+    /// yet. Once begun it is not given up, and nothing else is done to the slots before its end.
+    async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
+        let action = change.action();
+        let mut filled = self.filled.clone().lock_owned().await;
+        expect(&mut filled, slot, action, matches!(change, Change::Empty))?;
+        let Some(Some(window)) = self.windows.get(slot as usize).cloned() else {
             let reason = "there is no loop device behind it".to_owned();
             return Err(refused(slot, action, reason));
         };
-        let shown = tokio::task::spawn_blocking(move || device.show(&file)).await;
-        match shown {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(refused(slot, action, error.to_string())),
-            Err(ended) => Err(refused(slot, action, ended.to_string())),
+        let changed = tokio::task::spawn_blocking(move || {
+            let (image, shows) = match &change {
+                Change::Fill(image) => (image, true),
+                Change::Empty => (&*window.empty, false),
+            };
+            window.device.show(image)?;
+            filled[slot as usize] = shows;
+            Ok(())
+        });
+        let outcome: io::Result<()> = changed
+            .await
+            .unwrap_or_else(|end| Err(io::Error::other(end)));
+        outcome.map_err(|error| refused(slot, action, error.to_string()))
+    }
+}
+
+/// What is done to a slot.
+#[derive(Debug)]
+enum Change {
+    Fill(File),
+    Empty,
+}
+
+impl Change {
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Fill(_) => "fill",
+            Self::Empty => "empty",
         }
     }
 }
@@ -188,13 +221,35 @@ fn placeholder(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn device(empty: &File, bytes: u64, log: &slog::Logger) -> Option<LoopDevice> {
-    let device = LoopDevice::of(empty, bytes);
-    device
-        .inspect_err(|error| {
-            warn!(log, "disk slot stays empty: no loop device"; "error" => %error);
-        })
-        .ok()
+/// As many as can be had. The task that makes them touches nothing that a later start would find.
+async fn windows_on(
+    empty: File,
+    count: usize,
+    bytes: u64,
+    log: &slog::Logger,
+) -> Vec<Option<Window>> {
+    let made = tokio::task::spawn_blocking(move || {
+        let mut windows = Vec::new();
+        let empty = Arc::new(empty);
+        while windows.len() < count {
+            match LoopDevice::of(&empty, bytes) {
+                Ok(device) => windows.push(Window {
+                    device: Arc::new(device),
+                    empty: empty.clone(),
+                }),
+                Err(error) => return (windows, Some(error)),
+            }
+        }
+        (windows, None)
+    });
+    let lost = |end: JoinError| (Vec::new(), Some(io::Error::other(end)));
+    let (windows, obstacle) = made.await.unwrap_or_else(lost);
+    if let Some(error) = obstacle {
+        warn!(log, "disk slots stay empty: no loop device"; "error" => %error);
+    }
+    let mut windows: Vec<_> = windows.into_iter().map(Some).collect();
+    windows.resize_with(count, || None);
+    windows
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -205,3 +260,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
         source,
     }
 }
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

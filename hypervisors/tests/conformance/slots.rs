@@ -93,7 +93,19 @@ async fn exchange(subject: &Subject, vm: &dyn Vm, first: &Path) {
     eprintln!("slot at {} filled in {filled:?}", places[1]);
 }
 
+/// Says so where what is in a slot cannot be exchanged.
+fn possible(subject: &Subject) -> bool {
+    let possible = subject.hypervisor.capabilities().disk_slots;
+    if !possible {
+        eprintln!("SKIPPED: this monitor cannot exchange what is in a slot here");
+    }
+    possible
+}
+
 pub async fn what_is_in_a_slot_is_exchanged(subject: &Subject) {
+    if !possible(subject) {
+        return;
+    }
     let first = image(subject, "first", BYTES);
     let vm = subject.boot(&slots(subject.spec("a"), &[&first])).await;
     exchange(subject, &*vm, &first).await;
@@ -110,7 +122,7 @@ pub async fn what_is_in_a_slot_is_exchanged(subject: &Subject) {
 }
 
 pub async fn each_clone_has_slots_of_its_own(subject: &Subject) {
-    if !subject.saves() {
+    if !subject.saves() || !possible(subject) {
         return;
     }
     let template = slots(subject.spec_with_file("template", true), &[]);

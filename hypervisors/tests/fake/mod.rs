@@ -79,7 +79,11 @@ impl Fake {
                 command_line: String::new(),
             },
             netns: None,
-            slots: DiskSlots::default(),
+            slots: DiskSlots {
+                count: 2,
+                mib: 1,
+                contents: vec![],
+            },
             nic: None,
         }
     }
@@ -105,6 +109,10 @@ impl Fake {
         let config = serde_json::json!({
             "memory": {"size": 1 << 20, "shared": false},
             "vsock": {"cid": 3, "socket": socket},
+            "disks": [
+                {"id": "slot-0", "path": spec.run_dir.join("slot-0")},
+                {"id": "slot-1", "path": spec.run_dir.join("slot-1")},
+            ],
         });
         fs::write(saved.join("config.json"), config.to_string()).unwrap();
         fs::write(saved.join("state.json"), "{}").unwrap();

@@ -76,7 +76,7 @@ fn slots(slots: &DiskSlots, possible: bool) -> Verdict {
         (count, true) => Verdict::Good(format!("{count} of {} MiB", slots.mib)),
         (_, false) => Verdict::Note(
             "their content cannot be exchanged here (Cloud Hypervisor needs /dev/loop-control, QEMU \
-             blockdev-reopen); disks of containers are plugged in"
+             blockdev-reopen); all disks but a pod's first may be plugged in"
                 .to_owned(),
         ),
     }

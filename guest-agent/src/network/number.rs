@@ -1,0 +1,54 @@
+//! By what number the kernel knows an interface.
+
+use std::{fs, io, path::Path};
+
+use super::CLASS;
+use crate::error::{Doing, Error, Result};
+
+/// The number of the interface called `name`. The kernel's routing tables tell of one, too, with all
+/// else that there is to say of it.
+pub fn index_of(name: &str) -> Result<u32> {
+    if name.is_empty()
+        || name.len() >= libc::IFNAMSIZ
+        || name.contains('/')
+        || [".", ".."].contains(&name)
+    {
+        return Err(Error::Invalid(format!("{name:?} is no interface name")));
+    }
+    let path = Path::new(CLASS).join(name).join("ifindex");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound {
+                kind: "network interface",
+                id: name.to_owned(),
+            });
+        }
+        read => read.on("read", &path)?,
+    };
+    text.trim()
+        .parse()
+        .map_err(|_| Error::Invalid(format!("{} has {text:?}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_the_number_that_the_kernel_says() {
+        let number = index_of("lo").unwrap();
+        let path = format!("{CLASS}/lo/ifindex");
+        let told = fs::read_to_string(path).unwrap();
+        assert_eq!(number.to_string(), told.trim());
+        let absent = index_of("no-such-one").unwrap_err();
+        assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for name in ["", ".", "..", "lo/../lo", "sixteen-letters-"] {
+            let refused = index_of(name).unwrap_err();
+            assert!(matches!(refused, Error::Invalid(_)), "{name}: {refused}");
+        }
+    }
+}
