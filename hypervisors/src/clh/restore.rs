@@ -99,7 +99,8 @@ fn url_of(dir: &Path) -> Result<String> {
     })
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+/// Says what was being done to which path.
+pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io {
         action,

@@ -21,6 +21,7 @@ use tokio::{sync::Mutex, task::JoinError, time::timeout};
 use super::{
     api::calls::Info,
     devices,
+    restore::io_error,
     vm_config::{DiskConfig, SLOT_QUEUES},
 };
 use crate::{
@@ -94,7 +95,7 @@ impl Prepared {
         let mut windows: Vec<Option<Window>> = slots.contents.iter().map(|_| None).collect();
         if slots.count > 0 {
             let path = spec.run_dir.join(EMPTY);
-            let empty = placeholder(&path, bytes).map_err(failed("Creating", &path))?;
+            let empty = placeholder(&path, bytes).map_err(io_error("Creating", &path))?;
             links.0.push(path.clone());
             let missing = slots.count as usize - slots.contents.len();
             windows.extend(windows_on(empty, missing, bytes, log).await);
@@ -102,7 +103,7 @@ impl Prepared {
                 let content = slots.contents.get(slot as usize).unwrap_or(&path);
                 let shown = window.as_ref().map(|window| window.device.path());
                 let link = link(&spec.run_dir, slot);
-                symlink(shown.unwrap_or(content), &link).map_err(failed("Linking", &link))?;
+                symlink(shown.unwrap_or(content), &link).map_err(io_error("Linking", &link))?;
                 links.0.push(link);
             }
         }
@@ -149,7 +150,7 @@ impl Slots {
     /// Shows an image in an empty slot.
     pub async fn fill(&self, slot: u32, path: &Path) -> Result<()> {
         check(path, self.bytes)?;
-        let image = File::open(path).map_err(failed("Opening disk", path))?;
+        let image = File::open(path).map_err(io_error("Opening disk", path))?;
         self.change(slot, Change::Fill(image)).await
     }
 
@@ -250,15 +251,6 @@ async fn windows_on(
     let mut windows: Vec<_> = windows.into_iter().map(Some).collect();
     windows.resize_with(count, || None);
     windows
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io {
-        action,
-        path,
-        source,
-    }
 }
 
 #[cfg(test)]
