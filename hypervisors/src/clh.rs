@@ -56,9 +56,9 @@ impl Clh {
         probe::probe(config, log).await
     }
 
-    /// Starts a monitor without a VM.
-    async fn start(&self, spec: &VmSpec) -> Result<Monitor> {
-        let log = self.log_of(spec);
+    /// Starts a monitor without a VM, and makes ready what the slots of `spec` will show.
+    async fn start(&self, spec: &VmSpec) -> Result<(Monitor, Result<Prepared>)> {
+        let log = self.log.new(slog::o!("vm" => spec.id.clone()));
         let arguments = arguments::arguments(&self.config);
         let program = Program {
             binary: &self.identity.binary,
@@ -66,7 +66,9 @@ impl Clh {
             vm: &spec.id,
         };
         let sockets = Sockets::within(&spec.run_dir);
-        Monitor::start(program, sockets, spec.netns.as_deref(), &log).await
+        let monitor = Monitor::start(program, sockets, spec.netns.as_deref(), &log);
+        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), monitor);
+        Ok((monitor?, slots))
     }
 
     /// Checks what holds for a boot and a restore alike.
@@ -81,15 +83,6 @@ impl Clh {
         }
         check::payload(&spec.kernel, boots)
     }
-
-    fn vm(&self, spec: &VmSpec, monitor: Monitor, given: Given, origin: Origin) -> Arc<dyn Vm> {
-        let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-        Arc::new(ClhVm::new(spec, monitor, channel, given, origin))
-    }
-
-    fn log_of(&self, spec: &VmSpec) -> slog::Logger {
-        self.log.new(slog::o!("vm" => spec.id.clone()))
-    }
 }
 
 /// What a VM has that its monitor has made.
@@ -98,6 +91,24 @@ fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
         nic: nic::place(spec.nic.as_ref(), info)?,
         slots: slots.placed(info)?,
     })
+}
+
+/// The VM that a monitor was to make. One that has made none is ended.
+async fn finish(
+    spec: &VmSpec,
+    monitor: Monitor,
+    made: Result<(Given, Origin)>,
+) -> Result<Arc<dyn Vm>> {
+    match made {
+        Ok((given, origin)) => {
+            let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
+            Ok(Arc::new(ClhVm::new(spec, monitor, channel, given, origin)))
+        }
+        Err(error) => {
+            monitor.process().kill().await?;
+            Err(error)
+        }
+    }
 }
 
 /// Makes the VM of `spec`, starts it, and tells what it has.
@@ -123,41 +134,27 @@ impl Hypervisor for Clh {
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
         let config = VmConfig::of(spec, &self.config)?;
-        let log = self.log_of(spec);
-        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), self.start(spec));
-        let monitor = monitor?;
+        let (monitor, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
             let info = create(&monitor, spec, &config).await?;
-            given(spec, slots, &info)
+            Ok((given(spec, slots, &info)?, Origin::Booted))
         };
-        match made.await {
-            Ok(given) => Ok(self.vm(spec, monitor, given, Origin::Booted)),
-            Err(error) => {
-                monitor.process().kill().await?;
-                Err(error)
-            }
-        }
+        let made = made.await;
+        finish(spec, monitor, made).await
     }
 
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
         restore::check(spec, saved)?;
-        let log = self.log_of(spec);
-        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), self.start(spec));
-        let monitor = monitor?;
+        let (monitor, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
             let Loaded { took, info } = restore::load(&monitor, self.version, spec, saved).await?;
             let saved = saved.to_owned();
             Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
         };
-        match made.await {
-            Ok((given, origin)) => Ok(self.vm(spec, monitor, given, origin)),
-            Err(error) => {
-                monitor.process().kill().await?;
-                Err(error)
-            }
-        }
+        let made = made.await;
+        finish(spec, monitor, made).await
     }
 }

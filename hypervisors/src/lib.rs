@@ -19,6 +19,8 @@ mod netns;
 mod process;
 pub mod qemu;
 mod rights;
+#[cfg(test)]
+mod sample;
 mod slots;
 mod spec;
 

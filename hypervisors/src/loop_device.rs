@@ -77,11 +77,12 @@ impl LoopDevice {
     /// is forgotten.
     ///
     /// # Errors
-    /// The file does not fill the device, or cannot be shown.
+    /// The file does not fill the device, or cannot be shown. Only if this process may not drop what was
+    /// read is it shown nevertheless.
     pub fn show(&self, file: &File) -> io::Result<()> {
         // SAFETY: the argument is a descriptor by number, which the kernel checks.
         unsafe { ioctl::change_fd(self.device.as_raw_fd(), file.as_raw_fd()) }?;
-        // Kernels before 5.15 keep it, and later ones what was read meanwhile.
+        // The kernel may have kept it, or what was read meanwhile.
         // SAFETY: the request takes no argument.
         unsafe { ioctl::drop_buffers(self.device.as_raw_fd()) }?;
         Ok(())

@@ -2,8 +2,8 @@
 
 mod address;
 mod idle;
+mod index;
 mod link;
-mod number;
 mod route;
 
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use agent_client::types::{ARPNeighbor, IPFamily};
 use rtnetlink::{Handle, packet_route::neighbour::NeighbourState};
 
-use self::number::index_of;
+use self::index::index_of;
 pub use self::{
     idle::renew_idle_addresses,
     link::{bring_up_loopback, list_interfaces, update_interface},

@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf, sync::Arc};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{DiskSlots, KernelSpec, MemorySpec, NicSpec};
+use crate::{DiskSlots, KernelSpec, MemorySpec, NicSpec, sample};
 
 /// As it is saved, with keys that nobody here knows.
 fn saved() -> Value {
@@ -36,10 +36,7 @@ fn saved() -> Value {
 
 fn spec() -> VmSpec {
     VmSpec {
-        id: "clone".into(),
         run_dir: PathBuf::from("/run/clone"),
-        vcpus: 1,
-        max_vcpus: 1,
         memory: MemorySpec {
             mib: 1,
             max_mib: 1,
@@ -53,7 +50,6 @@ fn spec() -> VmSpec {
             root: GuestRoot::Image(PathBuf::from("/new/image")),
             command_line: "other".into(),
         },
-        netns: None,
         slots: DiskSlots {
             count: 1,
             mib: 1,
@@ -63,6 +59,7 @@ fn spec() -> VmSpec {
             mac: "02:00:00:00:00:02".into(),
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
         }),
+        ..sample::spec()
     }
 }
 

@@ -169,8 +169,8 @@ impl Slots {
         changed.map_err(late)?
     }
 
-    /// The kernel waits for what the guest still reads, and for the image's pages that are not written
-    /// yet. Once begun it is not given up, and nothing else is done to the slots before its end.
+    /// The kernel waits for what the guest still reads. Once begun it is not given up, and nothing else
+    /// is done to the slots before its end.
     async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
         let action = change.action();
         let mut filled = self.filled.clone().lock_owned().await;

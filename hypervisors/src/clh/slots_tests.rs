@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use super::*;
-use crate::{GuestRoot, KernelSpec, MemoryBacking, MemorySpec};
+use crate::sample;
 
 const MIB: u32 = 1;
 const BYTES: u64 = 1 << 20;
@@ -21,28 +21,15 @@ fn image(dir: &Path, name: &str) -> PathBuf {
 fn spec(dir: &Path, contents: Vec<PathBuf>) -> VmSpec {
     let run_dir = dir.join("vm");
     fs::create_dir_all(&run_dir).unwrap();
+    let slots = DiskSlots {
+        count: 2,
+        mib: MIB,
+        contents,
+    };
     VmSpec {
-        id: "a".into(),
         run_dir,
-        vcpus: 1,
-        max_vcpus: 1,
-        memory: MemorySpec {
-            mib: 1,
-            max_mib: 1,
-            backing: MemoryBacking::Anonymous,
-        },
-        kernel: KernelSpec {
-            kernel: "/k".into(),
-            root: GuestRoot::Initrd("/i".into()),
-            command_line: String::new(),
-        },
-        netns: None,
-        slots: DiskSlots {
-            count: 2,
-            mib: MIB,
-            contents,
-        },
-        nic: None,
+        slots,
+        ..sample::spec()
     }
 }
 

@@ -5,13 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{DiskSlots, KernelSpec};
+use crate::{DiskSlots, KernelSpec, sample};
 
 fn spec() -> VmSpec {
     VmSpec {
-        id: "a".into(),
-        run_dir: PathBuf::from("/run/a"),
-        vcpus: 1,
         max_vcpus: 4,
         memory: MemorySpec {
             mib: 256,
@@ -23,9 +20,7 @@ fn spec() -> VmSpec {
             root: GuestRoot::Initrd(PathBuf::from("/i")),
             command_line: "quiet".into(),
         },
-        netns: None,
-        slots: DiskSlots::default(),
-        nic: None,
+        ..sample::spec()
     }
 }
 

@@ -29,29 +29,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::{GuestRoot, KernelSpec, MemoryBacking, MemorySpec};
-
-    fn spec() -> VmSpec {
-        VmSpec {
-            id: "a".into(),
-            run_dir: PathBuf::from("/run/imprint/a"),
-            vcpus: 1,
-            max_vcpus: 1,
-            memory: MemorySpec {
-                mib: 1,
-                max_mib: 1,
-                backing: MemoryBacking::Anonymous,
-            },
-            kernel: KernelSpec {
-                kernel: PathBuf::from("/no/kernel"),
-                root: GuestRoot::Initrd(PathBuf::from("/no/initrd")),
-                command_line: String::new(),
-            },
-            netns: None,
-            slots: crate::DiskSlots::default(),
-            nic: None,
-        }
-    }
+    use crate::{MemoryBacking, sample::spec};
 
     fn refusal(change: impl FnOnce(&mut VmSpec), start: Start) -> String {
         let mut spec = spec();

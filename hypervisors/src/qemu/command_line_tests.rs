@@ -1,13 +1,12 @@
 use std::{os::fd::OwnedFd, path::PathBuf};
 
 use super::*;
-use crate::KernelSpec;
+use crate::{KernelSpec, sample};
 
 fn spec() -> VmSpec {
     VmSpec {
         id: "pod-1".into(),
         run_dir: PathBuf::from("/run/imprint/pod-1"),
-        vcpus: 1,
         max_vcpus: 4,
         memory: MemorySpec {
             mib: 256,
@@ -19,9 +18,7 @@ fn spec() -> VmSpec {
             root: GuestRoot::Initrd(PathBuf::from("/guest/initrd.img")),
             command_line: "console=hvc0 panic=-1".into(),
         },
-        netns: None,
-        slots: crate::DiskSlots::default(),
-        nic: None,
+        ..sample::spec()
     }
 }
 

@@ -62,10 +62,11 @@ pub(super) fn configure(node: &Node, way: Way) -> Result<()> {
 fn run(node: &Node, way: Way) -> Result<RunSample> {
     let id = node.unique_id("run");
     let script = format!("echo {READY}; read line");
+    let run = node.ctr().run(&id);
     let run = match way {
         // runc leaves the cgroup behind that `ctr` would put above the container's.
-        Way::Runc => (node.ctr().run(&id).runtime(RUNC)).flag(&format!("--cgroup=/{id}")),
-        Way::Booted | Way::Restored => node.ctr().run(&id).runtime(IMPRINT),
+        Way::Runc => run.runtime(RUNC).flag(&format!("--cgroup=/{id}")),
+        Way::Booted | Way::Restored => run.runtime(IMPRINT),
     };
     let mut running = run.shell(&script).open_input().start()?;
     running.read_until(READY)?;

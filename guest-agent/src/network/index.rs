@@ -1,11 +1,11 @@
-//! By what number the kernel knows an interface.
+//! The index by which the kernel knows an interface.
 
 use std::{fs, io, path::Path};
 
 use super::CLASS;
 use crate::error::{Doing, Error, Result};
 
-/// The number of the interface called `name`. The kernel's routing tables tell of one, too, with all
+/// The index of the interface called `name`. The kernel's routing tables tell of one, too, with all
 /// else that there is to say of it.
 pub fn index_of(name: &str) -> Result<u32> {
     if name.is_empty()
@@ -35,11 +35,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_has_the_number_that_the_kernel_says() {
-        let number = index_of("lo").unwrap();
+    fn an_interface_has_the_index_that_the_kernel_says() {
+        let index = index_of("lo").unwrap();
         let path = format!("{CLASS}/lo/ifindex");
         let told = fs::read_to_string(path).unwrap();
-        assert_eq!(number.to_string(), told.trim());
+        assert_eq!(index.to_string(), told.trim());
         let absent = index_of("no-such-one").unwrap_err();
         assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
     }
