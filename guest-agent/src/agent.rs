@@ -177,6 +177,7 @@ impl Agent {
         };
         let plan = Plan {
             configuration: oci::configuration(&spec, &adaptation)?,
+            users: linux.UIDMappings.clone(),
             wanted: spec.Process.unwrap_or_default(),
             group: Group::new(cgroup),
             id: id.clone(),

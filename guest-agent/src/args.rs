@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use crate::zygote::directory;
+
 /// Where containers live unless the command line says otherwise.
 pub const DEFAULT_ROOT: &str = "/run/kata-containers";
 
@@ -19,6 +21,13 @@ pub enum Invocation {
     Zygote {
         /// Where the OCI runtime keeps its state.
         state: PathBuf,
+    },
+    /// What makes a container's working directory, see [`directory`].
+    MakeDirectory {
+        /// The container's root.
+        root: PathBuf,
+        /// The directory, as the container's processes name it.
+        directory: PathBuf,
     },
 }
 
@@ -40,6 +49,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             "--listen" => listen = Some(value()?),
             "--root" => root = value()?.into(),
             "--zygote" => zygote = Some(PathBuf::from(value()?)),
+            directory::OPTION => {
+                let (root, directory) = (value()?.into(), value()?.into());
+                return Ok(Invocation::MakeDirectory { root, directory });
+            }
             _ => return Err(format!("Unknown argument {option:?}")),
         }
     }

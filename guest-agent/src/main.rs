@@ -53,6 +53,9 @@ fn main() -> ExitCode {
         match args::parse(env::args_os().skip(1)) {
             Ok(Invocation::Plain { listen, root }) => run_plain(&listen, root),
             Ok(Invocation::Zygote { state }) => zygote::worker::run(&state),
+            Ok(Invocation::MakeDirectory { root, directory }) => {
+                return zygote::directory::make(&root, &directory);
+            }
             Err(mistake) => {
                 eprintln!("{mistake}\nUsage: {}", args::USAGE);
                 return ExitCode::from(2);

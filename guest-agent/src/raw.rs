@@ -3,15 +3,19 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{SockFlag, accept4},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
-    nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
+    // TIOCGPTPEER takes flags by value.
+    nix::ioctl_write_int_bad!(other_end, libc::TIOCGPTPEER);
     nix::ioctl_write_ptr_bad!(set_hardware_address, libc::SIOCSIFHWADDR, libc::ifreq);
     // BLKFLSBUF (Linux, include/uapi/linux/fs.h).
     nix::ioctl_none!(drop_buffers, 0x12, 97);
@@ -69,21 +73,29 @@ pub fn set_window_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> io::R
     Ok(())
 }
 
-/// Whether somebody has given the terminal `end` a size.
+/// Opens the end of a pseudo-terminal that its programs have, whatever file system it is on.
 ///
 /// # Errors
 ///
-/// When `end` is no terminal.
-pub fn has_window_size(end: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: the descriptor is borrowed for the call, and the kernel writes one winsize.
-    unsafe { ioctl::window_size(end.as_raw_fd(), &raw mut size) }?;
-    Ok(size.ws_row != 0 || size.ws_col != 0)
+/// When `master` is no pseudo-terminal's master.
+pub fn other_end(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the descriptor is borrowed for the call, which takes a number.
+    let end = unsafe { ioctl::other_end(master.as_raw_fd(), flags) }?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(end) })
+}
+
+/// Accepts a connection, without waiting for one on a socket that does not block.
+///
+/// # Errors
+///
+/// Those of accept(2).
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let connection = accept4(listener.as_raw_fd(), flags)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(connection) })
 }
 
 /// Gives the Ethernet interface called `name` the address `mac` (netdevice(7)). `socket` is any socket

@@ -2,6 +2,7 @@
 
 mod process;
 mod stream;
+mod terminal;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,6 +16,7 @@ use std::{
 };
 
 use agent_client::oci;
+use nix::unistd::Uid;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -43,6 +45,8 @@ pub struct Container {
     pub bundle: PathBuf,
     /// As it was asked for; what is executed later inherits from it.
     wanted: oci::Process,
+    /// Of its user namespace, if it has one.
+    users: Vec<oci::LinuxIDMapping>,
     first: Arc<Process>,
     others: Mutex<Others>,
     started: AtomicBool,
@@ -62,6 +66,7 @@ pub struct Plan {
     pub id: String,
     pub bundle: PathBuf,
     pub wanted: oci::Process,
+    pub users: Vec<oci::LinuxIDMapping>,
     pub configuration: Value,
     pub group: Group,
     pub mount_points: Vec<PathBuf>,
@@ -79,6 +84,7 @@ impl Container {
             id,
             bundle,
             wanted,
+            users,
             configuration,
             group,
             mount_points,
@@ -90,13 +96,15 @@ impl Container {
             bundle: bundle.clone(),
             console,
         };
-        match Process::make(zygote, &wanted, bundle.join("console.sock"), request).await {
+        let (console, owner) = (bundle.join("console.sock"), owner(&wanted, &users));
+        match Process::make(zygote, &wanted, owner, console, request).await {
             Ok(first) => Ok(Self {
                 id,
                 group,
                 mount_points,
                 bundle,
                 wanted,
+                users,
                 first: Arc::new(first),
                 others: Mutex::default(),
                 started: AtomicBool::new(false),
@@ -161,7 +169,8 @@ impl Container {
             process: file.clone(),
             console,
         };
-        let made = Process::make(zygote, &wanted, console, request).await;
+        let owner = owner(&wanted, &self.users);
+        let made = Process::make(zygote, &wanted, owner, console, request).await;
         let _already_gone = fs::remove_file(&file);
         self.others()
             .by_name
@@ -223,9 +232,9 @@ impl Container {
 
     /// Sends a signal to one process, or SIGKILL to all of them if `exec_id` is empty.
     ///
-    /// A first process is the init of its pid namespace, which the kernel spares from signals it
-    /// does not handle; SIGTERM then becomes SIGKILL. One that has set itself to ignore SIGTERM has
-    /// chosen to live until its grace period is over.
+    /// A first process that is the init of its pid namespace is spared by the kernel from signals that
+    /// it has no handler for, and lives until its grace period is over. One that was not started is the
+    /// runtime's yet, and is ended by SIGTERM too.
     ///
     /// # Errors
     ///
@@ -239,8 +248,8 @@ impl Container {
         if exec_id.is_empty() && signal == libc::SIGKILL && self.group.kill()? {
             return Ok(());
         }
-        let first = Arc::ptr_eq(&process, &self.first);
-        if first && signal == libc::SIGTERM && spared_from(process.pid(), signal) {
+        let waits = Arc::ptr_eq(&process, &self.first) && !self.started.load(Ordering::Acquire);
+        if waits && signal == libc::SIGTERM {
             signal = libc::SIGKILL;
         }
         reaper.signal(process.pid(), signal)
@@ -304,17 +313,14 @@ impl Others {
     }
 }
 
-/// Whether the kernel would not deliver `signal` to `pid`, an init that says nothing about it.
-fn spared_from(pid: i32, signal: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let init = field("NSpid:").is_some_and(|list| list.split_whitespace().next_back() == Some("1"));
-    let within = |name: &str| {
-        field(name)
-            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
-    };
-    init && !within("SigCgt:") && !within("SigIgn:")
+/// The user of a process, as the agent knows it.
+fn owner(wanted: &oci::Process, users: &[oci::LinuxIDMapping]) -> Uid {
+    let user = wanted.User.get_or_default().UID;
+    let mapped = users.iter().find_map(|one| {
+        let offset = user.checked_sub(one.ContainerID)?;
+        (offset < one.Size).then(|| one.HostID.saturating_add(offset))
+    });
+    Uid::from_raw(mapped.unwrap_or(user))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

@@ -1,23 +1,23 @@
 //! A process of a container: its end, its input and output.
 
 use std::{
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use agent_client::oci;
+use nix::unistd::{Uid, fchown};
 use tokio::io::Interest;
 
-use super::stream::{Stream, pipe};
+use super::{
+    stream::{Stream, pipe},
+    terminal::{Terminal, resize},
+};
 use crate::{
     error::{Doing, Error, Result},
-    raw,
     reaper::{self, Exit},
-    zygote::{self, Child, Request, Zygote},
+    zygote::{Child, Request, Zygote},
 };
 
 /// Which output of a process.
@@ -43,17 +43,13 @@ pub struct Process {
 
 /// How a process is to be connected.
 enum Connection {
-    Pipes {
-        ours: [OwnedFd; 3],
-    },
-    Terminal {
-        listener: UnixListener,
-        path: PathBuf,
-    },
+    Pipes { ours: [OwnedFd; 3] },
+    Terminal(Terminal),
 }
 
 impl Process {
-    /// Has `zygote` make a process, connected to a terminal or to pipes as `wanted` says.
+    /// Has `zygote` make a process, connected to a terminal or to pipes as `wanted` says, which belong
+    /// to the user `owner`.
     ///
     /// `request` is given the path of the console socket, if there is one; `console` is where that
     /// socket may be made.
@@ -64,35 +60,21 @@ impl Process {
     pub async fn make(
         zygote: &Zygote,
         wanted: &oci::Process,
+        owner: Uid,
         console: PathBuf,
         request: impl FnOnce(Option<PathBuf>) -> Request,
     ) -> Result<Self> {
-        let (connection, theirs) = connect(wanted.Terminal, console)?;
-        let request = request(match &connection {
-            Connection::Terminal { path, .. } => Some(path.clone()),
-            Connection::Pipes { .. } => None,
-        });
-        let child = zygote.make(request, theirs).await;
+        let (connection, theirs) = connect(wanted, owner, console)?;
         match connection {
             Connection::Pipes {
                 ours: [input, output, errors],
             } => {
-                let child = child?;
+                let child = zygote.make(request(None), theirs).await?;
                 Self::new(child, input, output, Some(errors))
             }
-            Connection::Terminal { listener, path } => {
-                let master = child
-                    .as_ref()
-                    .ok()
-                    .map(|_| zygote::receive_terminal(&listener, &path));
-                let _already_gone = std::fs::remove_file(&path);
-                let child = child?;
-                let Some(master) = master.transpose()? else {
-                    return Err(Error::State("the process has sent no terminal".into()));
-                };
-                if let Some(size) = wanted.ConsoleSize.as_ref() {
-                    resize(master.as_fd(), size.Height, size.Width)?;
-                }
+            Connection::Terminal(terminal) => {
+                let request = request(Some(terminal.path().to_owned()));
+                let (child, master) = terminal.meet(zygote.make(request, theirs)).await?;
                 let input = master.try_clone().doing(|| "share the terminal".into())?;
                 Self::new(child, input, master, None)
             }
@@ -178,28 +160,27 @@ impl Process {
     }
 }
 
-fn resize(master: std::os::fd::BorrowedFd<'_>, rows: u32, columns: u32) -> Result<()> {
-    let side = |cells: u32| {
-        u16::try_from(cells).map_err(|_| Error::Invalid(format!("no terminal has {cells} cells")))
-    };
-    raw::set_window_size(master, side(rows)?, side(columns)?).doing(|| "resize a terminal".into())
-}
-
 /// Prepares both sides of a connection: the agent's, and the descriptors for the process.
-fn connect(terminal: bool, console: PathBuf) -> Result<(Connection, Vec<OwnedFd>)> {
-    if terminal {
-        let listener = UnixListener::bind(&console).on("listen on", &console)?;
-        let connection = Connection::Terminal {
-            listener,
-            path: console,
-        };
-        return Ok((connection, Vec::new()));
+fn connect(
+    wanted: &oci::Process,
+    owner: Uid,
+    console: PathBuf,
+) -> Result<(Connection, Vec<OwnedFd>)> {
+    if wanted.Terminal {
+        let (terminal, gate) = Terminal::expect(console, owner, wanted.ConsoleSize.as_ref())?;
+        return Ok((Connection::Terminal(terminal), vec![gate]));
     }
     let (their_input, input) = pipe()?;
     let (output, their_output) = pipe()?;
     let (errors, their_errors) = pipe()?;
+    let theirs = vec![their_input, their_output, their_errors];
+    // A program opens /dev/stdout as its user. The group stays, as with runc.
+    for end in theirs.iter().filter(|_| !owner.is_root()) {
+        fchown(end, Some(owner), None)
+            .doing(|| format!("give a standard stream to the user {owner}"))?;
+    }
     let connection = Connection::Pipes {
         ours: [input, output, errors],
     };
-    Ok((connection, vec![their_input, their_output, their_errors]))
+    Ok((connection, theirs))
 }

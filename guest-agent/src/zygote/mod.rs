@@ -3,16 +3,16 @@
 //! libcontainer forks without executing a program, which a process with several threads must not
 //! do; so the agent asks this one. It is the agent's own binary, started once and kept.
 
+pub mod directory;
 mod protocol;
+mod reason;
+mod trace;
 pub mod worker;
 mod workload;
 
 use std::{
     env, fs, io,
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -24,8 +24,8 @@ use nix::sys::{
     time::{TimeVal, TimeValLike},
 };
 
-pub use self::protocol::Request;
-use self::protocol::{Reply, receive, receive_bytes, send};
+use self::protocol::{Reply, receive, send};
+pub use self::protocol::{Request, receive_bytes};
 use crate::{
     error::{Doing, Error, Result},
     reaper::{Exit, Reaper},
@@ -98,21 +98,22 @@ impl Zygote {
         .await
     }
 
-    /// Has a process made. `standard` are its standard input, output and error, or none of them.
+    /// Has a process made. `descriptors` are as [`Request`] says.
     ///
     /// # Errors
     ///
     /// libcontainer's, with all causes.
-    pub async fn make(&self, request: Request, standard: Vec<OwnedFd>) -> Result<Child> {
+    pub async fn make(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<Child> {
         let doing = describe(&request);
         self.blocking(move |inner| {
             let expectation = inner.reaper.expect_child();
-            match inner.ask(&request, &standard)? {
+            match inner.ask(&request, &descriptors)? {
                 Reply::Child(pid) => Ok(Child {
                     pid,
                     exit: expectation.claim(pid),
                 }),
                 Reply::Failed(reason) => Err(Error::Runtime { doing, reason }),
+                Reply::Ended => Err(ended(&request)),
                 Reply::Done => Err(Error::Runtime {
                     doing,
                     reason: "the runtime named no process".into(),
@@ -131,6 +132,7 @@ impl Zygote {
         let doing = describe(&request);
         self.blocking(move |inner| match inner.ask(&request, &[])? {
             Reply::Failed(reason) => Err(Error::Runtime { doing, reason }),
+            Reply::Ended => Err(ended(&request)),
             Reply::Done | Reply::Child(_) => Ok(()),
         })
         .await
@@ -230,6 +232,14 @@ fn own_program(state: &Path) -> io::Result<Command> {
     Ok(program)
 }
 
+fn ended(request: &Request) -> Error {
+    let (Request::Create { id, .. }
+    | Request::Start { id }
+    | Request::Exec { id, .. }
+    | Request::Delete { id }) = request;
+    Error::State(format!("Container {id} has ended"))
+}
+
 fn describe(request: &Request) -> String {
     match request {
         Request::Create { id, .. } => format!("create container {id}"),
@@ -237,25 +247,6 @@ fn describe(request: &Request) -> String {
         Request::Exec { id, .. } => format!("start a process in container {id}"),
         Request::Delete { id } => format!("delete container {id}"),
     }
-}
-
-/// The terminal that a process just made has sent to its console socket.
-///
-/// # Errors
-///
-/// When it has not: the process must have been made already.
-pub fn receive_terminal(listener: &UnixListener, path: &Path) -> Result<OwnedFd> {
-    listener.set_nonblocking(true).on("use", path)?;
-    let (connection, _) = listener.accept().on("accept a terminal on", path)?;
-    connection.set_nonblocking(true).on("use", path)?;
-    let mut name = [0; 256];
-    let (_, descriptors) =
-        receive_bytes(connection.as_fd(), &mut name).on("receive a terminal on", path)?;
-    descriptors
-        .into_iter()
-        .next()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-        .on("receive a terminal on", path)
 }
 
 #[cfg(test)]

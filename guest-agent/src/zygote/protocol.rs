@@ -18,7 +18,8 @@ const MAX_DATAGRAM: usize = 64 << 10;
 pub const MAX_DESCRIPTORS: usize = 3;
 
 /// What the zygote is asked for. The descriptors that come with `Create` and `Exec` become the
-/// process's standard input, output and error; with a console there are none.
+/// process's standard input, output and error; with a console there is one, which comes to its end
+/// when the agent has done what it does to the terminal.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Make a container up to the point where its program would be executed.
@@ -46,6 +47,8 @@ pub enum Reply {
     /// A child of the *agent*, by the agent's pid namespace.
     Child(i32),
     Failed(String),
+    /// The container's first process has ended.
+    Ended,
 }
 
 /// Sends one message.

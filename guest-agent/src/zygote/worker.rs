@@ -4,23 +4,29 @@
 //! are siblings, children of the agent, which waits for them.
 
 use std::{
-    error::Error as _,
     fs, io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use libcontainer::{
-    container::{Container, builder::ContainerBuilder},
+    container::{Container, ContainerStatus, builder::ContainerBuilder},
     error::LibcontainerError,
+    oci_spec::runtime::{Process, Spec},
     syscall::syscall::SyscallType,
 };
 
 use super::{
+    directory,
     protocol::{Reply, Request, receive, send},
+    reason::{self, reason},
+    trace,
     workload::Workload,
 };
 use crate::error::{Doing, Result};
+
+type Done<T> = std::result::Result<T, LibcontainerError>;
 
 /// Serves on standard input until the agent is gone. `state` is where libcontainer keeps records.
 ///
@@ -32,43 +38,33 @@ pub fn run(state: &Path) -> Result<()> {
         .as_fd()
         .try_clone_to_owned()
         .doing(|| "take the agent's socket".into())?;
+    trace::listen();
     loop {
         let (request, descriptors) = match receive(socket.as_fd()) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error).doing(|| "read a request".into()),
         };
-        let reply = carry_out(state, request, descriptors)
-            .unwrap_or_else(|error| Reply::Failed(chain(&error)));
+        trace::begin().doing(|| "make a file for errors".into())?;
+        let reply = carry_out(state, &request, descriptors)
+            .unwrap_or_else(|error| refusal(state, &request, &error));
         keep_alive();
         send(socket.as_fd(), &reply, &[]).doing(|| "send a reply".into())?;
     }
 }
 
-fn carry_out(
-    state: &Path,
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-) -> std::result::Result<Reply, LibcontainerError> {
+fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> Done<Reply> {
     match request {
         Request::Create {
             id,
             bundle,
             console,
         } => {
-            let container = builder(state, id, console.as_deref(), descriptors)?
-                .with_executor(Workload::first())
-                .as_init(bundle)
-                .with_systemd(false)
-                .with_detach(true)
-                .as_sibling(true)
-                .build()?;
-            Ok(container
-                .pid()
-                .map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
+            let connection = Connection::new(console.as_deref(), descriptors);
+            create(state, id, bundle, &connection)
         }
         Request::Start { id } => {
-            Container::load(state.join(id))?.start()?;
+            load(state, id)?.start()?;
             Ok(Reply::Done)
         }
         Request::Exec {
@@ -76,10 +72,11 @@ fn carry_out(
             process,
             console,
         } => {
-            let bundle = Container::load(state.join(&id))?.bundle().clone();
-            let workload =
-                Workload::beside(&bundle, &process).map_err(LibcontainerError::OtherIO)?;
-            let pid = builder(state, id, console.as_deref(), descriptors)?
+            let connection = Connection::new(console.as_deref(), descriptors);
+            let bundle = load(state, id)?.bundle().clone();
+            let workload = Workload::beside(&bundle, process, connection.gate())
+                .map_err(LibcontainerError::OtherIO)?;
+            let pid = builder(state, id, &connection)?
                 .with_executor(workload)
                 .as_tenant()
                 .with_process(Some(process))
@@ -89,29 +86,78 @@ fn carry_out(
             Ok(Reply::Child(pid.as_raw()))
         }
         Request::Delete { id } => {
-            let directory = state.join(id);
-            if directory.exists() {
-                Container::load(directory)?.delete(true)?;
+            if state.join(id).exists() {
+                load(state, id)?.delete(true)?;
             }
             Ok(Reply::Done)
         }
     }
 }
 
-fn builder(
-    state: &Path,
-    id: String,
-    console: Option<&Path>,
-    descriptors: Vec<OwnedFd>,
-) -> std::result::Result<ContainerBuilder, LibcontainerError> {
-    let mut builder = ContainerBuilder::new(id, SyscallType::default())
+/// Makes a container. libcontainer wants its working directory to be there; one that no layer and no
+/// volume has is made as soon as everything is mounted, in a second attempt.
+fn create(state: &Path, id: &str, bundle: &Path, connection: &Connection<'_>) -> Done<Reply> {
+    let attempt = || {
+        builder(state, id, connection)?
+            .with_executor(Workload::first(connection.gate()))
+            .as_init(bundle)
+            .with_systemd(false)
+            .with_detach(true)
+            .as_sibling(true)
+            .build()
+    };
+    let container = match attempt() {
+        Err(_) if reason::lacks_directory(&trace::events()) => {
+            trace::begin().map_err(LibcontainerError::OtherIO)?;
+            let configuration = bundle.join("config.json");
+            let before = fs::read(&configuration).map_err(LibcontainerError::OtherIO)?;
+            directory::have_it_made(&configuration)?;
+            let container = attempt();
+            fs::write(&configuration, before).map_err(LibcontainerError::OtherIO)?;
+            container?
+        }
+        other => other?,
+    };
+    let pid = container.pid();
+    Ok(pid.map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
+}
+
+/// The record of a container. One whose process ends just as it is looked at is looked at again.
+fn load(state: &Path, id: &str) -> Done<Container> {
+    let directory = state.join(id);
+    Container::load(directory.clone()).or_else(|_| Container::load(directory))
+}
+
+/// What the new process is connected to.
+struct Connection<'a> {
+    console: Option<&'a Path>,
+    /// Standard input, output and error; with a console one descriptor, see [`Workload`].
+    descriptors: Vec<Arc<OwnedFd>>,
+}
+
+impl<'a> Connection<'a> {
+    fn new(console: Option<&'a Path>, descriptors: Vec<OwnedFd>) -> Self {
+        Self {
+            console,
+            descriptors: descriptors.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    fn gate(&self) -> Option<Arc<OwnedFd>> {
+        self.console.and(self.descriptors.first()).cloned()
+    }
+}
+
+fn builder(state: &Path, id: &str, connection: &Connection<'_>) -> Done<ContainerBuilder> {
+    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(state)?
-        .with_console_socket(console);
-    if let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(descriptors) {
+        .with_console_socket(connection.console);
+    if let [input, output, errors] = &connection.descriptors[..] {
+        let copy = |end: &OwnedFd| end.try_clone().map_err(LibcontainerError::OtherIO);
         builder = builder
-            .with_stdin(input)
-            .with_stdout(output)
-            .with_stderr(errors);
+            .with_stdin(copy(input)?)
+            .with_stdout(copy(output)?)
+            .with_stderr(copy(errors)?);
     }
     Ok(builder)
 }
@@ -122,17 +168,36 @@ fn keep_alive() {
     let _not_privileged = fs::write("/proc/self/oom_score_adj", "-999");
 }
 
-/// libcontainer's own words end where they become useful: the cause is in the sources.
-fn chain(error: &LibcontainerError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
+fn refusal(state: &Path, request: &Request, error: &LibcontainerError) -> Reply {
+    if let Request::Start { id } | Request::Exec { id, .. } = request
+        && has_ended(state, id)
+    {
+        return Reply::Ended;
     }
-    text
+    Reply::Failed(reason(error, &trace::events(), &directory_of(request)))
+}
+
+/// Whether a container's first process has ended, or is about to: it has no namespaces then, and
+/// whatever was asked for may have failed in any way.
+fn has_ended(state: &Path, id: &str) -> bool {
+    load(state, id).is_ok_and(|container| {
+        container.status() == ContainerStatus::Stopped
+            || container
+                .pid()
+                .is_some_and(|pid| fs::metadata(format!("/proc/{pid}/ns/mnt")).is_err())
+    })
+}
+
+/// The working directory that a request is about.
+fn directory_of(request: &Request) -> PathBuf {
+    let process = match request {
+        Request::Create { bundle, .. } => Spec::load(bundle.join("config.json"))
+            .ok()
+            .and_then(|spec| spec.process().clone()),
+        Request::Exec { process, .. } => fs::read(process)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Process>(&text).ok()),
+        Request::Start { .. } | Request::Delete { .. } => None,
+    };
+    process.map_or_else(|| "/".into(), |process| process.cwd().clone())
 }

@@ -3,9 +3,12 @@
 use std::{
     env,
     ffi::CString,
-    fs, io,
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    fs,
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
+    process,
+    sync::Arc,
 };
 
 use caps::{CapSet, CapsHashSet};
@@ -15,9 +18,16 @@ use libcontainer::{
     seccomp::initialize_seccomp,
     workload::{Executor, ExecutorError, ExecutorValidationError},
 };
-use nix::{errno::Errno, unistd::execv};
+use nix::{
+    errno::Errno,
+    unistd::{execv, read},
+};
 
+use super::reason::words;
 use crate::raw;
+
+/// The exit code of a first process that cannot execute its program, as runc has it.
+const NOT_EXECUTED: i32 = 1;
 
 /// Executes a process's program.
 ///
@@ -25,6 +35,10 @@ use crate::raw;
 /// gives processes beside a container's first one no system call filter.
 #[derive(Clone, Default)]
 pub struct Workload {
+    /// A container's first process, whose start is over before its program is executed.
+    first: bool,
+    /// Comes to its end when the terminal has its owner and size.
+    gate: Option<Arc<OwnedFd>>,
     filter: Option<LinuxSeccomp>,
     /// The effective and permitted capabilities to end with, if there were more until then.
     capabilities: Option<(CapsHashSet, CapsHashSet)>,
@@ -32,8 +46,12 @@ pub struct Workload {
 
 impl Workload {
     /// For a container's first process, whose filter libcontainer loads.
-    pub fn first() -> Self {
-        Self::default()
+    pub fn first(gate: Option<Arc<OwnedFd>>) -> Self {
+        Self {
+            first: true,
+            gate,
+            ..Self::default()
+        }
     }
 
     /// For the process described in the file `process`, beside the first one: it gets the filter
@@ -42,34 +60,41 @@ impl Workload {
     /// The kernel lets a process load a filter that can gain no privileges, or that is privileged
     /// itself. So a process that may gain some keeps CAP_SYS_ADMIN until its filter is loaded; the
     /// file is changed for that.
-    pub fn beside(bundle: &Path, process: &Path) -> io::Result<Self> {
+    pub fn beside(bundle: &Path, process: &Path, gate: Option<Arc<OwnedFd>>) -> io::Result<Self> {
         let filter = Spec::load(bundle.join("config.json"))
             .ok()
             .and_then(|spec| spec.linux().as_ref()?.seccomp().clone());
-        if filter.is_none() {
-            return Ok(Self::default());
+        let mut workload = Self {
+            filter,
+            gate,
+            ..Self::default()
+        };
+        if workload.filter.is_none() {
+            return Ok(workload);
         }
         let mut wanted: Process = serde_json::from_slice(&fs::read(process)?)?;
         if wanted.no_new_privileges() == Some(true) {
-            return Ok(Self {
-                filter,
-                capabilities: None,
-            });
+            return Ok(workload);
         }
         let mut sets = wanted.capabilities().clone().unwrap_or_default();
         let mut effective = sets.effective().clone().unwrap_or_default();
         let mut permitted = sets.permitted().clone().unwrap_or_default();
-        let capabilities = Some((numbers(&effective), numbers(&permitted)));
+        workload.capabilities = Some((numbers(&effective), numbers(&permitted)));
         effective.insert(Capability::SysAdmin);
         permitted.insert(Capability::SysAdmin);
         sets.set_effective(Some(effective))
             .set_permitted(Some(permitted));
         wanted.set_capabilities(Some(sets));
         fs::write(process, serde_json::to_vec(&wanted)?)?;
-        Ok(Self {
-            filter,
-            capabilities,
-        })
+        Ok(workload)
+    }
+
+    /// Waits until the agent has the terminal ready. Without one, or without the agent, goes on.
+    fn pass_gate(&self) {
+        let mut nothing = [0];
+        while let Some(gate) = &self.gate
+            && read(gate, &mut nothing) == Err(Errno::EINTR)
+        {}
     }
 
     fn confine(&self) -> Result<(), String> {
@@ -95,23 +120,26 @@ fn numbers(set: &Capabilities) -> CapsHashSet {
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let program = find_program(process).map_err(ExecutorError::Other)?;
-        let program = c_string(program.as_os_str().as_encoded_bytes())?;
-        let arguments = process
+        let wanted = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
+        let path = find_program(wanted).map_err(ExecutorError::Other)?;
+        let program = c_string(path.as_os_str().as_encoded_bytes())?;
+        let arguments = wanted
             .args()
             .iter()
             .flatten()
             .map(|argument| c_string(argument.as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
         raw::default_sigpipe();
-        size_terminal(process).map_err(ExecutorError::Other)?;
+        self.pass_gate();
         self.confine().map_err(ExecutorError::Other)?;
         let Err(errno) = execv(&program, &arguments);
-        Err(ExecutorError::Other(cannot_execute(
-            &name_of(process),
-            errno,
-        )))
+        let told = format!("exec {}: {}", path.display(), words(errno));
+        if self.first {
+            // Nobody waits for an answer any more: the container's log is the place to say it.
+            let _is_all_there_is = writeln!(io::stderr(), "{told}");
+            process::exit(NOT_EXECUTED);
+        }
+        Err(ExecutorError::Other(told))
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
@@ -122,23 +150,6 @@ impl Executor for Workload {
             .ok_or_else(|| wrong("no process".into()))?;
         find_program(process).map(drop).map_err(wrong)
     }
-}
-
-/// A program looks at its terminal's size as it begins, which may be before the agent has got hold of
-/// the terminal. A size that is there already is newer.
-fn size_terminal(process: &Process) -> Result<(), String> {
-    let (Some(true), Some(size)) = (process.terminal(), process.console_size()) else {
-        return Ok(());
-    };
-    let cells =
-        |cells: u64| u16::try_from(cells).map_err(|_| format!("no terminal has {cells} cells"));
-    let (rows, columns) = (cells(size.height())?, cells(size.width())?);
-    let terminal = io::stdin();
-    let sized = raw::has_window_size(terminal.as_fd()).and_then(|sized| match sized {
-        true => Ok(()),
-        false => raw::set_window_size(terminal.as_fd(), rows, columns),
-    });
-    sized.map_err(|error| format!("no terminal of {rows} by {columns} cells: {error}"))
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString, ExecutorError> {
@@ -204,5 +215,5 @@ fn executable(path: &Path) -> Result<(), Errno> {
 }
 
 fn cannot_execute(name: &str, errno: Errno) -> String {
-    format!("exec: {name:?}: {}", errno.desc().to_lowercase())
+    format!("exec: {name:?}: {}", words(errno))
 }
