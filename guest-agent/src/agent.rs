@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use tokio::sync::mpsc;
 
 use crate::{
-    cgroup::{Group, group_path},
+    cgroup::{Group, Rules, group_path},
     container::{Container, Plan},
     error::{Doing, Error, Result},
     oci::{self, Adaptation},
@@ -175,7 +175,9 @@ impl Agent {
             cgroup: cgroup.clone(),
             block_devices: self.block_devices(&request.devices).await?,
         };
+        let rules = &linux.Resources.get_or_default().Devices;
         let plan = Plan {
+            devices: Rules::new(rules, &linux.Devices, &adaptation.block_devices)?,
             configuration: oci::configuration(&spec, &adaptation)?,
             users: linux.UIDMappings.clone(),
             wanted: spec.Process.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! System calls that no safe wrapper covers: any signal number, any exit status, terminal sizes.
+//! System calls that no safe wrapper covers: any signal number, any exit status, terminals, device rules.
 #![allow(unsafe_code)]
 
 use std::{
@@ -19,6 +19,86 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(set_hardware_address, libc::SIOCSIFHWADDR, libc::ifreq);
     // BLKFLSBUF (Linux, include/uapi/linux/fs.h).
     nix::ioctl_none!(drop_buffers, 0x12, 97);
+}
+
+/// An instruction of the kernel's virtual machine (linux/bpf.h).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Instruction {
+    pub code: u8,
+    /// Destination in the lower half, source in the upper.
+    pub registers: u8,
+    pub offset: i16,
+    pub immediate: i32,
+}
+
+/// The head of the kernel's `union bpf_attr` for a program to load, and for one to attach.
+#[repr(C)]
+struct NewProgram {
+    kind: u32,
+    length: u32,
+    instructions: u64,
+    license: u64,
+}
+
+#[repr(C)]
+struct Attachment {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+}
+
+// linux/bpf.h: commands, a kind of program, of attachment, and that others may be attached as well.
+const PROGRAM_LOAD: libc::c_long = 5;
+const PROGRAM_ATTACH: libc::c_long = 8;
+const CGROUP_DEVICE: u32 = 15;
+const ATTACH_CGROUP_DEVICE: u32 = 6;
+const ALLOW_OTHERS: u32 = 2;
+
+/// Loads a program that decides about a group's use of devices.
+///
+/// # Errors
+///
+/// Those of bpf(2).
+pub fn load_device_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    let program = NewProgram {
+        kind: CGROUP_DEVICE,
+        length: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr().addr() as u64,
+        license: c"Apache-2.0".as_ptr().addr() as u64,
+    };
+    let descriptor = bpf(PROGRAM_LOAD, &program)?;
+    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Attaches such a program to the open directory `group` of a group of version 2. It stays as long as
+/// the group.
+///
+/// # Errors
+///
+/// Those of bpf(2).
+pub fn attach_device_program(program: BorrowedFd<'_>, group: BorrowedFd<'_>) -> io::Result<()> {
+    let number = |descriptor: BorrowedFd<'_>| u32::try_from(descriptor.as_raw_fd());
+    let attachment = Attachment {
+        target: number(group).map_err(io::Error::other)?,
+        program: number(program).map_err(io::Error::other)?,
+        kind: ATTACH_CGROUP_DEVICE,
+        flags: ALLOW_OTHERS,
+    };
+    bpf(PROGRAM_ATTACH, &attachment).map(drop)
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+    let (pointer, size) = (std::ptr::from_ref(attributes), size_of::<T>());
+    // SAFETY: the kernel reads as many bytes as it is told of a structure that outlives the call, and takes
+    // the rest of its own larger one for zeroes (bpf(2)). The addresses within are of slices and literals
+    // that the callers borrow for the call.
+    Ok(Errno::result(unsafe {
+        libc::syscall(libc::SYS_bpf, command, pointer, size)
+    })?)
 }
 
 /// Sends `signal` to one process. `nix` does not know the real-time signals.

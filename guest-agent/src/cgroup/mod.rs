@@ -1,5 +1,6 @@
 //! A container's control group (version 2).
 
+mod devices;
 mod oom;
 mod stats;
 
@@ -16,7 +17,10 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::Value;
 use tokio::time::timeout;
 
-pub use self::stats::{network, statistics};
+pub use self::{
+    devices::Rules,
+    stats::{network, statistics},
+};
 use crate::error::{Doing, Error, Result};
 
 /// Where the hierarchy is mounted.

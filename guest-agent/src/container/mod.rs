@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 pub use self::process::{Output, Process};
 use crate::{
-    cgroup::Group,
+    cgroup::{Group, Rules},
     error::{Doing, Error, Result},
     oci as wire,
     reaper::Reaper,
@@ -69,6 +69,7 @@ pub struct Plan {
     pub users: Vec<oci::LinuxIDMapping>,
     pub configuration: Value,
     pub group: Group,
+    pub devices: Rules,
     pub mount_points: Vec<PathBuf>,
 }
 
@@ -87,6 +88,7 @@ impl Container {
             users,
             configuration,
             group,
+            devices,
             mount_points,
         } = plan;
         fs::create_dir_all(&bundle).on("create", &bundle)?;
@@ -97,7 +99,10 @@ impl Container {
             console,
         };
         let (console, owner) = (bundle.join("console.sock"), owner(&wanted, &users));
-        match Process::make(zygote, &wanted, owner, console, request).await {
+        let made = Process::make(zygote, &wanted, owner, console, request).await;
+        // The first process has no program yet, and no other is in the group.
+        let held = made.and_then(|first| group.hold_to(&devices).map(|()| first));
+        match held {
             Ok(first) => Ok(Self {
                 id,
                 group,

@@ -9,7 +9,7 @@ use super::Members;
 
 /// The runtime's form of `resources`.
 ///
-/// Rules for devices are left out: this runtime does not enforce them (ADR 0002).
+/// Rules for devices are left out: the agent enforces them itself (ADR 0021).
 pub fn resources(resources: &LinuxResources) -> Value {
     let mut members = Members::default();
     if let Some(limits) = resources.Memory.as_ref() {

@@ -4,7 +4,7 @@
 //! are siblings, children of the agent, which waits for them.
 
 use std::{
-    fs, io,
+    env, fs, io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -45,6 +45,8 @@ pub fn run(state: &Path) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error).doing(|| "read a request".into()),
         };
+        // Where libcontainer fails it stays in a container's directory, which may be gone by now.
+        env::set_current_dir("/").doing(|| "change to /".into())?;
         trace::begin().doing(|| "make a file for errors".into())?;
         let reply = carry_out(state, &request, descriptors)
             .unwrap_or_else(|error| refusal(state, &request, &error));

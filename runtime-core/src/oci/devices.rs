@@ -1,5 +1,6 @@
-//! Block devices that a container is given by number. A number names another disk in the guest, so
-//! none of them goes along unless the disk itself does.
+//! Devices that a container is given by number, and the rules for them. A number names another disk in
+//! the guest, so no block device goes along unless the disk itself does, and a rule only if it means the
+//! same there.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,9 @@ pub struct HostDevice {
     node: wire::LinuxDevice,
 }
 
+/// Every number, in a rule.
+const ANY: i64 = -1;
+
 /// The devices that every container has (OCI runtime specification, "Default Devices"), with their
 /// numbers (Linux, Documentation/admin-guide/devices.txt).
 const DEFAULT: [(&str, i64, i64); 6] = [
@@ -32,6 +36,54 @@ const DEFAULT: [(&str, i64, i64); 6] = [
     ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 ];
+
+/// Rules that say the same in the guest: those for all devices of a kind, and those for character devices
+/// whose numbers Linux has fixed. The rule for a block device goes along with its disk.
+pub(super) fn rules(resources: &host::LinuxResources) -> Vec<wire::LinuxDeviceCgroup> {
+    let rules = resources.devices().iter().flatten();
+    rules
+        .filter(|rule| means_the_same(rule))
+        .map(wired)
+        .collect()
+}
+
+/// Whether there are rules that [`rules`] leaves out, beside those for block devices.
+pub(super) fn has_own_numbers(resources: &host::LinuxResources) -> bool {
+    let mut rules = resources.devices().iter().flatten();
+    rules.any(|rule| rule.typ() == Some(host::LinuxDeviceType::C) && !means_the_same(rule))
+}
+
+fn means_the_same(rule: &host::LinuxDeviceCgroup) -> bool {
+    let any = |number: Option<i64>| number.is_none_or(|number| number < 0);
+    match rule.typ().unwrap_or_default() {
+        host::LinuxDeviceType::A => true,
+        host::LinuxDeviceType::B => any(rule.major()) && any(rule.minor()),
+        _ if any(rule.major()) => any(rule.minor()),
+        // Documentation/admin-guide/devices.txt: memory, terminals, pseudo-terminals. Of the miscellaneous
+        // devices the kernel gives the lower half away as they come.
+        _ => match rule.major().unwrap_or_default() {
+            1 | 5 | 136..=143 => true,
+            10 => {
+                any(rule.minor())
+                    || rule
+                        .minor()
+                        .is_some_and(|minor| (128..255).contains(&minor))
+            }
+            _ => false,
+        },
+    }
+}
+
+fn wired(rule: &host::LinuxDeviceCgroup) -> wire::LinuxDeviceCgroup {
+    wire::LinuxDeviceCgroup {
+        Allow: rule.allow(),
+        Type: rule.typ().unwrap_or_default().as_str().to_owned(),
+        Major: rule.major().unwrap_or(ANY),
+        Minor: rule.minor().unwrap_or(ANY),
+        Access: rule.access().clone().unwrap_or_default(),
+        ..Default::default()
+    }
+}
 
 /// Whether an agent makes this device without being told. The stock agent fails when it is told
 /// nevertheless, as by the specification of a privileged container.
@@ -99,9 +151,21 @@ impl GuestSpec {
         std::mem::take(&mut self.devices)
     }
 
-    /// Says that the disk behind `device` is in the guest. The agent puts its number there in.
+    /// Says that the disk behind `device` is in the guest. The agent puts its number there in, also in
+    /// the rule.
     pub fn give_back(&mut self, device: &HostDevice) {
-        self.linux().Devices.push(device.node.clone());
+        let access = if device.read_only { "rm" } else { "rwm" };
+        let rule = wire::LinuxDeviceCgroup {
+            Allow: true,
+            Type: "b".to_owned(),
+            Major: device.node.Major,
+            Minor: device.node.Minor,
+            Access: access.to_owned(),
+            ..Default::default()
+        };
+        let linux = self.linux();
+        linux.Devices.push(device.node.clone());
+        linux.Resources.mut_or_insert_default().Devices.push(rule);
     }
 
     /// Turns a bind mount of a block device into a device node of the container with these

@@ -25,15 +25,18 @@ pub(super) fn guest_linux(
     guest_seccomp_enabled: bool,
 ) -> Result<GuestLinux, OciError> {
     let mut left_out = Vec::new();
-    let resources = host.resources().as_ref().map(guest_resources).map(
-        |Applied {
-             resources,
-             left_out: names,
-         }| {
-            left_out.extend(names);
-            resources
-        },
-    );
+    let resources = host.resources().as_ref().map(|host| {
+        let Applied {
+            mut resources,
+            left_out: names,
+        } = guest_resources(host);
+        left_out.extend(names);
+        if devices::has_own_numbers(host) {
+            left_out.push("device rules for numbers of the host's own");
+        }
+        resources.Devices = devices::rules(host);
+        resources
+    });
     let seccomp = match host.seccomp() {
         Some(filter) if guest_seccomp_enabled => Some(guest_seccomp(filter)?),
         Some(_) => {

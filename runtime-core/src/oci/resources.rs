@@ -10,17 +10,13 @@ pub(super) struct Applied {
     pub(super) left_out: Vec<&'static str>,
 }
 
-/// Memory, CPU time and huge pages go along. Devices, process counts, block I/O, network classes
-/// and the choice of CPUs and nodes are about the host and stay behind, as in the reference
-/// implementation of the agent's API.
+/// Memory, CPU time, process counts and huge pages go along. Block I/O, network classes and the choice
+/// of CPUs and nodes are about the host and stay behind, as in the reference implementation of the
+/// agent's API, which has no field for the rest. Rules for devices: see [`super::devices`].
 pub(super) fn guest_resources(host: &host::LinuxResources) -> Applied {
     let cpu = host.cpu().as_ref();
     let memory = host.memory().as_ref();
     let left_out = [
-        (
-            host.pids().is_some_and(|pids| pids.limit() > 0),
-            "pids.limit",
-        ),
         (host.block_io().is_some(), "blockIO"),
         (host.network().is_some(), "network"),
         (host.rdma().is_some(), "rdma"),
@@ -38,6 +34,7 @@ pub(super) fn guest_resources(host: &host::LinuxResources) -> Applied {
         resources: wire::LinuxResources {
             Memory: memory.map(guest_memory).into(),
             CPU: cpu.map(guest_cpu).into(),
+            Pids: host.pids().as_ref().map(guest_pids).into(),
             HugepageLimits: host
                 .hugepage_limits()
                 .iter()
@@ -70,6 +67,13 @@ fn guest_cpu(cpu: &host::LinuxCpu) -> wire::LinuxCPU {
         Period: cpu.period().unwrap_or_default(),
         RealtimeRuntime: cpu.realtime_runtime().unwrap_or_default(),
         RealtimePeriod: cpu.realtime_period().unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+fn guest_pids(pids: &host::LinuxPids) -> wire::LinuxPids {
+    wire::LinuxPids {
+        Limit: pids.limit(),
         ..Default::default()
     }
 }

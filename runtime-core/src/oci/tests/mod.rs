@@ -60,13 +60,7 @@ fn the_guest_gets_what_it_should() {
     assert!(spec.sandbox_pidns());
     assert_eq!(
         spec.left_out(),
-        [
-            "process.ioPriority",
-            "pids.limit",
-            "blockIO",
-            "unified",
-            "hooks"
-        ]
+        ["process.ioPriority", "blockIO", "unified", "hooks"]
     );
     let mut spec = provided(spec);
     let wanted = [
@@ -213,7 +207,12 @@ fn an_update_gets_what_a_guest_has() {
     let resources = guest_limits(&update_resources(url, json).unwrap());
     assert_eq!(resources.Memory.Limit, 7);
     assert_eq!((resources.CPU.Quota, resources.CPU.Cpus.as_str()), (-1, ""));
-    assert!(resources.Pids.is_none() && resources.BlockIO.is_none());
+    assert_eq!(resources.Pids.Limit, 3);
+    assert!(resources.BlockIO.is_none() && resources.Devices.is_empty());
+    let unlimited = guest_limits(&update_resources(url, br#"{"pids":{"limit":-1}}"#).unwrap());
+    assert_eq!(unlimited.Pids.Limit, -1);
+    let untouched = guest_limits(&update_resources(url, b"{}").unwrap());
+    assert!(untouched.Pids.is_none());
 }
 
 #[test]
@@ -302,4 +301,54 @@ fn devices_that_every_container_has_are_not_asked_for() {
     let spec = provided(guest(&bundle, OPTIONS).unwrap());
     let paths: Vec<_> = spec.Linux.Devices.iter().map(|d| d.Path.as_str()).collect();
     assert_eq!(paths, ["/dev/null", "/dev/fuse"]);
+}
+
+#[test]
+fn a_rule_goes_along_if_its_numbers_mean_the_same_in_the_guest() {
+    let bundle = bundle(
+        r#"{"ociVersion": "1.0.2", "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"}, "linux": {
+            "devices": [{"path": "/dev/sdb", "type": "b", "major": 8, "minor": 16}],
+            "resources": {"devices": [
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+            {"allow": true, "type": "c", "major": 10, "minor": 58, "access": "rw"},
+            {"allow": true, "type": "c", "major": 240, "minor": 0, "access": "rw"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+            {"allow": true, "type": "c", "access": "m"},
+            {"allow": true, "type": "b", "access": "m"},
+            {"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rw"},
+            {"allow": true, "type": "b", "major": 8, "minor": 16, "access": "rm"}]}}}"#,
+    );
+    let mut spec = guest(&bundle, OPTIONS).unwrap();
+    assert_eq!(
+        spec.left_out(),
+        ["device rules for numbers of the host's own"]
+    );
+    let disk = spec.take_block_devices().remove(0);
+    spec.give_back(&disk);
+    let spec = provided(spec);
+    let rules = &spec.Linux.Resources.Devices;
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| {
+            (
+                rule.Allow,
+                &*rule.Type,
+                rule.Major,
+                rule.Minor,
+                &*rule.Access,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            (false, "a", -1, -1, "rwm"),
+            (true, "c", 10, 229, "rw"),
+            (true, "c", 1, 11, "r"),
+            (true, "c", -1, -1, "m"),
+            (true, "b", -1, -1, "m"),
+            (true, "b", 8, 16, "rm"),
+        ]
+    );
 }

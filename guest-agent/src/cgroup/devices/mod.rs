@@ -1,0 +1,178 @@
+//! Which devices a container's processes may open and make nodes of, whatever nodes they have: a rule for
+//! each, the last one that fits decides. Enforced by a program of its group ([`program`]).
+
+mod program;
+
+use std::{collections::HashMap, fs::File, os::fd::AsFd, path::Path};
+
+use agent_client::oci::{LinuxDevice, LinuxDeviceCgroup};
+
+use super::{Group, ROOT};
+use crate::{
+    error::{Doing, Error, Result},
+    raw,
+};
+
+/// Rules of one container. The kernel takes thousands; nobody writes them.
+const MOST: usize = 256;
+
+/// What may be done with a device, as bits (Linux, include/uapi/linux/bpf.h, `BPF_DEVCG_ACC_*`).
+const MAKE_NODE: u32 = 1;
+const READ: u32 = 2;
+const WRITE: u32 = 4;
+const ALL: u32 = MAKE_NODE | READ | WRITE;
+
+/// What every container may use, as with runc: null, zero, full, random, urandom, tty, console, ptmx,
+/// tun and its own terminals.
+const EVERYBODYS: [(u32, Option<u32>); 10] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (10, Some(200)),
+    (136, None),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Block,
+    Character,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rule {
+    allow: bool,
+    kind: Kind,
+    /// None is any.
+    major: Option<u32>,
+    minor: Option<u32>,
+    access: u32,
+}
+
+/// The rules of one container, in the order in which they were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// For what no rule fits.
+    allow: bool,
+    list: Vec<Rule>,
+}
+
+impl Rules {
+    /// Those of a specification, after nothing was allowed and before what everybody may. `nodes` are the
+    /// specification's devices and `disks` the numbers here of those that are block devices, by path:
+    /// a rule for a block device names it by its number elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When they are too many, or one is of no known form.
+    pub fn new(
+        wanted: &[LinuxDeviceCgroup],
+        nodes: &[LinuxDevice],
+        disks: &HashMap<String, (u64, u64)>,
+    ) -> Result<Self> {
+        if wanted.len() + disks.len() > MOST {
+            return Err(Error::Invalid(format!("more than {MOST} device rules")));
+        }
+        let mut rules = Self::default();
+        for one in wanted {
+            rules.add(one)?;
+        }
+        if rules.allow && rules.list.is_empty() {
+            return Ok(rules);
+        }
+        let make_any = |kind| (kind, None, None, MAKE_NODE);
+        let everybodys =
+            EVERYBODYS.map(|(major, minor)| (Kind::Character, Some(major), minor, ALL));
+        let given = [make_any(Kind::Character), make_any(Kind::Block)]
+            .into_iter()
+            .chain(everybodys);
+        rules
+            .list
+            .extend(given.map(|(kind, major, minor, access)| Rule {
+                allow: true,
+                kind,
+                major,
+                minor,
+                access,
+            }));
+        for (path, numbers) in disks {
+            let node = nodes.iter().find(|node| node.Path == *path);
+            let rule = node.and_then(|node| {
+                wanted.iter().find(|rule| {
+                    rule.Type == "b" && (rule.Major, rule.Minor) == (node.Major, node.Minor)
+                })
+            });
+            let number = |number: u64| u32::try_from(number).ok();
+            rules.list.push(Rule {
+                allow: true,
+                kind: Kind::Block,
+                major: number(numbers.0),
+                minor: number(numbers.1),
+                access: rule.map_or(Ok(ALL), |rule| access(&rule.Access))?,
+            });
+        }
+        Ok(rules)
+    }
+
+    fn add(&mut self, wanted: &LinuxDeviceCgroup) -> Result<()> {
+        let number = |number: i64| u32::try_from(number).ok();
+        let (major, minor) = (number(wanted.Major), number(wanted.Minor));
+        let kind = match wanted.Type.as_str() {
+            "" | "a" => {
+                *self = Self {
+                    allow: wanted.Allow,
+                    list: Vec::new(),
+                };
+                return Ok(());
+            }
+            // Of a number elsewhere: see below for those that are here.
+            "b" if major.is_some() || minor.is_some() => return Ok(()),
+            "b" => Kind::Block,
+            "c" => Kind::Character,
+            other => return Err(Error::Invalid(format!("no device has the type {other:?}"))),
+        };
+        self.list.push(Rule {
+            allow: wanted.Allow,
+            kind,
+            major,
+            minor,
+            access: access(&wanted.Access)?,
+        });
+        Ok(())
+    }
+}
+
+fn access(words: &str) -> Result<u32> {
+    words.chars().try_fold(0, |all, one| match one {
+        'r' => Ok(all | READ),
+        'w' => Ok(all | WRITE),
+        'm' => Ok(all | MAKE_NODE),
+        _ => Err(Error::Invalid(format!("no access to a device is {one:?}"))),
+    })
+}
+
+impl Group {
+    /// Has the kernel hold its processes to `rules`. A hierarchy of version 1 has none of this.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn hold_to(&self, rules: &Rules) -> Result<()> {
+        let everything = rules.allow && rules.list.is_empty();
+        if everything || !Path::new(ROOT).join("cgroup.controllers").exists() {
+            return Ok(());
+        }
+        let group = File::open(&self.directory).on("open", &self.directory)?;
+        let program = raw::load_device_program(&program::instructions(rules))
+            .doing(|| "load device rules (the guest's kernel needs CONFIG_CGROUP_BPF)".into())?;
+        raw::attach_device_program(program.as_fd(), group.as_fd())
+            .on("attach device rules to", &self.directory)
+    }
+}
+
+#[cfg(test)]
+mod tests;
