@@ -12,6 +12,7 @@ mod containers;
 mod crowd;
 mod death;
 mod devices;
+mod first_process;
 mod hostile;
 mod network;
 mod pods;
@@ -36,6 +37,7 @@ fn cases() -> Vec<Case> {
     let all = [
         pods::cases(),
         containers::cases(),
+        first_process::cases(),
         security::cases(),
         streams::cases(),
         volumes::cases(),
