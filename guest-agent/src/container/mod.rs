@@ -41,6 +41,8 @@ pub struct Container {
     pub mount_points: Vec<PathBuf>,
     /// Its directory, with its configuration and most often its root file system.
     pub bundle: PathBuf,
+    /// The file that its termination message is in.
+    pub termination: Option<PathBuf>,
     /// As it was asked for; what is executed later inherits from it.
     wanted: oci::Process,
     first: Arc<Process>,
@@ -65,6 +67,7 @@ pub struct Plan {
     pub configuration: Value,
     pub group: Group,
     pub mount_points: Vec<PathBuf>,
+    pub termination: Option<PathBuf>,
 }
 
 impl Container {
@@ -82,6 +85,7 @@ impl Container {
             configuration,
             group,
             mount_points,
+            termination,
         } = plan;
         fs::create_dir_all(&bundle).on("create", &bundle)?;
         write_json(&bundle.join("config.json"), &configuration)?;
@@ -96,6 +100,7 @@ impl Container {
                 group,
                 mount_points,
                 bundle,
+                termination,
                 wanted,
                 first: Arc::new(first),
                 others: Mutex::default(),

@@ -13,6 +13,7 @@ mod crowd;
 mod death;
 mod devices;
 mod hostile;
+mod mounts;
 mod network;
 mod pods;
 mod resources;
@@ -39,6 +40,7 @@ fn cases() -> Vec<Case> {
         security::cases(),
         streams::cases(),
         volumes::cases(),
+        mounts::cases(),
         network::cases(),
         resources::cases(),
         sizing::cases(),
