@@ -20,9 +20,6 @@ pub struct SpecOptions {
     /// The guest applies system call filters (`disable_guest_seccomp = false`, and the agent
     /// says that it can).
     pub guest_seccomp: bool,
-    /// The sandbox was made with a shared `/dev/shm`
-    /// ([`sandbox_shm_storage`](super::sandbox_shm_storage)).
-    pub sandbox_shm: bool,
 }
 
 /// A container as the guest will get it, once every bind mount of the host is accounted for.
@@ -67,6 +64,27 @@ impl GuestSpec {
             mount.options.push("ro".to_owned());
         }
         self.provide(bind, guest_source);
+    }
+
+    /// Mounts what is at `guest_source` at `inner`, a path below the destination of `bind`, writable
+    /// where the mount around it is not. Before `bind` is provided.
+    pub fn provide_inner(&mut self, bind: &HostBind, inner: &str, guest_source: &str) {
+        let at = bind.index + 1;
+        let Ok(destination) = text(&bind.destination.join(inner), "mounts.destination") else {
+            return;
+        };
+        let mount = wire::Mount {
+            destination,
+            source: guest_source.to_owned(),
+            type_: "bind".to_owned(),
+            options: ["rbind", "rprivate", "rw"].map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        if at <= self.spec.Mounts.len() {
+            self.spec.Mounts.insert(at, mount);
+            let later = self.binds.iter_mut().filter(|other| other.index >= at);
+            later.for_each(|other| other.index += 1);
+        }
     }
 
     /// Adds an annotation, or replaces it.
@@ -150,7 +168,7 @@ pub fn guest_spec(
     let devices = devices::take(linux, &mut guest.linux.Devices);
     let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
-    let (mounts, binds) = guest_mounts(mounts, container_id, options.sandbox_shm)?;
+    let (mounts, binds) = guest_mounts(mounts, container_id, kind.sandbox_id(container_id))?;
     let mut left_out = left_out(process);
     left_out.extend(linux.left_out);
     left_out.extend(host.hooks().as_ref().map(|_| "hooks"));
