@@ -29,6 +29,8 @@ pub struct GuestSpec {
     /// In the order of their mounts.
     pub(super) binds: Vec<HostBind>,
     pub(super) devices: Vec<HostDevice>,
+    /// Mounts below a bind, which come right after it; with its place.
+    inner: Vec<(usize, wire::Mount)>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
 }
@@ -67,24 +69,22 @@ impl GuestSpec {
     }
 
     /// Mounts what is at `guest_source` at `inner`, a path below the destination of `bind`, writable
-    /// where the mount around it is not. Before `bind` is provided.
-    pub fn provide_inner(&mut self, bind: &HostBind, inner: &str, guest_source: &str) {
-        let at = bind.index + 1;
-        let Ok(destination) = text(&bind.destination.join(inner), "mounts.destination") else {
-            return;
-        };
+    /// where the mount around it is not.
+    pub fn provide_inner(
+        &mut self,
+        bind: &HostBind,
+        inner: &str,
+        guest_source: &str,
+    ) -> Result<(), OciError> {
         let mount = wire::Mount {
-            destination,
+            destination: text(&bind.destination.join(inner), "mounts.destination")?,
             source: guest_source.to_owned(),
             type_: "bind".to_owned(),
             options: ["rbind", "rprivate", "rw"].map(str::to_owned).to_vec(),
             ..Default::default()
         };
-        if at <= self.spec.Mounts.len() {
-            self.spec.Mounts.insert(at, mount);
-            let later = self.binds.iter_mut().filter(|other| other.index >= at);
-            later.for_each(|other| other.index += 1);
-        }
+        self.inner.push((bind.index, mount));
+        Ok(())
     }
 
     /// Adds an annotation, or replaces it.
@@ -126,7 +126,7 @@ impl GuestSpec {
     }
 
     /// The finished specification; an error while bind mounts or block devices are left.
-    pub fn finish(self) -> Result<wire::Spec, OciError> {
+    pub fn finish(mut self) -> Result<wire::Spec, OciError> {
         if let Some(device) = self.devices.first() {
             return Err(OciError::Invalid {
                 field: "linux.devices (a block device of the host)",
@@ -134,6 +134,11 @@ impl GuestSpec {
             });
         }
         if self.binds.is_empty() {
+            self.inner.sort_by_key(|(place, _)| *place);
+            // From the last on, so that the places before stay right.
+            for (place, mount) in self.inner.into_iter().rev() {
+                self.spec.Mounts.insert(place + 1, mount);
+            }
             return Ok(self.spec);
         }
         let destinations = self.binds.iter();
@@ -191,6 +196,7 @@ pub fn guest_spec(
         },
         binds,
         devices,
+        inner: Vec::new(),
         sandbox_pidns: linux.joins_pid_namespace,
         left_out,
     })

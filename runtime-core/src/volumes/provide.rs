@@ -100,10 +100,10 @@ impl Volumes {
             }
             Way::Snapshot { wanted_to_write } => {
                 let (target, memory) = self.snapshot(source, bind, &mut provided.held).await?;
-                // Each goes before the ones already there.
-                for inner in memory.into_iter().rev() {
+                for inner in memory {
                     let inside = format!("{target}/{inner}");
-                    spec.provide_inner(bind, &inner, &inside);
+                    spec.provide_inner(bind, &inner, &inside)
+                        .map_err(|error| refused(bind, error.to_string()))?;
                 }
                 if wanted_to_write {
                     warn!(self.log, "path of the host is a read-only copy in the guest";

@@ -271,13 +271,13 @@ fn refusals(node: &Node) -> Result<()> {
     }
     let pod = kubelet.run("refusals")?;
     let disk = pod.volume("kubernetes.io~empty-dir", "disk")?;
-    for (destination, reason) in [
-        ("/etc/passwd", "Not a directory"),
-        ("/etc/passwd/below", "Not a directory"),
-        ("/proc/sys", "inside /proc"),
+    for (name, destination, reason) in [
+        ("over-a-file", "/etc/passwd", "Not a directory"),
+        ("below-a-file", "/etc/passwd/below", "Not a directory"),
+        ("inside-proc", "/proc/sys", "inside /proc"),
     ] {
         let refused = pod
-            .start_with("refused", "true", |config| {
+            .start_with(name, "true", |config| {
                 config.mounts.push(mount(&disk, destination));
             })
             .err();

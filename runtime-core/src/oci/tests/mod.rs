@@ -129,8 +129,9 @@ fn binds_of_host_files_are_told_apart_and_never_lost() {
 fn what_is_mounted_inside_a_bind_comes_right_after_it() {
     let mut spec = guest(&golden(), OPTIONS).unwrap();
     let bind = spec.host_binds()[1].clone();
-    for inner in ["inner/deep", "inner"] {
-        spec.provide_inner(&bind, inner, &format!("/copy/{inner}"));
+    for inner in ["inner", "inner/deep"] {
+        let copy = format!("/copy/{inner}");
+        spec.provide_inner(&bind, inner, &copy).unwrap();
     }
     let spec = provided(spec);
     let mut mounts = spec.Mounts.iter();
