@@ -17,11 +17,13 @@ use tokio::sync::mpsc;
 use crate::{
     cgroup::{Group, Rules, group_path},
     container::{Container, Plan},
+    copy_file,
     error::{Doing, Error, Result},
+    mounts,
     oci::{self, Adaptation},
     reaper::Reaper,
     storage::Storages,
-    sysctl,
+    sysctl, termination,
     uevent::Uevents,
     zygote::Zygote,
 };
@@ -76,7 +78,11 @@ impl Agent {
         let state = settings.root.with_extension("state");
         Ok(Self {
             zygote: Zygote::new(state, Arc::clone(&reaper)),
-            storages: Storages::new(uevents.clone(), settings.hotplug_timeout),
+            storages: Storages::new(
+                settings.root.clone(),
+                uevents.clone(),
+                settings.hotplug_timeout,
+            ),
             settings,
             log,
             reaper,
@@ -160,7 +166,7 @@ impl Agent {
         bundle: PathBuf,
     ) -> Result<Container> {
         let id = request.container_id;
-        let spec = request
+        let mut spec = request
             .OCI
             .into_option()
             .ok_or_else(|| Error::Invalid("the request has no OCI specification".into()))?;
@@ -176,10 +182,16 @@ impl Agent {
             block_devices: self.block_devices(&request.devices).await?,
         };
         let rules = &linux.Resources.get_or_default().Devices;
+        let devices = Rules::new(rules, &linux.Devices, &adaptation.block_devices)?;
+        let users = linux.UIDMappings.clone();
+        let copies = self.settings.root.join(copy_file::DIRECTORY);
+        let termination = termination::file(&spec, &copies);
+        let _until_the_runtime_has_them = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let plan = Plan {
-            devices: Rules::new(rules, &linux.Devices, &adaptation.block_devices)?,
+            devices,
+            termination,
+            users,
             configuration: oci::configuration(&spec, &adaptation)?,
-            users: linux.UIDMappings.clone(),
             wanted: spec.Process.unwrap_or_default(),
             group: Group::new(cgroup),
             id: id.clone(),

@@ -1,26 +1,28 @@
 //! Files that the host copies into the guest, for want of a shared file system.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Seek},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
-    path::{Component, Path},
+    path::Path,
 };
 
 use agent_client::agent::CopyFileRequest;
 use nix::{
-    errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat},
-    sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, mkdirat},
+    fcntl::{AtFlags, OFlag, readlinkat, renameat},
+    sys::stat::{Mode, SFlag, fchmod},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat},
 };
 
 mod versions;
 
-use crate::error::{Doing, Error, Result};
+use crate::{
+    beneath::{self, New, enter, open_at},
+    error::{Doing, Error, Result},
+};
 
 /// Where files are copied to, below the agent's directory.
 pub const DIRECTORY: &str = "shared/containers";
@@ -40,23 +42,18 @@ const PART: &str = ".part";
 /// When the path lies elsewhere, the piece lies outside of the file, or the system refuses.
 pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
     let path = Path::new(&request.path);
-    let relative = path
-        .strip_prefix(base)
-        .map_err(|_| Error::Invalid(format!("{:?} is not in {}", request.path, base.display())))?;
-    let parts = plain_parts(relative)
-        .ok_or_else(|| Error::Invalid(format!("{:?} is no plain path", request.path)))?;
+    let parts = beneath::parts(base, path)?;
     let Some((name, parents)) = parts.split_last() else {
         return Err(Error::Invalid(format!("{:?} names nothing", request.path)));
     };
-    fs::create_dir_all(base).on("create", base)?;
-    let mut directory: OwnedFd = File::open(base).on("open", base)?.into();
-    for parent in parents {
-        directory = enter(&directory, parent, request.dir_mode).on("create", path)?;
-    }
+    let parent = parent_mode(request.dir_mode);
+    let directory =
+        beneath::descend(beneath::open_base(base)?, parents, parent).on("create", path)?;
     let mode = request.file_mode & 0o7777;
     match SFlag::from_bits_truncate(request.file_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => {
-            let made = enter(&directory, name, request.file_mode).on("create", path)?;
+            let made =
+                enter(&directory, name, parent_mode(request.file_mode)).on("create", path)?;
             give(made.as_fd(), request).on("set the owner of", path)
         }
         SFlag::S_IFLNK => link(&directory, name, request).on("link", path),
@@ -70,45 +67,16 @@ pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
     }
 }
 
-fn plain_parts(path: &Path) -> Option<Vec<&str>> {
-    path.components()
-        .map(|part| match part {
-            Component::Normal(name) => name.to_str().filter(|name| !name.contains('\0')),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Opens a directory in another, making it if need be.
-fn enter(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
-    let mode = match mode & 0o7777 {
-        0 => Mode::from_bits_truncate(0o755),
-        mode => Mode::from_bits_truncate(mode),
-    };
-    match mkdirat(directory, name, mode) {
-        // The process's mask took bits away.
-        Ok(()) => fchmodat(directory, name, mode, FchmodatFlags::FollowSymlink)?,
-        Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno.into()),
+/// The mode of a parent directory, where the request does not say.
+fn parent_mode(mode: u32) -> New {
+    match mode & 0o7777 {
+        0 => New::PLAIN,
+        mode => New::with_mode(mode),
     }
-    Ok(open(
-        directory,
-        name,
-        OFlag::O_DIRECTORY | OFlag::O_RDONLY,
-        Mode::empty(),
-    )?)
 }
 
 fn open(directory: &OwnedFd, name: &str, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(mode)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        );
-    openat2(directory, name, how)
+    open_at(directory, Path::new(name), flags, mode)
 }
 
 fn link(directory: &OwnedFd, name: &str, request: &CopyFileRequest) -> io::Result<()> {
@@ -202,7 +170,10 @@ fn owner(request: &CopyFileRequest) -> (Option<Uid>, Option<Gid>) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::*;
 

@@ -3,6 +3,7 @@
 
 mod agent;
 mod args;
+mod beneath;
 mod boot;
 mod cgroup;
 mod clock;
@@ -13,6 +14,7 @@ mod error;
 mod hotplug;
 mod identity;
 mod log;
+mod mounts;
 mod network;
 mod oci;
 mod pci;
@@ -21,6 +23,7 @@ mod raw;
 mod reaper;
 mod server;
 mod service;
+mod shared_root;
 mod storage;
 mod sysctl;
 mod termination;
@@ -118,6 +121,7 @@ async fn serve_plain(settings: Settings, listen: &str) -> Result<()> {
     terminate.recv().await;
     agent.remove_all_containers().await;
     agent.storages.remove_all().await;
+    shared_root::end(&agent.settings.root);
     agent.zygote.forget_records()
 }
 

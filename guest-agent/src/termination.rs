@@ -1,13 +1,13 @@
 //! The message that a container leaves when it ends.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{Read, Seek, SeekFrom},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use agent_client::oci::Spec;
 
 use crate::error::{Doing, Error, Result};
 
@@ -20,31 +20,26 @@ const PATH_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePath";
 /// Where it is if nothing else is said.
 const DEFAULT_PATH: &str = "/dev/termination-log";
 
-/// Reads the message of the container whose configuration is in `bundle`; the file was copied to
-/// below `copies`.
+/// The file for the message of a container with this specification, which was copied to below
+/// `copies`; none if it has no such file.
+pub fn file(spec: &Spec, copies: &Path) -> Option<PathBuf> {
+    let path = spec.Annotations.get(PATH_ANNOTATION);
+    let path = path.map_or(DEFAULT_PATH, String::as_str);
+    let mut mounts = spec.Mounts.iter();
+    let mount = mounts.find(|mount| mount.destination == path)?;
+    let source = PathBuf::from(&mount.source);
+    (source.parent() == Some(copies)).then_some(source)
+}
+
+/// Reads the message from its file.
 ///
 /// # Errors
 ///
 /// When the container has no such file.
-pub fn message(bundle: &Path, copies: &Path) -> Result<String> {
-    let file = bundle.join("config.json");
-    let text = fs::read(&file).on("read", &file)?;
-    let configuration: Value =
-        serde_json::from_slice(&text).map_err(|error| Error::Invalid(error.to_string()))?;
-    let source = source(&configuration)
-        .filter(|source| source.parent() == Some(copies))
-        .ok_or_else(|| Error::State("The container has no file for its message".into()))?;
-    read_end(&source).on("read", &source)
-}
-
-/// Source of the mount that the annotation names.
-fn source(configuration: &Value) -> Option<PathBuf> {
-    let path = configuration["annotations"][PATH_ANNOTATION]
-        .as_str()
-        .unwrap_or(DEFAULT_PATH);
-    let mounts = configuration["mounts"].as_array()?;
-    let mount = mounts.iter().find(|mount| mount["destination"] == path)?;
-    mount["source"].as_str().map(PathBuf::from)
+pub fn message(file: Option<&Path>) -> Result<String> {
+    let file =
+        file.ok_or_else(|| Error::State("The container has no file for its message".into()))?;
+    read_end(file).on("read", file)
 }
 
 fn read_end(path: &Path) -> std::io::Result<String> {
@@ -61,6 +56,10 @@ fn read_end(path: &Path) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use agent_client::oci::Mount;
+
     use super::*;
 
     #[test]
@@ -70,22 +69,27 @@ mod tests {
         fs::create_dir(&copies).unwrap();
         let log = copies.join("log");
         fs::write(&log, format!("{}end", "x".repeat(5000))).unwrap();
-        let configure = |annotations: Value, source: &Path| {
-            let configuration = serde_json::json!({
-                "annotations": annotations,
-                "mounts": [{"destination": "/said", "source": source}],
-            });
-            fs::write(base.path().join("config.json"), configuration.to_string()).unwrap();
+        let file = |annotation: &[(&str, &str)], source: &Path| {
+            let spec = Spec {
+                Annotations: annotation
+                    .iter()
+                    .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                Mounts: vec![Mount {
+                    destination: "/said".into(),
+                    source: source.to_str().unwrap().into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            super::file(&spec, &copies)
         };
-        configure(serde_json::json!({PATH_ANNOTATION: "/said"}), &log);
-        let message = message(base.path(), &copies).unwrap();
-        assert!(message.ends_with("end") && message.len() == 4096);
-        configure(serde_json::json!({}), &log);
-        assert!(super::message(base.path(), &copies).is_err());
-        configure(
-            serde_json::json!({PATH_ANNOTATION: "/said"}),
-            Path::new("/etc/passwd"),
-        );
-        assert!(super::message(base.path(), &copies).is_err());
+        let named = [(PATH_ANNOTATION, "/said")];
+        let found = message(file(&named, &log).as_deref()).unwrap();
+        assert!(found.ends_with("end") && found.len() == 4096);
+        for absent in [file(&[], &log), file(&named, Path::new("/etc/passwd"))] {
+            assert_eq!(absent, None);
+        }
+        assert!(message(None).is_err());
     }
 }

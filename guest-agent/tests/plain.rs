@@ -19,7 +19,7 @@ use agent_client::{
     agent::{
         CloseStdinRequest, CreateContainerRequest, CreateSandboxRequest, ExecProcessRequest,
         ReadStreamRequest, RemoveContainerRequest, SignalProcessRequest, StartContainerRequest,
-        WaitProcessRequest, WriteStreamRequest,
+        Storage, WaitProcessRequest, WriteStreamRequest,
     },
     agent_ttrpc::AgentServiceClient,
     oci::{Linux, LinuxCapabilities, LinuxNamespace, Mount, Process, Root, Spec, User},
@@ -30,6 +30,9 @@ use ttrpc::{
     asynchronous::Client,
     context::{self, Context},
 };
+
+#[path = "plain/mounts.rs"]
+mod mounts;
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 
@@ -92,9 +95,23 @@ impl Plain {
     }
 
     async fn create(&self, id: &str, process: Process) -> ttrpc::Result<()> {
+        self.create_with(id, process, &[], &[]).await
+    }
+
+    /// As [`Plain::create`], with these storages, and these mounts beside the usual ones.
+    async fn create_with(
+        &self,
+        id: &str,
+        process: Process,
+        storages: &[Storage],
+        mounts: &[Mount],
+    ) -> ttrpc::Result<()> {
         let mut request = CreateContainerRequest::new();
         request.container_id = id.into();
-        request.OCI = Some(self.spec(id, process)).into();
+        request.storages = storages.to_vec();
+        let mut spec = self.spec(id, process);
+        spec.Mounts.extend_from_slice(mounts);
+        request.OCI = Some(spec).into();
         self.client
             .create_container(soon(), &request)
             .await
@@ -140,6 +157,10 @@ impl Plain {
 
     async fn begin(&self, id: &str, process: Process) {
         self.create(id, process).await.unwrap();
+        self.start_created(id).await;
+    }
+
+    async fn start_created(&self, id: &str) {
         let mut request = StartContainerRequest::new();
         request.container_id = id.into();
         self.client.start_container(soon(), &request).await.unwrap();
@@ -237,6 +258,9 @@ impl Drop for Plain {
         let left = self.directory.path().join("run.state");
         if !std::thread::panicking() {
             assert!(ended.success() && !left.exists(), "{ended}");
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            let directory = self.directory.path().to_str().unwrap();
+            assert!(!mounts.contains(directory), "{mounts}");
         }
     }
 }

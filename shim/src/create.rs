@@ -43,9 +43,6 @@ use crate::{
     timeline::Timeline,
 };
 
-/// The sandbox's `/dev/shm`, in bytes, as containerd gives it to containers.
-const SHM_BYTES: u64 = 64 << 20;
-
 /// A pod to start.
 #[derive(Debug)]
 pub struct NewPod {
@@ -349,7 +346,7 @@ impl Making {
             dns: Vec::new(),
             volumes: self.config.runtime.volumes.clone(),
             disks,
-            storages: vec![oci::sandbox_shm_storage(SHM_BYTES)],
+            storages: vec![oci::sandbox_shm_storage()],
             resources: PodResources::new(size, demand(new), cgroups, self.log.clone()),
             vm: vm.vm.clone(),
             agent: vm.agent.clone(),

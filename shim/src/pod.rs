@@ -306,7 +306,6 @@ pub fn disk_records(container: &str, rootfs: &Rootfs) -> Vec<DiskRecord> {
 pub fn spec_options(config: &Config) -> SpecOptions {
     SpecOptions {
         guest_seccomp: !config.runtime.disable_guest_seccomp,
-        sandbox_shm: true,
     }
 }
 

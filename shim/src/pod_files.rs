@@ -10,6 +10,7 @@ use std::{
 };
 
 use oci_spec::runtime::{LinuxBuilder, Mount, Spec};
+use runtime_core::oci::DEFAULT_SHM_OPTIONS;
 
 /// Name of the directory in that of the sandbox.
 const DIRECTORY: &str = "etc";
@@ -100,8 +101,7 @@ impl PodFiles {
             let options = ["rbind", "rprivate", access];
             add(&format!("/etc/{name}"), "bind", source, &options);
         }
-        let options = ["nosuid", "noexec", "nodev"];
-        add("/dev/shm", "tmpfs", PathBuf::from("shm"), &options);
+        add("/dev/shm", "tmpfs", "shm".into(), &DEFAULT_SHM_OPTIONS);
         spec.set_mounts(Some(mounts));
         self.set_sysctls(spec);
     }

@@ -43,6 +43,8 @@ pub struct Container {
     pub mount_points: Vec<PathBuf>,
     /// Its directory, with its configuration and most often its root file system.
     pub bundle: PathBuf,
+    /// The file that its termination message is in.
+    pub termination: Option<PathBuf>,
     /// As it was asked for; what is executed later inherits from it.
     wanted: oci::Process,
     /// Of its user namespace, if it has one.
@@ -71,6 +73,7 @@ pub struct Plan {
     pub group: Group,
     pub devices: Rules,
     pub mount_points: Vec<PathBuf>,
+    pub termination: Option<PathBuf>,
 }
 
 impl Container {
@@ -90,6 +93,7 @@ impl Container {
             group,
             devices,
             mount_points,
+            termination,
         } = plan;
         fs::create_dir_all(&bundle).on("create", &bundle)?;
         write_json(&bundle.join("config.json"), &configuration)?;
@@ -108,6 +112,7 @@ impl Container {
                 group,
                 mount_points,
                 bundle,
+                termination,
                 wanted,
                 users,
                 first: Arc::new(first),

@@ -1,6 +1,6 @@
 //! Calls about the sandbox as a whole, and those this agent does not have.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use agent_client::agent;
 use nix::unistd::sethostname;
@@ -8,9 +8,9 @@ use protobuf::well_known_types::empty::Empty;
 
 use super::{Service, unsupported};
 use crate::{
-    boot, copy_file,
-    error::{Doing, Error, Result},
-    identity, termination,
+    boot,
+    error::{Doing, Result},
+    identity, shared_root, termination,
 };
 
 /// The longest host name Linux takes.
@@ -32,7 +32,7 @@ impl Service {
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
         let root = &self.0.settings.root;
-        recreate(root)?;
+        shared_root::begin(root)?;
         if self.0.settings.init && !request.hostname.is_empty() {
             let name: String = request.hostname.chars().take(MAX_HOST_NAME).collect();
             sethostname(&name).doing(|| format!("set the host name {name:?}"))?;
@@ -66,6 +66,7 @@ impl Service {
     ) -> Result<Empty> {
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
+        shared_root::end(&self.0.settings.root);
         if self.0.settings.init {
             tokio::spawn(boot::power_off_soon(self.0.log.clone()));
         }
@@ -138,8 +139,7 @@ impl Service {
             identity::LOG_TYPE => identity::tell()?,
             termination::LOG_TYPE => {
                 let container = self.0.container(&request.container_id)?;
-                let copies = self.0.settings.root.join(copy_file::DIRECTORY);
-                termination::message(&container.bundle, &copies)?
+                termination::message(container.termination.as_deref())?
             }
             _ => return unsupported("diagnostic data"),
         };
@@ -148,18 +148,4 @@ impl Service {
             ..Default::default()
         })
     }
-}
-
-/// Makes an empty directory of what may be a full one.
-fn recreate(root: &Path) -> Result<()> {
-    match fs::remove_dir_all(root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::System {
-                doing: format!("remove {}", root.display()),
-                source: error,
-            });
-        }
-        _ => {}
-    }
-    fs::create_dir_all(root).on("create", root)
 }

@@ -16,7 +16,7 @@ use agent_client::agent::Storage;
 use nix::mount::{MntFlags, umount2};
 use tokio::sync::Mutex;
 
-pub use self::drivers::DRIVERS;
+pub use self::{drivers::DRIVERS, options::Options};
 use crate::{
     error::{Doing, Error, Result},
     pci::{self, PciPath},
@@ -26,6 +26,8 @@ use crate::{
 /// The storages in use.
 #[derive(Debug)]
 pub struct Storages {
+    /// The agent's directory, below which containers can write.
+    root: PathBuf,
     uevents: Uevents,
     /// How long a device may take to appear.
     patience: Duration,
@@ -44,8 +46,9 @@ struct Use {
 
 impl Storages {
     /// No storages yet.
-    pub fn new(uevents: Uevents, patience: Duration) -> Self {
+    pub fn new(root: PathBuf, uevents: Uevents, patience: Duration) -> Self {
         Self {
+            root,
             uevents,
             patience,
             in_use: Mutex::new(BTreeMap::new()),
@@ -82,10 +85,14 @@ impl Storages {
         };
         let mut in_use = self.in_use.lock().await;
         if let Some(shared) = in_use.get_mut(&mount_point) {
+            if shared.directory {
+                // Containers have it in their hands: it may be gone, or be something else by now.
+                drivers::local(&self.root, storage, &mount_point)?;
+            }
             shared.count += 1;
             return Ok(mount_point);
         }
-        drivers::mount_storage(storage, &source, &mount_point)?;
+        drivers::mount_storage(&self.root, storage, &source, &mount_point)?;
         // A shared one outlives the containers that use it: the sandbox holds it as well.
         let first = Use {
             count: if storage.shared { 2 } else { 1 },
@@ -111,7 +118,7 @@ impl Storages {
             used.count -= 1;
             if used.count == 0 {
                 let removed = if used.directory {
-                    fs::remove_dir_all(mount_point).on("remove", mount_point)
+                    drivers::remove_local(&self.root, mount_point)
                 } else {
                     unmount(mount_point).and_then(|()| {
                         // The host takes a device back when it hears that this was done.

@@ -20,9 +20,6 @@ pub struct SpecOptions {
     /// The guest applies system call filters (`disable_guest_seccomp = false`, and the agent
     /// says that it can).
     pub guest_seccomp: bool,
-    /// The sandbox was made with a shared `/dev/shm`
-    /// ([`sandbox_shm_storage`](super::sandbox_shm_storage)).
-    pub sandbox_shm: bool,
 }
 
 /// A container as the guest will get it, once every bind mount of the host is accounted for.
@@ -32,6 +29,8 @@ pub struct GuestSpec {
     /// In the order of their mounts.
     pub(super) binds: Vec<HostBind>,
     pub(super) devices: Vec<HostDevice>,
+    /// Mounts below a bind, which come right after it; with its place.
+    inner: Vec<(usize, wire::Mount)>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
 }
@@ -67,6 +66,25 @@ impl GuestSpec {
             mount.options.push("ro".to_owned());
         }
         self.provide(bind, guest_source);
+    }
+
+    /// Mounts what is at `guest_source` at `inner`, a path below the destination of `bind`, writable
+    /// where the mount around it is not.
+    pub fn provide_inner(
+        &mut self,
+        bind: &HostBind,
+        inner: &str,
+        guest_source: &str,
+    ) -> Result<(), OciError> {
+        let mount = wire::Mount {
+            destination: text(&bind.destination.join(inner), "mounts.destination")?,
+            source: guest_source.to_owned(),
+            type_: "bind".to_owned(),
+            options: ["rbind", "rprivate", "rw"].map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        self.inner.push((bind.index, mount));
+        Ok(())
     }
 
     /// Adds an annotation, or replaces it.
@@ -108,7 +126,7 @@ impl GuestSpec {
     }
 
     /// The finished specification; an error while bind mounts or block devices are left.
-    pub fn finish(self) -> Result<wire::Spec, OciError> {
+    pub fn finish(mut self) -> Result<wire::Spec, OciError> {
         if let Some(device) = self.devices.first() {
             return Err(OciError::Invalid {
                 field: "linux.devices (a block device of the host)",
@@ -116,6 +134,11 @@ impl GuestSpec {
             });
         }
         if self.binds.is_empty() {
+            self.inner.sort_by_key(|(place, _)| *place);
+            // From the last on, so that the places before stay right.
+            for (place, mount) in self.inner.into_iter().rev() {
+                self.spec.Mounts.insert(place + 1, mount);
+            }
             return Ok(self.spec);
         }
         let destinations = self.binds.iter();
@@ -150,7 +173,7 @@ pub fn guest_spec(
     let devices = devices::take(linux, &mut guest.linux.Devices);
     let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
-    let (mounts, binds) = guest_mounts(mounts, container_id, options.sandbox_shm)?;
+    let (mounts, binds) = guest_mounts(mounts, container_id, kind.sandbox_id(container_id))?;
     let mut left_out = left_out(process);
     left_out.extend(linux.left_out);
     left_out.extend(host.hooks().as_ref().map(|_| "hooks"));
@@ -173,6 +196,7 @@ pub fn guest_spec(
         },
         binds,
         devices,
+        inner: Vec::new(),
         sandbox_pidns: linux.joins_pid_namespace,
         left_out,
     })

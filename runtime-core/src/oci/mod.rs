@@ -16,6 +16,7 @@ mod mounts;
 mod process;
 mod resources;
 mod seccomp;
+mod shm;
 mod storage;
 
 pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
@@ -26,10 +27,11 @@ pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;
 pub use mounts::HostBind;
+pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};
 pub(crate) use storage::base64url;
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
-    rootfs_storages, sandbox_shm_storage,
+    rootfs_storages,
 };
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use agent_client::oci as wire;
 use oci_spec::runtime as host;
 use sha2::{Digest, Sha256};
 
-use super::{GUEST_SANDBOX, GUEST_SHARED, OciError, process::text};
+use super::{GUEST_SHARED, OciError, process::text, shm::sandbox_shm};
 
 /// File systems that a guest mounts from nothing but its own kernel.
 const GUEST_OWN: [&str; 8] = [
@@ -45,7 +45,8 @@ pub struct HostBind {
 impl HostBind {
     /// Whether the container may only read it.
     pub fn read_only(&self) -> bool {
-        self.options.iter().any(|option| option == "ro")
+        let mut options = self.options.iter();
+        options.any(|option| option == "ro" || option == "rro")
     }
 }
 
@@ -53,19 +54,19 @@ impl HostBind {
 pub(super) fn guest_mounts(
     mounts: &[host::Mount],
     container_id: &str,
-    sandbox_shm: bool,
+    sandbox_id: &str,
 ) -> Result<(Vec<wire::Mount>, Vec<HostBind>), OciError> {
     let mut out = Vec::with_capacity(mounts.len());
     let mut binds = Vec::new();
     for mount in mounts {
         let destination = text(mount.destination(), "mounts.destination")?;
-        if mount.destination() == Path::new("/dev/shm") {
-            out.push(shm_mount(sandbox_shm));
+        if let Some(shared) = sandbox_shm(mount, sandbox_id) {
+            out.push(shared);
             continue;
         }
         let options = mount.options().clone().unwrap_or_default();
         let fs_type = mount.typ().clone().unwrap_or_default();
-        let is_bind = fs_type == "bind" || options.iter().any(|o| o == "bind" || o == "rbind");
+        let is_bind = is_bind(mount);
         let on_disk = !is_bind && ON_DISK.contains(&fs_type.as_str());
         if !is_bind && !on_disk && !GUEST_OWN.contains(&fs_type.as_str()) {
             return Err(OciError::UnsupportedMount {
@@ -107,8 +108,15 @@ pub(super) fn guest_mounts(
     Ok((out, binds))
 }
 
+pub(super) fn is_bind(mount: &host::Mount) -> bool {
+    let options = mount.options().as_deref().unwrap_or_default();
+    mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind")
+}
+
 fn bound(options: &[String]) -> Vec<String> {
-    let read_only = options.iter().find(|option| *option == "ro").cloned();
+    let mut options = options.iter();
+    let read_only = options.find(|option| *option == "ro" || *option == "rro");
+    let read_only = read_only.cloned();
     ["rbind".to_owned()].into_iter().chain(read_only).collect()
 }
 
@@ -122,23 +130,6 @@ fn names_guest_own(source: &Path) -> bool {
         && source
             .components()
             .all(|part| part != std::path::Component::ParentDir)
-}
-
-/// The sandbox's shared memory, or 64 MiB of the container's own.
-fn shm_mount(sandbox_shm: bool) -> wire::Mount {
-    let (source, type_, options): (_, _, &[&str]) = if sandbox_shm {
-        (format!("{GUEST_SANDBOX}/shm"), "bind", &["rbind"])
-    } else {
-        let options = &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
-        ("shm".to_owned(), "tmpfs", options)
-    };
-    wire::Mount {
-        destination: "/dev/shm".to_owned(),
-        source,
-        type_: type_.to_owned(),
-        options: options.iter().map(|&option| option.to_owned()).collect(),
-        ..Default::default()
-    }
 }
 
 /// `<container>-<16 hex digits>-<last part of the destination>` below [`GUEST_SHARED`]. The digits

@@ -116,22 +116,6 @@ pub fn rootfs_storages(
     RootfsStorages { storages, path }
 }
 
-/// The sandbox's `/dev/shm`, of `bytes` of the guest's memory, for CreateSandbox.
-pub fn sandbox_shm_storage(bytes: u64) -> Storage {
-    Storage {
-        driver: "ephemeral".to_owned(),
-        source: "shm".to_owned(),
-        fstype: "tmpfs".to_owned(),
-        options: ["noexec", "nosuid", "nodev", "mode=1777"]
-            .iter()
-            .map(|&option| option.to_owned())
-            .chain([format!("size={bytes}")])
-            .collect(),
-        mount_point: format!("{GUEST_SANDBOX}/shm"),
-        ..Default::default()
-    }
-}
-
 fn mount_options(disk: &RootfsDisk) -> Vec<String> {
     let given = disk
         .options

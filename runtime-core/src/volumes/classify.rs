@@ -112,7 +112,7 @@ pub(super) fn classify(
     }
     match kubelet::place(&settings.kubelet_root, asked.source) {
         Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),
-        Some(Place::Subpath { name }) => part(asked, facts, name),
+        Some(Place::Subpath { name }) => part(asked, name),
         Some(Place::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
         Some(Place::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
         _ if facts.kind == Kind::File && is_pod_file(asked.destination) => Ok(Way::PodFile),
@@ -143,15 +143,14 @@ fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<
 }
 
 /// kubelet does not update parts of its own volumes either.
-fn part(asked: &Asked<'_>, facts: &Facts, name: &str) -> Result<Way, String> {
+fn part(asked: &Asked<'_>, name: &str) -> Result<Way, String> {
     match asked.part_of {
         Some(plugin) if is_config(plugin) => Ok(Way::Snapshot {
             wanted_to_write: false,
         }),
-        Some(EMPTY_DIR) if facts.kind == Kind::Directory => Ok(Way::PartOfEmptyDir {
+        Some(EMPTY_DIR) => Ok(Way::PartOfEmptyDir {
             name: name.to_owned(),
         }),
-        Some(EMPTY_DIR) => Err("a file of an emptyDir is in the guest, not on the host".to_owned()),
         Some(plugin) => persistent(asked, plugin),
         None => Err("kubelet does not say which volume it is a part of".to_owned()),
     }

@@ -1,6 +1,6 @@
 //! `emptyDir` volumes: made in the guest, found there by name by every container of the pod.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use agent_client::agent::{CopyFileRequest, Storage};
 
@@ -53,29 +53,20 @@ pub(super) fn making(way: &Way, sandbox: &str, facts: &Facts, huge_limit: Option
     }
 }
 
-/// The same for a directory within the volume; `facts` are those of kubelet's directory for it.
+/// The same for a part of the volume. What the guest has there is what the container gets, a file too;
+/// kubelet, which sees none of that, has made a directory of these `facts`, and so does the guest's agent
+/// where there is nothing. It looks each time: containers that have the whole volume can change it.
 pub(super) fn part(mut whole: Making, part: &Path, facts: &Facts) -> Making {
-    let in_memory = !whole.storages.is_empty();
-    for component in part.components() {
-        let Component::Normal(name) = component else {
-            continue;
-        };
-        whole.path = format!("{}/{}", whole.path, name.to_string_lossy());
-        if !in_memory {
-            whole.directories.push(directory(&whole.path, facts));
-        }
-    }
-    if in_memory {
-        whole.storages.push(Storage {
-            driver: "local".to_owned(),
-            source: "local".to_owned(),
-            fstype: "local".to_owned(),
-            options: vec![format!("mode={:04o}", facts.mode)],
-            mount_point: whole.path.clone(),
-            shared: true,
-            ..Default::default()
-        });
-    }
+    whole.path = format!("{}/{}", whole.path, part.to_string_lossy());
+    whole.storages.push(Storage {
+        driver: "local".to_owned(),
+        source: "local".to_owned(),
+        fstype: "local".to_owned(),
+        options: owner(facts),
+        mount_point: whole.path.clone(),
+        shared: true,
+        ..Default::default()
+    });
     whole
 }
 

@@ -126,6 +126,14 @@ fn facts(stat: &Stat, handle: &OwnedFd) -> rustix::io::Result<Facts> {
     })
 }
 
+/// Whether an open directory is on a tmpfs.
+pub(super) fn is_tmpfs(handle: &OwnedFd) -> rustix::io::Result<bool> {
+    // Its C type differs between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    let kind = fstatfs(handle)?.f_type as u64 & 0xffff_ffff;
+    Ok(kind == TMPFS_MAGIC)
+}
+
 /// Which plugin made the pod's volume `name`, and where it is. Kubelet's path of a part of a volume
 /// does not say.
 pub(super) fn plugin_of(

@@ -16,7 +16,7 @@ use super::{
     lock,
     look::{self, Source},
     termination::PATH_ANNOTATION,
-    tree::Limits,
+    tree::{Limits, Summary},
     watch::Watcher,
 };
 use crate::oci::{GUEST_SHARED, GuestSpec, HostBind};
@@ -99,7 +99,12 @@ impl Volumes {
                 spec.provide(bind, &target);
             }
             Way::Snapshot { wanted_to_write } => {
-                let target = self.snapshot(source, bind, &mut provided.held).await?;
+                let (target, memory) = self.snapshot(source, bind, &mut provided.held).await?;
+                for inner in memory {
+                    let inside = format!("{target}/{inner}");
+                    spec.provide_inner(bind, &inner, &inside)
+                        .map_err(|error| refused(bind, error.to_string()))?;
+                }
                 if wanted_to_write {
                     warn!(self.log, "path of the host is a read-only copy in the guest";
                         "container" => container, "path" => %bind.source.display(),
@@ -162,7 +167,7 @@ impl Volumes {
         looking.await.unwrap_or(Err(VolumeError::Ended { path }))
     }
 
-    /// A copy that the sandbox's containers share: its path in the guest, and its size in bytes.
+    /// A copy that the sandbox's containers share: its path in the guest, and what was copied.
     async fn copied(
         &self,
         source: Source,
@@ -170,7 +175,7 @@ impl Volumes {
         limits: Limits,
         watched: Watched,
         held: &mut HeldVolumes,
-    ) -> Result<(String, u64), VolumeError> {
+    ) -> Result<(String, Summary), VolumeError> {
         let target = self.target(&source.path);
         let recursive = bind.options.iter().any(|option| option == "rbind");
         let copy = self.copies.of(source.identity, || {
@@ -191,7 +196,7 @@ impl Volumes {
         }
         let target = copy.target.clone();
         held.copies.push(copy);
-        Ok((target, summary.bytes))
+        Ok((target, summary))
     }
 
     async fn watch(&self, copy: &Arc<Copy>, watched: Watched) -> Result<(), VolumeError> {
@@ -202,13 +207,14 @@ impl Volumes {
         self.watcher.get_or_try_init(|| start).await?.add(copy)
     }
 
-    /// A copy of the host's files, within what is left of the sandbox's allowance.
+    /// A copy of the host's files, within what is left of the sandbox's allowance; and the paths in it
+    /// that stay writable, if the mount does not ask for the contrary: memory of the host, mounted below.
     async fn snapshot(
         &self,
         source: Source,
         bind: &HostBind,
         held: &mut HeldVolumes,
-    ) -> Result<String, VolumeError> {
+    ) -> Result<(String, Vec<String>), VolumeError> {
         let target = self.target(&source.path);
         // Held while it is copied, so that two at once do not each take what is left.
         let mut taken = self.taken.lock().await;
@@ -224,9 +230,14 @@ impl Volumes {
             true => Watched::Always,
             false => Watched::Never,
         };
-        let (target, bytes) = self.copied(source, bind, limits, watched, held).await?;
-        taken.insert(target.clone(), bytes);
-        Ok(target)
+        let (target, copied) = self.copied(source, bind, limits, watched, held).await?;
+        taken.insert(target.clone(), copied.bytes);
+        let all_read_only = bind.options.iter().any(|option| option == "rro");
+        let memory = match all_read_only {
+            true => Vec::new(),
+            false => copied.memory,
+        };
+        Ok((target, memory))
     }
 
     fn target(&self, source: &Path) -> String {

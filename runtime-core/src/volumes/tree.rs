@@ -18,21 +18,23 @@ use std::{
 use agent_client::agent::CopyFileRequest;
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat, fstat, openat, openat2,
-        readlinkat, statat,
+        AtFlags, Dir, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat, StatVfsMountFlags,
+        fstat, fstatvfs, openat, openat2, readlinkat, statat,
     },
     io::Errno,
 };
 
 use super::{
     VolumeError,
-    look::{Kind, Source},
+    look::{self, Kind, Source},
 };
 
 /// Most data in one piece, in bytes: what the reference implementation of the agent's API sends.
 pub(super) const PIECE: usize = 1 << 20;
 /// Deepest directory that is copied.
 pub(super) const MAX_DEPTH: u32 = 64;
+/// Most file systems in memory below one source that stay writable.
+const MAX_MEMORY: usize = 64;
 /// kubelet's name for the current content of a volume it wrote: a link to a directory beside it,
 /// replaced in one step.
 pub(super) const CURRENT: &CStr = c"..data";
@@ -73,6 +75,8 @@ pub(super) struct Summary {
     pub(super) left_out: u32,
     /// Where [`CURRENT`] led.
     pub(super) current: Option<CString>,
+    /// Paths below the source where memory of the host is mounted that can be written to.
+    pub(super) memory: Vec<String>,
 }
 
 /// Takes a piece; `false` when nobody wants more.
@@ -226,6 +230,12 @@ impl Reader<'_, '_> {
         };
         let stat = fstat(&handle).map_err(|e| self.failed(e))?;
         self.emit(&stat, target, parent.mode, Vec::new())?;
+        let room = self.summary.memory.len() < MAX_MEMORY;
+        if room && self.is_memory(parent, &handle, &stat)? {
+            let path = target.strip_prefix(&self.job.target).unwrap_or_default();
+            let path = path.trim_start_matches('/').to_owned();
+            self.summary.memory.push(path);
+        }
         let directory = Directory {
             handle: handle.as_fd(),
             mode: stat.st_mode,
@@ -234,6 +244,23 @@ impl Reader<'_, '_> {
         };
         let names = self.names(&directory)?;
         self.entries(&directory, &names)
+    }
+
+    /// Whether a tmpfs that can be written to is mounted at a directory below `parent`.
+    fn is_memory(
+        &self,
+        parent: &Directory<'_>,
+        handle: &OwnedFd,
+        stat: &Stat,
+    ) -> Result<bool, VolumeError> {
+        let outside = fstat(parent.handle).map_err(|e| self.failed(e))?;
+        if outside.st_dev == stat.st_dev {
+            return Ok(false);
+        }
+        let writable = fstatvfs(handle).map_err(|e| self.failed(e))?;
+        let writable = !writable.f_flag.contains(StatVfsMountFlags::RDONLY);
+        let memory = look::is_tmpfs(handle).map_err(|e| self.failed(e))?;
+        Ok(writable && memory)
     }
 
     /// The content up to the size that the file has now: what is appended meanwhile is not taken.

@@ -21,7 +21,8 @@ pub fn import(node: &Node) -> Result<()> {
     ctr.import(&node.archive()?)?;
     let images = &node.artefacts().images;
     ctr.import(&pause_archive(images)?)?;
-    ctr.import(&other_archive(images)?)
+    ctr.import(&other_archive(images)?)?;
+    ctr.import(&linked_archive(images)?)
 }
 
 /// Name of the image whose file `/who` holds `other`.
@@ -50,6 +51,32 @@ pub fn other_archive(directory: &Path) -> Result<PathBuf> {
             .args([file.path()])
             .args(["/who"])
             .succeed()
+    })
+}
+
+/// Name of the image with links to what it does not have.
+pub const LINKED: &str = "imprint.local/linked:1";
+
+/// What is done to the root of that image.
+const LINKS: &str = "ln -s /var/lib/absent data && ln -s second first && ln -s var/lib/third/deep second && \
+    ln -s ../../../../srv/up up && ln -s /var/lib/parent parent && \
+    ln -s ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf && ln -s /etc/alt/hosts etc/hosts";
+
+/// Makes the image with links in `directory`, unless it is there, and returns its archive.
+pub fn linked_archive(directory: &Path) -> Result<PathBuf> {
+    changed(directory, "linked.tar", LINKED, |tag| {
+        let work = tempfile::tempdir().map_err(Error::io("Making", "/tmp"))?;
+        let bundle = work.path().join("bundle");
+        let umoci = |word: &str| {
+            Program::new("umoci")
+                .args([word, "--image", tag])
+                .args([&bundle])
+                .succeed()
+        };
+        umoci("unpack")?;
+        let script = format!("cd '{}' && {LINKS}", bundle.join("rootfs").display());
+        Program::new("sh").args(["-c", &script]).succeed()?;
+        umoci("repack")
     })
 }
 

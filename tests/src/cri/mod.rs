@@ -8,7 +8,7 @@ mod rpc;
 mod stream;
 
 pub use client::Cri;
-pub use image::{OTHER, PAUSE, import, other_archive, pause_archive};
+pub use image::{LINKED, OTHER, PAUSE, import, other_archive, pause_archive};
 pub use network::{OwnNetwork, own_network};
 pub use pod::{Container, ContainerState, Kubelet, Pod};
 pub use stream::{Channel, Session};

@@ -14,6 +14,7 @@ mod death;
 mod devices;
 mod first_process;
 mod hostile;
+mod mounts;
 mod network;
 mod pods;
 mod resources;
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
         security::cases(),
         streams::cases(),
         volumes::cases(),
+        mounts::cases(),
         network::cases(),
         resources::cases(),
         sizing::cases(),

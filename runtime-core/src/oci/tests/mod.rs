@@ -11,7 +11,6 @@ use super::*;
 
 const OPTIONS: SpecOptions = SpecOptions {
     guest_seccomp: true,
-    sandbox_shm: true,
 };
 
 fn bundle(json: &str) -> Bundle {
@@ -120,6 +119,27 @@ fn binds_of_host_files_are_told_apart_and_never_lost() {
     assert!(data.source.ends_with("-data"), "{data}");
 }
 
+#[test]
+fn what_is_mounted_inside_a_bind_comes_right_after_it() {
+    let mut spec = guest(&golden(), OPTIONS).unwrap();
+    let bind = spec.host_binds()[1].clone();
+    for inner in ["inner", "inner/deep"] {
+        let copy = format!("/copy/{inner}");
+        spec.provide_inner(&bind, inner, &copy).unwrap();
+    }
+    let spec = provided(spec);
+    let mut mounts = spec.Mounts.iter();
+    mounts.find(|mount| mount.destination == "/data").unwrap();
+    for expected in ["inner", "inner/deep"] {
+        let inner = mounts.next().unwrap();
+        assert_eq!(inner.destination, format!("/data/{expected}"));
+        assert_eq!(inner.source, format!("/copy/{expected}"));
+        assert!(inner.options.contains(&"rw".to_owned()));
+    }
+    let tricky = mounts.find(|mount| mount.destination == "/tricky").unwrap();
+    assert!(tricky.source.ends_with("-tricky"), "{tricky}");
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -128,19 +148,11 @@ fn text(path: &Path) -> &str {
 fn options_change_what_they_name() {
     let none = SpecOptions {
         guest_seccomp: false,
-        sandbox_shm: false,
     };
     let spec = guest(&golden(), none).unwrap();
     assert!(spec.left_out().contains(&"linux.seccomp"));
     let spec = provided(spec);
     assert!(spec.Linux.Seccomp.is_none());
-    let shm = spec
-        .Mounts
-        .iter()
-        .find(|mount| mount.destination == "/dev/shm")
-        .unwrap();
-    assert_eq!((shm.type_.as_str(), shm.source.as_str()), ("tmpfs", "shm"));
-    assert!(shm.options.contains(&"size=65536k".to_owned()));
 }
 
 #[test]

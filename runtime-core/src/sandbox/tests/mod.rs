@@ -157,7 +157,6 @@ fn new_container(id: &str, stdio: Stdio) -> NewContainer {
         stdio,
         options: SpecOptions {
             guest_seccomp: false,
-            sandbox_shm: false,
         },
     }
 }

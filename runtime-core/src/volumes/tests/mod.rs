@@ -109,7 +109,6 @@ fn spec(container: &str, mounts: &[(&Path, &str, &str)], linux: &str) -> GuestSp
     };
     let options = SpecOptions {
         guest_seccomp: false,
-        sandbox_shm: true,
     };
     guest_spec(
         &bundle,

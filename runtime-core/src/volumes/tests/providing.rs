@@ -104,6 +104,36 @@ async fn an_empty_dir_in_memory_is_a_tmpfs_that_is_shared() {
     );
 }
 
+#[test]
+fn a_part_of_an_empty_dir_is_asked_for_each_time_and_may_be_a_file() {
+    use crate::volumes::{
+        classify::Way,
+        empty_dir::{making, part},
+        look::{Facts, FileSystem, Kind},
+    };
+    let facts = Facts {
+        kind: Kind::Directory,
+        file_system: FileSystem::Other,
+        versioned: false,
+        mode: 0o2775,
+        uid: 0,
+        gid: 7,
+    };
+    let way = Way::Scratch { name: "d".into() };
+    let of = |path: &str| part(making(&way, "pod", &facts, None), Path::new(path), &facts);
+    let made = of("conf/app.conf");
+    // Only the volume itself is copied; what is in it is the guest's to look at.
+    assert_eq!(made.directories.len(), 1);
+    let [storage] = made.storages.as_slice() else {
+        panic!("{made:?}")
+    };
+    assert_eq!((storage.driver.as_str(), storage.shared), ("local", true));
+    assert_eq!(storage.options, ["mode=2775", "uid=0", "gid=7"]);
+    assert!(made.path.ends_with("-volumes/d/conf/app.conf"));
+    assert_eq!(storage.mount_point, made.path);
+    assert_eq!(of("conf/app.conf"), made);
+}
+
 #[tokio::test]
 async fn paths_of_the_host_are_read_only_and_counted_over_the_pod() {
     let node = Fixture::with(VolumeSettings {

@@ -1,0 +1,207 @@
+//! Paths below a directory whose content containers can change: walked by descriptors and without
+//! links, so that what was looked at is what is used.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::{Mode, fchmod, mkdirat},
+    unistd::{Gid, Uid, fchown},
+};
+
+use crate::error::{Doing, Error, Result};
+
+/// What a directory gets that has to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct New {
+    pub mode: u32,
+    pub user: Option<Uid>,
+    pub group: Option<Gid>,
+}
+
+impl New {
+    /// A directory of the agent's.
+    pub const PLAIN: Self = Self::with_mode(0o755);
+
+    /// A directory of the agent's with this mode.
+    pub const fn with_mode(mode: u32) -> Self {
+        Self {
+            mode,
+            user: None,
+            group: None,
+        }
+    }
+}
+
+/// Opens `name` below `directory`; no link on the way is followed, and the last part is none.
+pub fn open_at(
+    directory: impl AsFd,
+    name: &Path,
+    flags: OFlag,
+    mode: Mode,
+) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+    openat2(directory, name, how)
+}
+
+/// Opens a directory in another, making it if need be.
+pub fn enter(directory: impl AsFd, name: &str, new: New) -> io::Result<OwnedFd> {
+    let made = match mkdirat(directory.as_fd(), name, Mode::S_IRWXU) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(errno) => return Err(errno.into()),
+    };
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+    let inside = open_at(directory, Path::new(name), flags, Mode::empty())?;
+    if made {
+        fchown(&inside, new.user, new.group)?;
+        fchmod(&inside, Mode::from_bits_truncate(new.mode & 0o7777))?;
+    }
+    Ok(inside)
+}
+
+/// The parts of `path` below `base`.
+///
+/// # Errors
+///
+/// When it is not below, or has parts that are no names.
+pub fn parts<'a>(base: &Path, path: &'a Path) -> Result<Vec<&'a str>> {
+    let shown = path.display();
+    let relative = path
+        .strip_prefix(base)
+        .map_err(|_| Error::Invalid(format!("{shown} is not in {}", base.display())))?;
+    let parts: Option<Vec<&str>> = relative
+        .components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str().filter(|name| !name.contains('\0')),
+            _ => None,
+        })
+        .collect();
+    match parts {
+        Some(parts) if !parts.is_empty() => Ok(parts),
+        Some(_) => Err(Error::Invalid(format!("{shown} names nothing"))),
+        None => Err(Error::Invalid(format!("{shown} is no plain path"))),
+    }
+}
+
+/// Opens what is at `path` below `base`, to be named and mounted, not to be read.
+pub fn find(base: &Path, path: &Path) -> Result<OwnedFd> {
+    let name: PathBuf = parts(base, path)?.into_iter().collect();
+    let directory = open_base(base)?;
+    open_at(directory, &name, OFlag::O_PATH, Mode::empty()).on("find", path)
+}
+
+/// Opens the directory at `path` below `base`; it and its parents are made if need be.
+pub fn directory(base: &Path, path: &Path, new: New) -> Result<OwnedFd> {
+    descend(open_base(base)?, &parts(base, path)?, new).on("create", path)
+}
+
+/// As [`directory`], but what is there already may be of any kind.
+pub fn find_or_make(base: &Path, path: &Path, new: New) -> Result<OwnedFd> {
+    match find(base, path) {
+        Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            directory(base, path, new)
+        }
+        other => other,
+    }
+}
+
+/// Opens the directory that `path` below `base` is in, which is made if need be, and names the last
+/// part.
+pub fn parent<'a>(base: &Path, path: &'a Path) -> Result<(OwnedFd, &'a str)> {
+    let parts = parts(base, path)?;
+    let (name, parents) = parts
+        .split_last()
+        .ok_or_else(|| Error::Invalid(format!("{} names nothing", path.display())))?;
+    let directory = descend(open_base(base)?, parents, New::PLAIN).on("create", path)?;
+    Ok((directory, name))
+}
+
+/// Goes down `names` from `directory`, making what is missing.
+pub fn descend(mut directory: OwnedFd, names: &[&str], new: New) -> io::Result<OwnedFd> {
+    for name in names {
+        directory = enter(&directory, name, new)?;
+    }
+    Ok(directory)
+}
+
+/// Opens the agent's own directory, to which no container has a way.
+pub fn open_base(base: &Path) -> Result<OwnedFd> {
+    std::fs::create_dir_all(base).on("create", base)?;
+    let file = std::fs::File::open(base).on("open", base)?;
+    Ok(file.into())
+}
+
+/// A path by which the kernel finds what was opened, whatever its name leads to by now.
+pub fn pinned(descriptor: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_what_was_missing_is_made() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/b");
+        directory(base.path(), &path, New::with_mode(0o2770)).unwrap();
+        assert_eq!(mode(&path), 0o2770);
+        directory(base.path(), &path, New::PLAIN).unwrap();
+        assert_eq!(mode(&path), 0o2770);
+        let file = path.join("file");
+        fs::write(&file, "x").unwrap();
+        let found = find_or_make(base.path(), &file, New::PLAIN).unwrap();
+        assert_eq!(fs::read(pinned(&found)).unwrap(), b"x");
+        assert!(directory(base.path(), &file, New::PLAIN).is_err());
+        assert!(find(base.path(), &path.join("absent")).is_err());
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(outside.path().join("there")).unwrap();
+        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        symlink(outside.path(), base.path().join("x")).unwrap();
+        for path in ["x", "x/there", "x/new", "x/new/deep"] {
+            let path = base.path().join(path);
+            let new = New::with_mode(0o777);
+            assert!(find(base.path(), &path).is_err(), "{path:?}");
+            assert!(directory(base.path(), &path, new).is_err(), "{path:?}");
+            assert!(find_or_make(base.path(), &path, new).is_err(), "{path:?}");
+        }
+        assert_eq!(mode(outside.path()), 0o750);
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_names_below_the_base_are_parts() {
+        let base = Path::new("/run/x");
+        assert_eq!(parts(base, Path::new("/run/x/a/b")).unwrap(), ["a", "b"]);
+        for wrong in ["/run/x", "/run/y/a", "/run/x/../y", "a", "/run/x/a/../../b"] {
+            assert!(parts(base, Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
