@@ -4,6 +4,11 @@
 //! 2 of the control groups (pausing, limits, statistics) is tested in a virtual machine only.
 #![allow(clippy::unwrap_used)]
 
+#[path = "plain/cut_off.rs"]
+mod cut_off;
+#[path = "plain/pid_namespace.rs"]
+mod pid_namespace;
+
 use std::{
     fs,
     os::unix::fs::symlink,
