@@ -69,6 +69,11 @@ impl GuestSpec {
         self.provide(bind, guest_source);
     }
 
+    /// An annotation's value.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.spec.Annotations.get(name).map(String::as_str)
+    }
+
     /// Adds an annotation, or replaces it.
     pub fn annotate(&mut self, name: &str, value: &str) {
         self.spec

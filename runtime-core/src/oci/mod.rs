@@ -14,9 +14,11 @@ mod kind;
 mod linux;
 mod mounts;
 mod process;
+mod processes;
 mod resources;
 mod seccomp;
 mod storage;
+mod sysctl;
 
 pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
 pub use devices::HostDevice;
@@ -26,11 +28,13 @@ pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;
 pub use mounts::HostBind;
+pub use processes::{join_no_processes, join_processes};
 pub(crate) use storage::base64url;
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
     rootfs_storages, sandbox_shm_storage,
 };
+pub use sysctl::sets_interfaces;
 
 #[cfg(test)]
 mod tests;
