@@ -1,12 +1,13 @@
-//! Block devices that a container is given by number. A number names another disk in the guest, so
-//! none of them goes along unless the disk itself does.
+//! Devices that a container is given by number. A number names another disk in the guest, so no block device
+//! goes along unless the disk itself does; and no character device but those whose number means the same
+//! everywhere.
 
 use std::path::{Path, PathBuf};
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
 
-use super::{GuestSpec, HostBind};
+use super::{GuestSpec, HostBind, OciError};
 
 /// A block device of the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,67 @@ const DEFAULT: [(&str, i64, i64); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// Character devices that are functions of the kernel and no hardware, with numbers that never change
+/// (Linux, Documentation/admin-guide/devices.txt and include/linux/miscdevice.h): the major number, and the
+/// minor ones from the first to the last.
+const FIXED: [(i64, i64, i64); 11] = [
+    // mem, null, port, zero, full, random, urandom, kmsg
+    (1, 1, 11),
+    // tty, console, ptmx
+    (5, 0, 2),
+    // hwrng
+    (10, 183, 183),
+    // net/tun
+    (10, 200, 200),
+    // cuse
+    (10, 203, 203),
+    // uinput
+    (10, 223, 223),
+    // fuse
+    (10, 229, 229),
+    // kvm
+    (10, 232, 232),
+    // btrfs-control, autofs, mapper/control, loop-control, vhost-net, uhid, userio, vhost-vsock
+    (10, 234, 241),
+    // ppp
+    (108, 0, 0),
+    // pts
+    (136, 0, 255),
+];
+
+/// Takes out the character devices whose numbers are the host's alone.
+///
+/// # Errors
+/// One of them was given to the container by itself. Whoever gets all devices of its host has those of the
+/// guest instead.
+pub(super) fn keep_fixed(
+    linux: &host::Linux,
+    devices: &mut Vec<wire::LinuxDevice>,
+) -> Result<(), OciError> {
+    let all = rules(linux).iter().any(allows_all);
+    if let Some(device) = devices.iter().find(|device| is_foreign(device) && !all) {
+        return Err(OciError::Invalid {
+            field: "linux.devices (a character device that is another one in a guest)",
+            value: format!("{} (c {}:{})", device.Path, device.Major, device.Minor),
+        });
+    }
+    devices.retain(|device| !is_foreign(device));
+    Ok(())
+}
+
+fn is_foreign(device: &wire::LinuxDevice) -> bool {
+    let fixed = |(major, first, last): &(i64, i64, i64)| {
+        device.Major == *major && (*first..=*last).contains(&device.Minor)
+    };
+    matches!(device.Type.as_str(), "c" | "u") && !FIXED.iter().any(fixed)
+}
+
+fn rules(linux: &host::Linux) -> &[host::LinuxDeviceCgroup] {
+    let resources = linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_ref());
+    rules.map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Whether an agent makes this device without being told. The stock agent fails when it is told
 /// nevertheless, as by the specification of a privileged container.
 pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
@@ -45,11 +107,7 @@ pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
 /// Takes the block devices out of `devices`, and returns those that were given to the container one
 /// by one. Whoever gets all devices of its host, as privileged containers do, has those of the guest.
 pub(super) fn take(linux: &host::Linux, devices: &mut Vec<wire::LinuxDevice>) -> Vec<HostDevice> {
-    let rules = linux
-        .resources()
-        .as_ref()
-        .and_then(|r| r.devices().as_ref());
-    let rules: &[host::LinuxDeviceCgroup] = rules.map(Vec::as_slice).unwrap_or_default();
+    let rules = rules(linux);
     let all = rules.iter().any(allows_all);
     let nodes: Vec<_> = devices
         .extract_if(.., |device| device.Type == "b")

@@ -153,6 +153,7 @@ pub fn guest_spec(
         .ok_or(OciError::Missing("linux section"))?;
     let mut guest = guest_linux(linux, options.guest_seccomp)?;
     let devices = devices::take(linux, &mut guest.linux.Devices);
+    devices::keep_fixed(linux, &mut guest.linux.Devices)?;
     let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
     let (mounts, binds) = guest_mounts(mounts, container_id, options.sandbox_shm)?;

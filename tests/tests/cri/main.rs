@@ -14,12 +14,14 @@ mod death;
 mod devices;
 mod hostile;
 mod network;
+mod pid_namespaces;
 mod pods;
 mod resources;
 mod sandbox_api;
 mod security;
 mod sizing;
 mod streams;
+mod sysctls;
 mod templating;
 mod volumes;
 
@@ -40,6 +42,8 @@ fn cases() -> Vec<Case> {
         streams::cases(),
         volumes::cases(),
         network::cases(),
+        pid_namespaces::cases(),
+        sysctls::cases(),
         resources::cases(),
         sizing::cases(),
         devices::cases(),
