@@ -23,10 +23,13 @@ say() { echo "guest kernel: $*" >&2; }
 packed=$(unpack "$(fetch linux-source-6.1)")
 
 # held: every line of kernel.config is in the configuration that came of it. One that the source does not
-# know, or that lacks what it depends on, would be dropped in silence.
+# know, or that lacks what it depends on, would be dropped in silence, and one that another selects would be on.
 held() {
     grep '^CONFIG' "$here/kernel.config" | while read -r line; do
         grep -qxF "$line" "$tree/.config" || { say "$line was not taken" && exit 1; }
+    done
+    sed -n 's/^# \(CONFIG_[A-Z0-9_]*\) is not set$/\1/p' "$here/kernel.config" | while read -r name; do
+        if grep -q "^$name=" "$tree/.config"; then say "$name was not left out" && exit 1; fi
     done
 }
 

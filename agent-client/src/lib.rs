@@ -71,6 +71,13 @@ pub const LOG_PORT_NAME: &str = "imprint.log";
 /// looks for an interface by its address.
 pub const FINDS_PRESENT_DEVICES: &str = "finds-present-devices";
 
+/// What an agent says among its `extra_features` that lets a container join the process namespace of
+/// another, see [`PID_NAMESPACE_OF`].
+pub const JOINS_PID_NAMESPACES: &str = "joins-pid-namespaces";
+
+/// The annotation of a container that names the one whose process namespace it is to join.
+pub const PID_NAMESPACE_OF: &str = "imprint.agent.pid-namespace-of";
+
 /// Longest frame that is accepted from a guest, in bytes; ttrpc itself would allow 4 MiB.
 pub const MAX_FRAME: usize = MAX_DATA + MAX_REPLY;
 /// Longest content of an answer that is one string, in bytes.

@@ -1,14 +1,18 @@
 //! The whole agent: one sandbox, its containers, and what they are made with.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use agent_client::agent::{CreateContainerRequest, Device};
+use agent_client::{
+    PID_NAMESPACE_OF,
+    agent::{CreateContainerRequest, Device},
+    oci::Spec,
+};
 use nix::sys::stat::{major, minor};
 use slog::Logger;
 use std::os::unix::fs::MetadataExt;
@@ -19,8 +23,10 @@ use crate::{
     container::{Container, Plan},
     copy_file,
     error::{Doing, Error, Result},
+    making::Named,
     mounts,
     oci::{self, Adaptation},
+    pid_namespace::{self, PidNamespace, PodProcesses},
     reaper::Reaper,
     storage::Storages,
     sysctl, termination,
@@ -54,15 +60,8 @@ pub struct Agent {
         mpsc::Sender<String>,
         tokio::sync::Mutex<mpsc::Receiver<String>>,
     ),
-    containers: Mutex<Containers>,
-}
-
-/// `None` while a container is being made: its name is taken already.
-#[derive(Default)]
-struct Containers {
-    by_id: BTreeMap<String, Option<Arc<Container>>>,
-    /// The process whose pid namespace is the sandbox's: the first container's.
-    pid_namespace_of: Option<i32>,
+    containers: Named<Container>,
+    processes: PodProcesses,
 }
 
 impl Agent {
@@ -88,7 +87,8 @@ impl Agent {
             reaper,
             uevents,
             oom: (sender, tokio::sync::Mutex::new(receiver)),
-            containers: Mutex::default(),
+            containers: Named::new("container"),
+            processes: PodProcesses::default(),
         })
     }
 
@@ -98,12 +98,16 @@ impl Agent {
     ///
     /// When there is none, or it is still being made.
     pub fn container(&self, id: &str) -> Result<Arc<Container>> {
-        self.containers()
-            .by_id
-            .get(id)
-            .cloned()
-            .flatten()
-            .ok_or_else(|| Error::no_container(id))
+        self.containers.find(id)
+    }
+
+    /// As [`Agent::container`]; waits for one that is being made.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub async fn made_container(&self, id: &str) -> Result<Arc<Container>> {
+        self.containers.made(id).await
     }
 
     /// Mounts what a container needs and creates it.
@@ -112,34 +116,10 @@ impl Agent {
     ///
     /// When any of it fails; all of it is undone.
     pub async fn create_container(&self, request: CreateContainerRequest) -> Result<()> {
-        let id = request.container_id.clone();
-        self.reserve(&id)?;
-        let created = self.create_reserved(request).await;
-        let mut containers = self.containers();
-        match created {
-            Ok(container) => {
-                let pid = container.find("").map_or(0, |first| first.pid());
-                containers.pid_namespace_of.get_or_insert(pid);
-                containers.by_id.insert(id, Some(Arc::new(container)));
-                Ok(())
-            }
-            Err(error) => {
-                containers.by_id.remove(&id);
-                Err(error)
-            }
-        }
-    }
-
-    fn reserve(&self, id: &str) -> Result<()> {
-        valid_id(id)?;
-        let mut containers = self.containers();
-        if containers.by_id.contains_key(id) {
-            return Err(Error::Exists {
-                kind: "container",
-                id: id.to_owned(),
-            });
-        }
-        containers.by_id.insert(id.to_owned(), None);
+        valid_id(&request.container_id)?;
+        let place = self.containers.begin(&request.container_id, |_| false)?;
+        let container = self.create_reserved(request).await?;
+        place.fill(container);
         Ok(())
     }
 
@@ -175,9 +155,11 @@ impl Agent {
             sysctl::apply(Path::new(sysctl::ROOT), &linux.Sysctl)?;
         }
         let cgroup = group_path(&linux.CgroupsPath, &id)?;
+        let pid_namespace = self.pid_namespace(&spec, request.sandbox_pidns).await?;
+        let is_sandbox = pid_namespace::is_sandbox(&spec);
         let adaptation = Adaptation {
             guest_is_pod: self.settings.init,
-            pid_namespace: self.pid_namespace(request.sandbox_pidns),
+            pid_namespace: pid_namespace.as_ref().map(|namespace| namespace.path()),
             cgroup: cgroup.clone(),
             block_devices: self.block_devices(&request.devices).await?,
         };
@@ -199,16 +181,25 @@ impl Agent {
             mount_points,
         };
         let container = Container::create(&self.zygote, plan).await?;
+        if is_sandbox && let Ok(namespace) = container.pid_namespace(&self.reaper) {
+            self.processes.are_in(namespace).await;
+        }
         if let Err(error) = container.group.watch_oom(id, self.oom.0.clone()) {
             slog::warn!(self.log, "no news of memory shortage"; "cause" => error.chain());
         }
         Ok(container)
     }
 
-    /// The pid namespace that containers share, once the first one has made it.
-    fn pid_namespace(&self, shared: bool) -> Option<String> {
-        let first = self.containers().pid_namespace_of.filter(|_| shared)?;
-        Some(format!("/proc/{first}/ns/pid"))
+    /// The pid namespace that the container of `spec` is to join; without one it gets its own.
+    async fn pid_namespace(&self, spec: &Spec, shared: bool) -> Result<Option<Arc<PidNamespace>>> {
+        if let Some(target) = spec.Annotations.get(PID_NAMESPACE_OF) {
+            let namespace = self.container(target)?.pid_namespace(&self.reaper)?;
+            return Ok(Some(Arc::new(namespace)));
+        }
+        if !shared || pid_namespace::is_sandbox(spec) {
+            return Ok(None);
+        }
+        self.processes.namespace(&self.reaper).await.map(Some)
     }
 
     /// Waits for the block devices among `devices`; path in the container to device number.
@@ -242,11 +233,12 @@ impl Agent {
     ///
     /// When it does not end within `patience`; it can then be removed again.
     pub async fn remove_container(&self, id: &str, patience: Option<Duration>) -> Result<()> {
-        let container = self.container(id)?;
+        let container = self.made_container(id).await?;
         container
             .delete(&self.zygote, &self.reaper, patience)
             .await?;
-        if self.containers().by_id.remove(id).is_none() {
+        let same = |present: &Container| std::ptr::eq(present, &*container);
+        if !self.containers.remove_if(id, same) {
             return Ok(());
         }
         let unmounted = self.storages.remove(&container.mount_points).await;
@@ -255,13 +247,12 @@ impl Agent {
 
     /// Removes every container, and forgets the sandbox's pid namespace.
     pub async fn remove_all_containers(&self) {
-        let ids: Vec<String> = self.containers().by_id.keys().cloned().collect();
-        for id in ids {
+        for id in self.containers.names() {
             if let Err(error) = self.remove_container(&id, None).await {
                 slog::warn!(self.log, "container not removed"; "id" => id, "cause" => error.chain());
             }
         }
-        self.containers().pid_namespace_of = None;
+        self.processes.forget().await;
     }
 
     /// Waits for the next container that lost a process for want of memory.
@@ -272,12 +263,6 @@ impl Agent {
     pub async fn next_oom(&self) -> Result<String> {
         let event = self.oom.1.lock().await.recv().await;
         event.ok_or_else(|| Error::State("the agent is ending".into()))
-    }
-
-    fn containers(&self) -> MutexGuard<'_, Containers> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

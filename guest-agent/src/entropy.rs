@@ -3,8 +3,8 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
-    os::fd::AsRawFd,
+    io::{Read, Write},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
@@ -14,6 +14,46 @@ mod ioctl {
     // From linux/random.h.
     nix::ioctl_write_ptr!(add_to_entropy_count, b'R', 0x01, libc::c_int);
     nix::ioctl_none!(reseed, b'R', 0x07);
+}
+
+/// The device of the monitor's random numbers.
+const DEVICE: &str = "/dev/hwrng";
+/// How much of them is thrown away at most: its driver fetches 64 bytes in advance (Linux 6.1,
+/// drivers/char/hw_random/virtio-rng.c), and the kernel's core keeps no more than that.
+const FETCHED: usize = 128;
+
+/// Throws away what the driver of the monitor's random numbers had fetched in advance: in a clone that is
+/// what all clones of its template have.
+pub fn drop_fetched() {
+    if let Some(device) = device() {
+        let _thrown_away = fetched(device, FETCHED);
+    }
+}
+
+/// Random numbers of the monitor, as far as the driver has some; nothing where there is no such device.
+pub fn of_the_monitor(most: usize) -> Vec<u8> {
+    device().map_or_else(Vec::new, |device| fetched(device, most))
+}
+
+/// Reading it never waits for the monitor.
+fn device() -> Option<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.open(DEVICE).ok()
+}
+
+/// Reads until there is nothing more for now, `most` bytes at most.
+fn fetched(mut device: impl Read, most: usize) -> Vec<u8> {
+    let mut bytes = vec![0; most];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match device.read(rest) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => filled += read,
+        }
+    }
+    bytes.truncate(filled);
+    bytes
 }
 
 /// Feeds `seed` to the kernel's generator, credits it, and has the generator use it at once.
@@ -60,6 +100,27 @@ pub fn renew_machine_id(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Gives a few bytes at a time, and then nothing for now.
+    struct Trickle(usize);
+
+    impl Read for Trickle {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            if self.0 == 0 {
+                return Err(std::io::ErrorKind::WouldBlock.into());
+            }
+            let given = into.len().min(self.0).min(24);
+            self.0 -= given;
+            Ok(given)
+        }
+    }
+
+    #[test]
+    fn what_was_fetched_is_read_to_its_end() {
+        assert_eq!(fetched(Trickle(64), FETCHED).len(), 64);
+        assert_eq!(fetched(Trickle(1000), FETCHED).len(), FETCHED);
+        assert_eq!(fetched(&[][..], FETCHED).len(), 0);
+    }
 
     #[test]
     fn an_empty_seed_is_refused() {

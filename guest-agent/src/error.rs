@@ -63,6 +63,9 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
+    /// The agent itself failed.
+    #[error("{0} was ended by a fault of the agent")]
+    Broken(&'static str),
     /// Known, and not provided by this agent.
     #[error("Not supported by this guest: {0}")]
     Unsupported(String),
@@ -88,7 +91,9 @@ impl Error {
             Self::State(_) => Code::FAILED_PRECONDITION,
             Self::Timeout { .. } => Code::DEADLINE_EXCEEDED,
             Self::Unsupported(_) => Code::UNIMPLEMENTED,
-            Self::System { .. } | Self::Runtime { .. } | Self::Netlink { .. } => Code::INTERNAL,
+            Self::System { .. } | Self::Runtime { .. } | Self::Netlink { .. } | Self::Broken(_) => {
+                Code::INTERNAL
+            }
         }
     }
 

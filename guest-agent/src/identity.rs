@@ -6,19 +6,27 @@ use std::{
     fs::{self, File},
     hash::{BuildHasher, RandomState},
     io::{BufRead, BufReader, Read},
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use nix::unistd::gethostname;
 use serde_json::{Value, json};
 
-use crate::error::{Doing, Result};
+use crate::{
+    entropy,
+    error::{Doing, Result},
+};
 
 /// The `log_type` of GetDiagnosticData that asks for this.
 pub const LOG_TYPE: &str = "imprint.identity";
 
 /// How many numbers are drawn from the kernel, so that a stream is seen and not one number.
 const DRAWS: usize = 8;
+/// How many bytes of the monitor's random numbers are told.
+const MONITORS: usize = 16;
+/// Where the kernel describes interfaces.
+const INTERFACES: &str = "/sys/class/net";
 /// Where a driver shows that the kernel listens to the generation id that the monitor gives.
 const GENERATION_DRIVERS: [&str; 2] = [
     "/sys/bus/acpi/drivers/vmgenid",
@@ -50,7 +58,8 @@ pub fn tell() -> Result<String> {
         "agent_hash_seed": format!("{:016x}", RandomState::new().hash_one(0_u64)),
         "agent_layout": agent_layout(),
         "clock_seconds": now.as_secs_f64(),
-        "mac_addresses": mac_addresses(),
+        "mac_addresses": mac_addresses(Path::new(INTERFACES)),
+        "monitors_random": hex(&entropy::of_the_monitor(MONITORS)),
         "generation_id_driver": GENERATION_DRIVERS.iter().any(|path| fs::exists(path).unwrap_or(false)),
     });
     Ok(identity.to_string())
@@ -75,7 +84,11 @@ fn random() -> Result<String> {
     device
         .read_exact(&mut bytes)
         .doing(|| "read /dev/urandom".into())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A version 4 UUID made by the agent, from the kernel's numbers.
@@ -93,17 +106,17 @@ fn uuid() -> Result<String> {
     ))
 }
 
-/// Addresses of the network interfaces, but the loopback.
-fn mac_addresses() -> Value {
-    let interfaces = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
+/// Addresses of the VM's NICs. Interfaces that the kernel makes by itself, as the loopback and tunnels,
+/// have no device behind them.
+fn mac_addresses(class: &Path) -> Value {
+    let interfaces = fs::read_dir(class).into_iter().flatten().flatten();
     let addresses: BTreeMap<String, String> = interfaces
         .filter_map(|interface| {
-            let address = fs::read_to_string(interface.path().join("address")).ok()?;
+            let path = interface.path();
+            let address = fs::read_to_string(path.join("address")).ok()?;
             let name = interface.file_name().to_string_lossy().into_owned();
-            (name != "lo").then(|| (name, address.trim().to_owned()))
+            let device = path.join("device").exists();
+            device.then(|| (name, address.trim().to_owned()))
         })
         .collect();
     json!(addresses)
@@ -124,6 +137,23 @@ mod tests {
             assert_eq!(one[name], other[name], "{name}");
         }
         assert!(one["clock_seconds"].as_f64().unwrap() > 1.7e9);
+    }
+
+    #[test]
+    fn only_nics_have_addresses() {
+        let class = tempfile::tempdir().unwrap();
+        for (name, address) in [
+            ("lo", "00:00:00:00:00:00"),
+            ("sit0", "0.0.0.0"),
+            ("eth0", "02:00:00:00:00:01"),
+        ] {
+            let path = class.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("address"), format!("{address}\n")).unwrap();
+        }
+        fs::create_dir(class.path().join("eth0/device")).unwrap();
+        let expected = json!({"eth0": "02:00:00:00:00:01"});
+        assert_eq!(mac_addresses(class.path()), expected);
     }
 
     #[test]

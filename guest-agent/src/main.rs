@@ -14,10 +14,12 @@ mod error;
 mod hotplug;
 mod identity;
 mod log;
+mod making;
 mod mounts;
 mod network;
 mod oci;
 mod pci;
+mod pid_namespace;
 mod ports;
 mod raw;
 mod reaper;
@@ -28,6 +30,7 @@ mod storage;
 mod sysctl;
 mod termination;
 mod uevent;
+mod vsock;
 mod zygote;
 
 use std::{env, fs, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -42,6 +45,7 @@ use crate::{
     agent::{Agent, Settings},
     args::Invocation,
     error::{Doing, Result},
+    pid_namespace::keeper,
     service::Service,
 };
 
@@ -50,7 +54,12 @@ use crate::{
 const HOTPLUG_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let outcome = if std::process::id() == 1 {
+    let keeper = env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == keeper::ARGUMENT);
+    let outcome = if keeper {
+        keeper::run()
+    } else if std::process::id() == 1 {
         run_as_init()
     } else {
         match args::parse(env::args_os().skip(1)) {
@@ -96,7 +105,7 @@ fn run_as_init() -> Result<()> {
     runtime()?.block_on(async {
         let agent = start(settings, log).await?;
         network::bring_up_loopback().await?;
-        let listener = server::guest_listener(&agent.uevents).await?;
+        let listener = server::guest_listener(&agent.uevents, &agent.log).await?;
         let _server = server::serve(listener, Arc::new(Service::new(agent))).await?;
         std::future::pending().await
     })

@@ -228,6 +228,12 @@ pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owne
     unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(Into::into)
 }
 
+/// Has the kernel reap the children that end, also those inherited.
+pub fn leave_children_to_the_kernel() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
 /// Gives SIGPIPE back its default: Rust programs ignore it, and what is ignored stays so in the
 /// program that is executed next.
 pub fn default_sigpipe() {

@@ -84,6 +84,13 @@ impl Reaper {
         }
     }
 
+    /// Does something with the number of a child that was claimed, while it cannot become another's; not
+    /// with that of one that has ended.
+    pub fn while_present<T>(&self, pid: i32, act: impl FnOnce() -> T) -> Option<T> {
+        let children = self.children();
+        children.waited_for.contains_key(&pid).then(act)
+    }
+
     fn collect(&self) {
         let mut children = self.children();
         while let Some((pid, code)) = raw::collect_child() {

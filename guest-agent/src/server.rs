@@ -10,6 +10,7 @@ use std::{
 };
 
 use agent_client::{agent_ttrpc, health_ttrpc, serial};
+use slog::Logger;
 use ttrpc::asynchronous::{Server, transport::Listener};
 
 use crate::{
@@ -17,22 +18,20 @@ use crate::{
     ports,
     service::Service,
     uevent::Uevents,
+    vsock,
 };
-
-/// The vsock address of a kata-agent: any context, port 1024.
-const VSOCK: &str = "vsock://-1:1024";
 
 /// How long the monitor may take to tell of its ports: it does so when it comes to it, which on a
 /// busy host is long after the guest is up.
 const PORTS: Duration = Duration::from_secs(60);
 
-/// Where the guest's agent is reached: by vsock if there is a device for it, else on the virtio port
-/// made for it.
+/// Where the guest's agent is reached: on the virtio port made for it, or by vsock if there is a device
+/// for that.
 ///
 /// # Errors
 ///
 /// When there is neither.
-pub async fn guest_listener(uevents: &Uevents) -> Result<Listener> {
+pub async fn guest_listener(uevents: &Uevents, log: &Logger) -> Result<Listener> {
     let port = || ports::find(Path::new(ports::CLASS), ports::SERVICE);
     let way = || match port() {
         Some(path) => Some(Some(path)),
@@ -50,7 +49,7 @@ pub async fn guest_listener(uevents: &Uevents) -> Result<Listener> {
             let port = serial::Port::new(device).on("watch", &path)?;
             Ok(Listener::new(serial::sessions(port)))
         }
-        None => listener(VSOCK),
+        None => Ok(Listener::new(vsock::from_host(log.clone())?)),
     }
 }
 

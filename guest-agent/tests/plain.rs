@@ -4,8 +4,12 @@
 //! 2 of the control groups (pausing, limits, statistics) is tested in a virtual machine only.
 #![allow(clippy::unwrap_used)]
 
+#[path = "plain/cut_off.rs"]
+mod cut_off;
 #[path = "plain/first_process.rs"]
 mod first_process;
+#[path = "plain/pid_namespace.rs"]
+mod pid_namespace;
 
 use std::{
     fs,

@@ -25,11 +25,13 @@ use std::{
 use async_trait::async_trait;
 use slog::debug;
 
-pub use config::{AcceleratorChoice, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig};
+pub use config::{
+    AcceleratorChoice, ChannelKind, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig,
+};
 pub use layout::MAX_DISK_SLOTS;
 
 use self::{
-    command_line::{Accelerator, ChannelKind, Machine, Sockets, Start},
+    command_line::{Accelerator, Machine, Sockets, Start},
     hotplug::Plugs,
     launch::Monitor,
     resize::Size,
@@ -91,7 +93,7 @@ impl Qemu {
 
     async fn start_once(&self, spec: &VmSpec, start: Start, origin: Origin) -> Result<QemuVm> {
         let sockets = Sockets::within(&spec.run_dir);
-        let channel = match self.machine.channel {
+        let channel = match self.machine.config.agent_channel {
             ChannelKind::Serial => AgentChannel::VirtioSerial(sockets.agent.clone()),
             ChannelKind::Vsock => AgentChannel::Vsock { cid: random_cid()? },
         };

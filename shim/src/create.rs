@@ -36,6 +36,7 @@ use crate::{
     launch::{Launch, LaunchError, Vm, Wanted},
     logging,
     network::{self, PodNetwork, Waiting},
+    pids::Pids,
     pod::{ApiSandbox, NewTask, Pod, disk_records, leave_cgroups, note, record_of, spec_options},
     pod_files::{Content, PodFiles},
     publisher::{self, Destination},
@@ -282,9 +283,10 @@ impl Making {
         if let Some(socket) = vm.vm.log_socket() {
             guest_log::follow(socket.to_owned(), &self.log);
         }
+        let pids = Arc::new(Pids::of_pod(sandbox.pid(), &new.id, &self.log));
         let destination = Destination {
             namespace: namespace.to_owned(),
-            pid: sandbox.pid(),
+            pids: pids.clone(),
         };
         let publishing = publisher::publish(destination, queue, self.log.clone());
         let pod = Pod {
@@ -292,6 +294,7 @@ impl Making {
             created: SystemTime::now(),
             start_report: OnceLock::new(),
             sandbox,
+            pids,
             options: spec_options(&self.config),
             cache: self.cache,
             main: new.id.clone(),
@@ -302,11 +305,21 @@ impl Making {
             network: Mutex::new(self.network.keep(&vm, addresses, &self.log)),
             log: self.log,
         };
+        let mut plugging = Some(plugging);
         let filled = async {
+            // What is set for interfaces holds for those that are there, as after a CNI plugin.
+            if oci::sets_interfaces(&new.bundle.spec)
+                && let Some(plugging) = plugging.take()
+            {
+                plugging.done(&mut self.timeline).await?;
+            }
             if let Some(rootfs) = rootfs {
                 fill(&pod, new, rootfs, &mut self.timeline).await?;
             }
-            Ok(plugging.done(&mut self.timeline).await?)
+            match plugging {
+                Some(plugging) => Ok(plugging.done(&mut self.timeline).await?),
+                None => Ok(()),
+            }
         };
         match filled.await {
             Ok(()) => {

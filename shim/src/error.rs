@@ -53,6 +53,15 @@ pub enum Error {
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A container got no number on this node.
+    #[error("No thread could be started to stand for container {container}")]
+    Pid {
+        /// The container.
+        container: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No sandbox, so no such task.
     #[error("Task {0:?} was not found")]
     NoTask(String),
@@ -94,6 +103,7 @@ impl Error {
             | Self::Rootfs(_)
             | Self::Network(_)
             | Self::State(_)
+            | Self::Pid { .. }
             | Self::GivenUp
             | Self::Lost(_) => Code::UNKNOWN,
         }
@@ -107,6 +117,7 @@ fn sandbox_code(error: &sandbox::Error) -> Code {
         E::AlreadyExists(_) => Code::ALREADY_EXISTS,
         E::WrongPhase { .. } => Code::FAILED_PRECONDITION,
         E::Ended(_) => Code::UNAVAILABLE,
+        E::Unsupported(_) => Code::UNIMPLEMENTED,
         E::Volume(error) if !error.is_refusal() => Code::UNKNOWN,
         E::Volume(_) | E::Spec(_) | E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
         E::Agent { source, .. } => match source.code() {

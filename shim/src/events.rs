@@ -21,7 +21,18 @@ use runtime_core::{
     sandbox::Event,
 };
 
-/// Topic and content of an event. `pid` stands for every process of the sandbox.
+/// The container that an event is about.
+pub fn container(event: &Event) -> &str {
+    match event {
+        Event::Created { container, .. } | Event::Deleted { container, .. } => container,
+        Event::ExecAdded(id) | Event::Started(id) | Event::Exited(id, _) => &id.container,
+        Event::Paused(container) | Event::Resumed(container) | Event::OutOfMemory(container) => {
+            container
+        }
+    }
+}
+
+/// Topic and content of an event. `pid` stands for every process of its container.
 pub fn message(event: Event, pid: u32) -> (&'static str, Box<dyn MessageDyn>) {
     match event {
         Event::Created {

@@ -21,6 +21,7 @@ mod logging;
 mod management;
 mod network;
 mod options;
+mod pids;
 mod pod;
 mod pod_config;
 mod pod_files;

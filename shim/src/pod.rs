@@ -7,6 +7,7 @@ use std::{
 };
 
 use hypervisors::DiskSpec;
+use oci_spec::runtime::Spec;
 use runtime_core::{
     config::Config,
     container::{NewContainer, root_disks},
@@ -29,6 +30,7 @@ use crate::{
     error::{Error, chain},
     management::Management,
     network::{self, KeptNetwork},
+    pids::Pids,
     pod_files::PodFiles,
 };
 
@@ -78,6 +80,8 @@ pub struct Pod {
     pub(crate) start_report: OnceLock<Vec<u8>>,
     /// Its containers and processes.
     pub sandbox: Sandbox,
+    /// What stands for them on this node.
+    pub pids: Arc<Pids>,
     pub(crate) cache: RootfsCache,
     pub(crate) options: SpecOptions,
     /// The container with which it ends; for one made by the sandbox API its own id.
@@ -153,7 +157,12 @@ impl Pod {
         if let Some(api) = &self.api {
             api.files.complete(&mut new.bundle.spec);
         }
+        self.join_processes(&mut new.bundle.spec)?;
         self.note(&id, &new.bundle).await?;
+        if let Err(error) = self.begin_pid(&id).await {
+            self.strike(&id).await;
+            return Err(error);
+        }
         let added = async {
             let room = self.room_for_layers().await;
             let rootfs =
@@ -173,10 +182,25 @@ impl Pod {
         match added.await {
             Ok(_) => Ok(()),
             Err(error) => {
+                self.pids.end(&id);
                 self.strike(&id).await;
                 Err(error)
             }
         }
+    }
+
+    /// Has a container see the processes that its specification names.
+    fn join_processes(&self, spec: &mut Spec) -> Result<(), Error> {
+        let container_of = |pid| self.pids.container(pid);
+        Ok(oci::join_processes(spec, &self.main, container_of)?)
+    }
+
+    async fn begin_pid(&self, container: &str) -> Result<(), Error> {
+        let begun = self.pids.begin(container).await;
+        begun.map_err(|source| Error::Pid {
+            container: container.to_owned(),
+            source,
+        })
     }
 
     /// Deletes a process; with the main container everything that is left of the pod.
@@ -325,8 +349,11 @@ impl NewTask {
         config: Option<PathBuf>,
     ) -> Result<Self, Error> {
         oci::validate_id(&id).map_err(oci::OciError::from)?;
-        let bundle = oci::load_bundle(path)?;
+        let mut bundle = oci::load_bundle(path)?;
         let kind = ContainerKind::of(&bundle.spec)?;
+        if !matches!(kind, ContainerKind::PodContainer { .. }) {
+            oci::join_no_processes(&mut bundle.spec)?;
+        }
         Ok(Self {
             id,
             kind,

@@ -10,6 +10,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use runtime_core::sandbox::Event;
 use slog::{Logger, debug, warn};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::events;
+use crate::{events, pids::Pids};
 
 /// How long containerd may take for one event.
 const TAKE: Duration = Duration::from_secs(5);
@@ -41,8 +42,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Destination {
     /// containerd's namespace.
     pub namespace: String,
-    /// Stands for every process of the sandbox.
-    pub pid: u32,
+    /// The numbers that stand for containers.
+    pub pids: Arc<Pids>,
 }
 
 /// Sends what arrives until every sender is gone. Without an address, as under CRI-O, events are only
@@ -59,7 +60,12 @@ pub fn publish(
             if connection.socket.is_none() {
                 bundles.note(&event, &log);
             }
-            let (topic, message) = events::message(event, destination.pid);
+            let over = matches!(event, Event::Deleted { .. });
+            let container = events::container(&event).to_owned();
+            let (topic, message) = events::message(event, destination.pids.of(&container));
+            if over {
+                destination.pids.end(&container);
+            }
             match envelope(topic, &destination.namespace, &*message) {
                 Ok(envelope) => connection.send(envelope, &log).await,
                 Err(error) => warn!(log, "event cannot be encoded"; "error" => %error),

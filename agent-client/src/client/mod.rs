@@ -13,7 +13,7 @@ use tokio::{
 use ttrpc::asynchronous::{Client, transport::Socket};
 
 use crate::{
-    Channel, Error, FINDS_PRESENT_DEVICES, agent,
+    Channel, Error, FINDS_PRESENT_DEVICES, JOINS_PID_NAMESPACES, agent,
     error::Result,
     frames::{Fate, Frames},
     health,
@@ -58,7 +58,7 @@ pub struct Agent {
     deadlines: Deadlines,
     /// Tells by being dropped, with its last clone, that nobody wants an answer any more.
     wanted: Arc<watch::Sender<()>>,
-    finds_present_devices: Arc<OnceCell<bool>>,
+    features: Arc<OnceCell<Vec<String>>>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -95,7 +95,7 @@ impl Agent {
             fate,
             deadlines: Deadlines::default(),
             wanted: Arc::new(wanted),
-            finds_present_devices: Arc::default(),
+            features: Arc::default(),
         }
     }
 
@@ -114,14 +114,23 @@ impl Agent {
     /// Whether the agent says that it finds devices which were there before it
     /// ([`FINDS_PRESENT_DEVICES`]). It is asked once; one that does not answer does not.
     pub async fn finds_present_devices(&self) -> bool {
+        self.has_feature(FINDS_PRESENT_DEVICES).await
+    }
+
+    /// Whether the agent says that a container can join the process namespace of another
+    /// ([`JOINS_PID_NAMESPACES`]).
+    pub async fn joins_pid_namespaces(&self) -> bool {
+        self.has_feature(JOINS_PID_NAMESPACES).await
+    }
+
+    async fn has_feature(&self, name: &str) -> bool {
         let ask = async || {
             let details = self.get_guest_details(Default::default()).await;
-            details.is_ok_and(|details| {
-                let features = &details.agent_details.get_or_default().extra_features;
-                features.iter().any(|name| name == FINDS_PRESENT_DEVICES)
-            })
+            let details = details.unwrap_or_default().agent_details;
+            details.into_option().unwrap_or_default().extra_features
         };
-        *self.finds_present_devices.get_or_init(ask).await
+        let features = self.features.get_or_init(ask).await;
+        features.iter().any(|feature| feature == name)
     }
 
     /// Asks whether the agent serves.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_client::Agent;
+use agent_client::{Agent, Channel};
 use hypervisors::{Hypervisor, Vm, VmSpec};
 
 use super::{
@@ -29,12 +29,14 @@ pub enum StartError {
     Agent(#[source] agent_client::Error),
     /// The guest's agent did not answer in time.
     #[error(
-        "The virtual machine was started, but its agent did not answer within {budget:?}; it was \
-         ended again"
+        "The virtual machine was started, but its agent did not answer within {budget:?}{hint}; it \
+         was ended again"
     )]
     Late {
         /// What it had, on a node that has not too much to do.
         budget: Duration,
+        /// What a guest of another kind would have needed.
+        hint: &'static str,
     },
     /// One of the above, after a restore that failed as well.
     #[error("{error} (a restore had failed before: {restore})")]
@@ -89,6 +91,16 @@ impl Booted {
     }
 }
 
+fn late(budget: Duration, channel: &Channel) -> StartError {
+    let hint = match channel {
+        Channel::Serial(_) => {
+            " on its virtio-serial port (a stock kata-agent needs agent_channel = \"vsock\")"
+        }
+        Channel::Vsock { .. } | Channel::HybridVsock { .. } => "",
+    };
+    StartError::Late { budget, hint }
+}
+
 /// Boots. On an error no process is left.
 pub(super) async fn boot(
     hypervisor: &dyn Hypervisor,
@@ -104,7 +116,7 @@ pub(super) async fn boot(
         biased;
         agent = Agent::connect(&channel, patience.most()) => agent.map_err(StartError::Agent),
         exit = vm.wait() => Err(StartError::Ended { last_words: exit.last_words }),
-        () = patience.over() => Err(StartError::Late { budget: budgets.agent }),
+        () = patience.over() => Err(late(budgets.agent, &channel)),
     };
     match connected {
         Ok(agent) => {

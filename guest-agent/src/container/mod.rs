@@ -5,11 +5,11 @@ mod stream;
 mod terminal;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,7 +24,9 @@ pub use self::process::{Output, Process};
 use crate::{
     cgroup::{Group, Rules},
     error::{Doing, Error, Result},
+    making::Named,
     oci as wire,
+    pid_namespace::PidNamespace,
     reaper::Reaper,
     zygote::{Request, Zygote},
 };
@@ -50,17 +52,13 @@ pub struct Container {
     /// Of its user namespace, if it has one.
     users: Vec<oci::LinuxIDMapping>,
     first: Arc<Process>,
-    others: Mutex<Others>,
+    /// The processes beside the first one, by their names.
+    others: Named<Process>,
+    /// Names of those that have ended, in the order of their end.
+    ended: Mutex<VecDeque<String>>,
     started: AtomicBool,
     paused: AtomicBool,
     next_file: AtomicU64,
-}
-
-/// The processes beside the first one, by their names; the ended ones in the order of their end.
-#[derive(Debug, Default)]
-struct Others {
-    by_name: BTreeMap<String, Arc<Process>>,
-    ended: VecDeque<String>,
 }
 
 /// What is needed to create a container.
@@ -116,7 +114,8 @@ impl Container {
                 wanted,
                 users,
                 first: Arc::new(first),
-                others: Mutex::default(),
+                others: Named::new("process"),
+                ended: Mutex::default(),
                 started: AtomicBool::new(false),
                 paused: AtomicBool::new(false),
                 next_file: AtomicU64::new(0),
@@ -159,15 +158,13 @@ impl Container {
         wanted: oci::Process,
     ) -> Result<()> {
         self.must_run()?;
-        if self
-            .find(exec_id)
-            .is_ok_and(|process| process.exit_code().is_none())
-        {
+        if self.is_first(exec_id) {
             return Err(Error::Exists {
                 kind: "process",
                 id: exec_id.to_owned(),
             });
         }
+        let place = self.others.begin(exec_id, has_ended)?;
         let wanted = wire::exec_process(wanted, &self.wanted);
         // File names are ours: the caller's may be any text.
         let number = self.next_file.fetch_add(1, Ordering::Relaxed);
@@ -182,9 +179,7 @@ impl Container {
         let owner = owner(&wanted, &self.users);
         let made = Process::make(zygote, &wanted, owner, console, request).await;
         let _already_gone = fs::remove_file(&file);
-        self.others()
-            .by_name
-            .insert(exec_id.to_owned(), Arc::new(made?));
+        place.fill(made?);
         Ok(())
     }
 
@@ -207,17 +202,31 @@ impl Container {
     ///
     /// When there is none.
     pub fn find(&self, exec_id: &str) -> Result<Arc<Process>> {
-        if exec_id.is_empty() || exec_id == self.id {
+        if self.is_first(exec_id) {
             return Ok(Arc::clone(&self.first));
         }
-        self.others()
-            .by_name
-            .get(exec_id)
-            .cloned()
-            .ok_or_else(|| Error::NotFound {
-                kind: "process",
-                id: exec_id.to_owned(),
-            })
+        self.others.find(exec_id)
+    }
+
+    /// The process namespace of its first process.
+    ///
+    /// # Errors
+    ///
+    /// When that has ended.
+    pub fn pid_namespace(&self, reaper: &Reaper) -> Result<PidNamespace> {
+        PidNamespace::of_container(reaper, &self.id, self.first.pid(), self.first.exit())
+    }
+
+    fn is_first(&self, exec_id: &str) -> bool {
+        exec_id.is_empty() || exec_id == self.id
+    }
+
+    /// As [`Container::find`]; waits for a process that is being made.
+    async fn made(&self, exec_id: &str) -> Result<Arc<Process>> {
+        if self.is_first(exec_id) {
+            return Ok(Arc::clone(&self.first));
+        }
+        self.others.made(exec_id).await
     }
 
     /// Waits for the end of a process, and keeps its record a while for callers that come later.
@@ -226,15 +235,18 @@ impl Container {
     ///
     /// When there is no such process.
     pub async fn wait(&self, exec_id: &str) -> Result<i32> {
-        let process = self.find(exec_id)?;
+        let process = self.made(exec_id).await?;
         let code = process.wait().await;
         if !Arc::ptr_eq(&process, &self.first) {
-            let mut others = self.others();
-            if !others.ended.iter().any(|name| name == exec_id) {
-                others.ended.push_back(exec_id.to_owned());
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if !ended.iter().any(|name| name == exec_id) {
+                ended.push_back(exec_id.to_owned());
             }
-            while others.ended.len() > ENDED_KEPT {
-                others.forget_oldest();
+            while ended.len() > ENDED_KEPT {
+                // A name may have been taken again by a process that runs.
+                if let Some(name) = ended.pop_front() {
+                    self.others.remove_if(&name, has_ended);
+                }
             }
         }
         Ok(code)
@@ -249,8 +261,8 @@ impl Container {
     /// # Errors
     ///
     /// When there is no such process, or the signal is none. One that has ended is left alone.
-    pub fn signal(&self, reaper: &Reaper, exec_id: &str, signal: u32) -> Result<()> {
-        let process = self.find(exec_id)?;
+    pub async fn signal(&self, reaper: &Reaper, exec_id: &str, signal: u32) -> Result<()> {
+        let process = self.made(exec_id).await?;
         let mut signal = i32::try_from(signal)
             .ok()
             .filter(|number| *number <= libc::SIGRTMAX())
@@ -288,7 +300,8 @@ impl Container {
         patience: Option<Duration>,
     ) -> Result<()> {
         if self.first.exit_code().is_none() {
-            self.signal(reaper, "", libc::SIGKILL.unsigned_abs())?;
+            self.signal(reaper, "", libc::SIGKILL.unsigned_abs())
+                .await?;
         }
         let patience = patience.unwrap_or(KILL);
         timeout(patience, self.first.wait())
@@ -303,24 +316,10 @@ impl Container {
             })
             .await
     }
-
-    fn others(&self) -> MutexGuard<'_, Others> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Others {
-    /// A name may have been taken again by a process that runs.
-    fn forget_oldest(&mut self) {
-        if let Some(name) = self.ended.pop_front()
-            && self
-                .by_name
-                .get(&name)
-                .is_some_and(|process| process.exit_code().is_some())
-        {
-            self.by_name.remove(&name);
-        }
-    }
+fn has_ended(process: &Process) -> bool {
+    process.exit_code().is_some()
 }
 
 /// The user of a process, as the agent knows it.

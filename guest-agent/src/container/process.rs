@@ -100,6 +100,11 @@ impl Process {
         self.pid
     }
 
+    /// Tells of its end.
+    pub fn exit(&self) -> &Exit {
+        &self.exit
+    }
+
     /// Its exit code, or 128 plus the signal that ended it, if it has ended.
     pub fn exit_code(&self) -> Option<i32> {
         *self.exit.borrow()

@@ -12,7 +12,7 @@ use rtnetlink::{
     },
 };
 
-use super::{CLASS, Refused, address, connect, family, idle, index_of};
+use super::{CLASS, Refused, address, connect, family, idle, index_of, ipv6};
 use crate::{
     error::{Error, Result},
     pci::{self, PciPath},
@@ -86,7 +86,7 @@ pub async fn update_interface(
     if !fresh {
         remove_addresses(&handle, index).await?;
     }
-    add_addresses(&handle, index, &wanted.IPAddresses).await?;
+    add_addresses(&handle, index, name, &wanted.IPAddresses).await?;
     let up = LinkUnspec::new_with_index(index).up().build();
     handle
         .link()
@@ -184,9 +184,17 @@ async fn remove_addresses(handle: &Handle, index: u32) -> Result<()> {
     Ok(())
 }
 
-async fn add_addresses(handle: &Handle, index: u32, wanted: &[IPAddress]) -> Result<()> {
+async fn add_addresses(
+    handle: &Handle,
+    index: u32,
+    name: &str,
+    wanted: &[IPAddress],
+) -> Result<()> {
     for one in wanted {
         let ip = address::parse(&one.address)?;
+        if ip.is_ipv6() && ipv6::is_off(name) {
+            continue;
+        }
         let length = address::prefix_length(ip, &one.mask)?;
         let mut request = handle.address().add(index, ip, length).replace();
         if ip.is_ipv6() {

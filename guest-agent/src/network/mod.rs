@@ -3,6 +3,7 @@
 mod address;
 mod idle;
 mod index;
+mod ipv6;
 mod link;
 mod route;
 

@@ -6,13 +6,16 @@ use agent_client::types::{IPFamily, Route};
 use futures::TryStreamExt;
 use rtnetlink::{
     RouteMessageBuilder,
-    packet_route::route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
-        RouteProtocol, RouteScope, RouteType,
+    packet_route::{
+        AddressFamily,
+        route::{
+            RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+            RouteProtocol, RouteScope, RouteType,
+        },
     },
 };
 
-use super::{Refused, address, connect, family, index_of, link};
+use super::{Refused, address, connect, family, index_of, ipv6, link};
 use crate::error::{Error, Result};
 
 /// Adds routes; those without a gateway first, for the others may need them.
@@ -26,6 +29,10 @@ pub async fn add_routes(routes: &[Route]) -> Result<()> {
         routes.iter().partition(|route| route.gateway.is_empty());
     for route in direct.into_iter().chain(through) {
         let message = message(route)?;
+        let v6 = message.header.address_family == AddressFamily::Inet6;
+        if v6 && ipv6::is_off(&route.device) {
+            continue;
+        }
         handle
             .route()
             .add(message)
@@ -141,7 +148,7 @@ fn describe(message: &RouteMessage, names: &[(u32, String)]) -> Route {
             _ => {}
         }
     }
-    let v6 = message.header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
+    let v6 = message.header.address_family == AddressFamily::Inet6;
     route.family = family(address::anywhere(v6).0).into();
     route
 }

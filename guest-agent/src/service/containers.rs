@@ -62,8 +62,10 @@ impl Service {
         &self,
         request: agent::SignalProcessRequest,
     ) -> Result<Empty> {
-        let container = self.0.container(&request.container_id)?;
-        container.signal(&self.0.reaper, &request.exec_id, request.signal)?;
+        let container = self.0.made_container(&request.container_id).await?;
+        container
+            .signal(&self.0.reaper, &request.exec_id, request.signal)
+            .await?;
         Ok(Empty::new())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use agent_client::{agent, csi, types};
+use agent_client::{FINDS_PRESENT_DEVICES, JOINS_PID_NAMESPACES, agent, csi, types};
 use nix::sys::statvfs::statvfs;
 use protobuf::well_known_types::empty::Empty;
 
@@ -20,6 +20,7 @@ impl Service {
         &self,
         request: agent::ReseedRandomDevRequest,
     ) -> Result<Empty> {
+        entropy::drop_fetched();
         entropy::reseed(&request.data)?;
         if self.0.settings.init {
             entropy::renew_machine_id(Path::new("/etc/machine-id"))?;
@@ -55,7 +56,9 @@ impl Service {
                 device_handlers: vec!["blk".into()],
                 storage_handlers: storage::DRIVERS.map(String::from).to_vec(),
                 supports_seccomp: true,
-                extra_features: vec![agent_client::FINDS_PRESENT_DEVICES.into()],
+                extra_features: [FINDS_PRESENT_DEVICES, JOINS_PID_NAMESPACES]
+                    .map(String::from)
+                    .to_vec(),
                 ..Default::default()
             })
             .into(),

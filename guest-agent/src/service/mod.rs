@@ -5,13 +5,14 @@ mod guest;
 mod sandbox;
 mod streams;
 
-use std::{sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Instant};
 
 use agent_client::{
     agent, agent_ttrpc::AgentService, health, health::health_check_response::ServingStatus,
     health_ttrpc::Health, types,
 };
 use async_trait::async_trait;
+use futures::{FutureExt, poll};
 use protobuf::well_known_types::empty::Empty;
 use ttrpc::asynchronous::TtrpcContext;
 
@@ -24,6 +25,7 @@ use crate::{
 const PROTOCOL_VERSION: &str = "0.0.1";
 
 /// Answers for the whole agent.
+#[derive(Clone)]
 pub struct Service(Arc<Agent>);
 
 impl Service {
@@ -81,9 +83,35 @@ impl Health for Service {
     }
 }
 
-/// Defines calls that are answered by a method of the same name.
+/// Runs a call to its end, whatever becomes of its caller. ttrpc drops a call at its deadline and with its
+/// connection: what it makes would then be left without a name, and half of it missing.
+///
+/// It begins at once, so that a name is taken before the next call on the connection looks for it.
+async fn whole<T: Send + 'static>(
+    name: &'static str,
+    call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
+) -> ttrpc::Result<T> {
+    let broken = || Error::Broken(name).into();
+    let mut call = AssertUnwindSafe(call).catch_unwind().boxed();
+    let outcome = match poll!(&mut call) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => tokio::spawn(call).await.map_err(|_| broken())?,
+    };
+    outcome.unwrap_or_else(|_| Err(broken()))
+}
+
+/// Runs a call as long as its caller waits: it changes nothing, or takes from a stream what nobody else
+/// would get.
+async fn wanted<T>(
+    _name: &'static str,
+    call: impl Future<Output = ttrpc::Result<T>>,
+) -> ttrpc::Result<T> {
+    call.await
+}
+
+/// Defines calls that are answered by a method of the same name, each with the function that runs it.
 macro_rules! calls {
-    ($($name:ident: $request:ty => $answer:ty;)*) => {
+    ($($run:ident $name:ident: $request:ty => $answer:ty;)*) => {
         #[async_trait]
         impl AgentService for Service {
             $(async fn $name(
@@ -91,57 +119,100 @@ macro_rules! calls {
                 _: &TtrpcContext,
                 request: $request,
             ) -> ttrpc::Result<$answer> {
-                let began = Instant::now();
-                let outcome = Service::$name(self, request).await;
-                self.answer(stringify!($name), began, outcome)
+                let service = self.clone();
+                let call = async move {
+                    let began = Instant::now();
+                    let outcome = Service::$name(&service, request).await;
+                    service.answer(stringify!($name), began, outcome)
+                };
+                $run(stringify!($name), call).await
             })*
         }
     };
 }
 
 calls! {
-    create_sandbox: agent::CreateSandboxRequest => Empty;
-    destroy_sandbox: agent::DestroySandboxRequest => Empty;
-    create_container: agent::CreateContainerRequest => Empty;
-    start_container: agent::StartContainerRequest => Empty;
-    remove_container: agent::RemoveContainerRequest => Empty;
-    exec_process: agent::ExecProcessRequest => Empty;
-    signal_process: agent::SignalProcessRequest => Empty;
-    wait_process: agent::WaitProcessRequest => agent::WaitProcessResponse;
-    update_container: agent::UpdateContainerRequest => Empty;
-    stats_container: agent::StatsContainerRequest => agent::StatsContainerResponse;
-    pause_container: agent::PauseContainerRequest => Empty;
-    resume_container: agent::ResumeContainerRequest => Empty;
-    write_stdin: agent::WriteStreamRequest => agent::WriteStreamResponse;
-    read_stdout: agent::ReadStreamRequest => agent::ReadStreamResponse;
-    read_stderr: agent::ReadStreamRequest => agent::ReadStreamResponse;
-    close_stdin: agent::CloseStdinRequest => Empty;
-    tty_win_resize: agent::TtyWinResizeRequest => Empty;
-    get_oom_event: agent::GetOOMEventRequest => agent::OOMEvent;
-    copy_file: agent::CopyFileRequest => Empty;
-    update_interface: agent::UpdateInterfaceRequest => types::Interface;
-    update_routes: agent::UpdateRoutesRequest => agent::Routes;
-    list_interfaces: agent::ListInterfacesRequest => agent::Interfaces;
-    list_routes: agent::ListRoutesRequest => agent::Routes;
-    add_arp_neighbors: agent::AddARPNeighborsRequest => Empty;
-    online_cpu_mem: agent::OnlineCPUMemRequest => Empty;
-    reseed_random_dev: agent::ReseedRandomDevRequest => Empty;
-    set_guest_date_time: agent::SetGuestDateTimeRequest => Empty;
-    get_guest_details: agent::GuestDetailsRequest => agent::GuestDetailsResponse;
-    set_policy: agent::SetPolicyRequest => Empty;
-    update_ephemeral_mounts: agent::UpdateEphemeralMountsRequest => Empty;
-    remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest => Empty;
-    get_ip_tables: agent::GetIPTablesRequest => agent::GetIPTablesResponse;
-    set_ip_tables: agent::SetIPTablesRequest => agent::SetIPTablesResponse;
-    get_metrics: agent::GetMetricsRequest => agent::Metrics;
-    mem_hotplug_by_probe: agent::MemHotplugByProbeRequest => Empty;
-    add_swap: agent::AddSwapRequest => Empty;
-    add_swap_path: agent::AddSwapPathRequest => Empty;
-    get_volume_stats: agent::VolumeStatsRequest => agent_client::csi::VolumeStatsResponse;
-    resize_volume: agent::ResizeVolumeRequest => Empty;
-    get_diagnostic_data: agent::GetDiagnosticDataRequest => agent::GetDiagnosticDataResponse;
+    whole create_sandbox: agent::CreateSandboxRequest => Empty;
+    whole destroy_sandbox: agent::DestroySandboxRequest => Empty;
+    whole create_container: agent::CreateContainerRequest => Empty;
+    whole start_container: agent::StartContainerRequest => Empty;
+    whole remove_container: agent::RemoveContainerRequest => Empty;
+    whole exec_process: agent::ExecProcessRequest => Empty;
+    whole signal_process: agent::SignalProcessRequest => Empty;
+    wanted wait_process: agent::WaitProcessRequest => agent::WaitProcessResponse;
+    whole update_container: agent::UpdateContainerRequest => Empty;
+    wanted stats_container: agent::StatsContainerRequest => agent::StatsContainerResponse;
+    whole pause_container: agent::PauseContainerRequest => Empty;
+    whole resume_container: agent::ResumeContainerRequest => Empty;
+    wanted write_stdin: agent::WriteStreamRequest => agent::WriteStreamResponse;
+    wanted read_stdout: agent::ReadStreamRequest => agent::ReadStreamResponse;
+    wanted read_stderr: agent::ReadStreamRequest => agent::ReadStreamResponse;
+    whole close_stdin: agent::CloseStdinRequest => Empty;
+    whole tty_win_resize: agent::TtyWinResizeRequest => Empty;
+    wanted get_oom_event: agent::GetOOMEventRequest => agent::OOMEvent;
+    whole copy_file: agent::CopyFileRequest => Empty;
+    whole update_interface: agent::UpdateInterfaceRequest => types::Interface;
+    whole update_routes: agent::UpdateRoutesRequest => agent::Routes;
+    wanted list_interfaces: agent::ListInterfacesRequest => agent::Interfaces;
+    wanted list_routes: agent::ListRoutesRequest => agent::Routes;
+    whole add_arp_neighbors: agent::AddARPNeighborsRequest => Empty;
+    whole online_cpu_mem: agent::OnlineCPUMemRequest => Empty;
+    whole reseed_random_dev: agent::ReseedRandomDevRequest => Empty;
+    whole set_guest_date_time: agent::SetGuestDateTimeRequest => Empty;
+    wanted get_guest_details: agent::GuestDetailsRequest => agent::GuestDetailsResponse;
+    whole set_policy: agent::SetPolicyRequest => Empty;
+    whole update_ephemeral_mounts: agent::UpdateEphemeralMountsRequest => Empty;
+    whole remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest => Empty;
+    wanted get_ip_tables: agent::GetIPTablesRequest => agent::GetIPTablesResponse;
+    whole set_ip_tables: agent::SetIPTablesRequest => agent::SetIPTablesResponse;
+    wanted get_metrics: agent::GetMetricsRequest => agent::Metrics;
+    whole mem_hotplug_by_probe: agent::MemHotplugByProbeRequest => Empty;
+    whole add_swap: agent::AddSwapRequest => Empty;
+    whole add_swap_path: agent::AddSwapPathRequest => Empty;
+    wanted get_volume_stats: agent::VolumeStatsRequest => agent_client::csi::VolumeStatsResponse;
+    whole resize_volume: agent::ResizeVolumeRequest => Empty;
+    wanted get_diagnostic_data: agent::GetDiagnosticDataRequest => agent::GetDiagnosticDataResponse;
 }
 
 fn unsupported<T>(call: &str) -> Result<T> {
     Err(Error::Unsupported(call.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{sync::oneshot, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_goes_on_when_its_caller_is_gone() {
+        let (go, begin) = oneshot::channel::<()>();
+        let (done, told) = oneshot::channel();
+        let call = async move {
+            begin.await.unwrap();
+            done.send("done").unwrap();
+            Ok(())
+        };
+        let caller = timeout(Duration::from_millis(10), whole("call", call));
+        assert!(caller.await.is_err(), "the caller's time is over");
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok("done"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_an_error() {
+        for yields in [false, true] {
+            let call = async move {
+                if yields {
+                    tokio::task::yield_now().await;
+                }
+                assert!(std::hint::black_box(false), "a fault of the test's own");
+                Ok(())
+            };
+            let error = whole("call", call).await.unwrap_err().to_string();
+            assert!(error.contains("call"), "{error}");
+        }
+    }
 }

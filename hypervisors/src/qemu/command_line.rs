@@ -16,8 +16,6 @@ pub struct Machine {
     pub config: QemuConfig,
     /// What executes guest instructions.
     pub accelerator: Accelerator,
-    /// How agents are reached.
-    pub channel: ChannelKind,
 }
 
 /// What executes guest instructions.
@@ -37,15 +35,6 @@ impl Accelerator {
             Self::Tcg => "tcg,thread=multi",
         }
     }
-}
-
-/// How agents are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// Through a virtio-serial port.
-    Serial,
-    /// Through the host's vhost-vsock.
-    Vsock,
 }
 
 /// What a VM starts from.

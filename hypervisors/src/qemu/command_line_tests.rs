@@ -1,7 +1,7 @@
 use std::{os::fd::OwnedFd, path::PathBuf};
 
 use super::*;
-use crate::{KernelSpec, sample};
+use crate::{KernelSpec, qemu::ChannelKind, sample};
 
 fn spec() -> VmSpec {
     VmSpec {
@@ -26,12 +26,22 @@ fn machine() -> Machine {
     Machine {
         config: QemuConfig::default(),
         accelerator: Accelerator::Tcg,
-        channel: ChannelKind::Serial,
+    }
+}
+
+fn reached_by(agent_channel: ChannelKind) -> Machine {
+    let config = QemuConfig {
+        agent_channel,
+        ..QemuConfig::default()
+    };
+    Machine {
+        config,
+        ..machine()
     }
 }
 
 fn line(spec: &VmSpec, machine: &Machine, start: Start) -> Vec<String> {
-    let channel = match machine.channel {
+    let channel = match machine.config.agent_channel {
         ChannelKind::Serial => AgentChannel::VirtioSerial(spec.run_dir.join("agent.sock")),
         ChannelKind::Vsock => AgentChannel::Vsock { cid: 4711 },
     };
@@ -57,10 +67,7 @@ fn a_restored_vm_has_the_devices_of_the_booted_one() {
                 },
                 ..spec()
             };
-            let machine = Machine {
-                channel,
-                ..machine()
-            };
+            let machine = reached_by(channel);
             let booted = line(&spec, &machine, Start::Kernel);
             let restored = line(&spec, &machine, Start::SavedState);
             let kernel_at = booted
@@ -168,11 +175,11 @@ fn every_device_has_a_slot_of_its_own() {
     };
     let config = QemuConfig {
         pcie_root_ports: crate::qemu::MAX_PCIE_ROOT_PORTS,
+        agent_channel: ChannelKind::Vsock,
         ..QemuConfig::default()
     };
     let machine = Machine {
         config,
-        channel: ChannelKind::Vsock,
         ..machine()
     };
     let line = line(&spec, &machine, Start::Kernel);
@@ -231,10 +238,7 @@ fn a_slot_shows_its_image_or_nothing() {
 fn the_agent_has_one_channel() {
     let serial = line(&spec(), &machine(), Start::Kernel).join(" ");
     assert!(serial.contains("name=imprint.agent") && !serial.contains("vsock"));
-    let machine = Machine {
-        channel: ChannelKind::Vsock,
-        ..machine()
-    };
+    let machine = reached_by(ChannelKind::Vsock);
     let vsock = line(&spec(), &machine, Start::Kernel).join(" ");
     assert!(vsock.contains("vhost-vsock-pci,guest-cid=4711") && !vsock.contains("imprint.agent"));
     assert!(vsock.contains("name=imprint.log") && serial.contains("name=imprint.log"));

@@ -17,6 +17,8 @@ pub struct QemuConfig {
     pub memory_slots: u32,
     /// What executes guest instructions.
     pub accelerator: AcceleratorChoice,
+    /// How agents are reached.
+    pub agent_channel: ChannelKind,
     /// Whether QEMU confines itself with its seccomp filter.
     pub seccomp: bool,
     /// File that receives what the guest writes to its first serial port, unbounded: for
@@ -45,6 +47,16 @@ pub enum AcceleratorChoice {
     Tcg,
 }
 
+/// How agents are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChannelKind {
+    /// Through a virtio-serial port, which nobody but the monitor's user can open.
+    #[default]
+    Serial,
+    /// Through the host's vhost-vsock. Every process of the host can connect to such an agent.
+    Vsock,
+}
+
 impl Default for QemuConfig {
     fn default() -> Self {
         Self {
@@ -54,6 +66,7 @@ impl Default for QemuConfig {
             pcie_root_ports: 8,
             memory_slots: 10,
             accelerator: AcceleratorChoice::Auto,
+            agent_channel: ChannelKind::Serial,
             seccomp: true,
             debug_console: None,
             probe_cache: None,

@@ -12,8 +12,8 @@ use slog::{info, warn};
 use self::{binary::Facts, cache::Cache, kvm::Verdict};
 use super::{
     Qemu,
-    command_line::{Accelerator, ChannelKind, Machine, cpu_model},
-    config::{AcceleratorChoice, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig},
+    command_line::{Accelerator, Machine, cpu_model},
+    config::{AcceleratorChoice, ChannelKind, MAX_MEMORY_SLOTS, MAX_PCIE_ROOT_PORTS, QemuConfig},
     layout, migration,
     qmp::Version,
 };
@@ -22,9 +22,13 @@ use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
 /// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
 
+/// The host's half of vsock devices.
+const VHOST_VSOCK: &str = "/dev/vhost-vsock";
+
 /// Probes the configured QEMU, or takes what an earlier probe of this host boot found.
 pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
     check_choices(&config)?;
+    check_channel(&config, Path::new(VHOST_VSOCK))?;
     let unusable = |reason: String| Error::Unusable {
         binary: config.binary.clone(),
         reason,
@@ -46,11 +50,9 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
     };
     check_facts(&facts, &config).map_err(unusable)?;
     let accelerator = accelerator(&config, &binary, &mut cache, log).await?;
-    let channel = channel(Path::new("/dev/vhost-vsock"));
     let machine = Machine {
         config,
         accelerator,
-        channel,
     };
     let identity = identity(&machine, &binary, &facts.version);
     Ok(Qemu {
@@ -76,6 +78,17 @@ fn check_choices(config: &QemuConfig) -> Result<()> {
         return Err(Error::Unusable {
             binary: config.binary.clone(),
             reason,
+        });
+    }
+    Ok(())
+}
+
+fn check_channel(config: &QemuConfig, vhost_vsock: &Path) -> Result<()> {
+    if config.agent_channel == ChannelKind::Vsock && !vhost_vsock.exists() {
+        let device = vhost_vsock.display();
+        return Err(Error::Unusable {
+            binary: config.binary.clone(),
+            reason: format!("the agent is to be reached by vsock, but there is no {device}"),
         });
     }
     Ok(())
@@ -147,14 +160,6 @@ fn choose(verdict: &Verdict, log: &slog::Logger) -> Accelerator {
     }
 }
 
-fn channel(vhost_vsock: &Path) -> ChannelKind {
-    if vhost_vsock.exists() {
-        ChannelKind::Vsock
-    } else {
-        ChannelKind::Serial
-    }
-}
-
 fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
     let ports = machine.config.pcie_root_ports > 0;
     let has = |device: &str| facts.devices.iter().any(|name| name == device);
@@ -180,7 +185,7 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
         Accelerator::Kvm => "kvm",
         Accelerator::Tcg => "tcg",
     };
-    let channel = match machine.channel {
+    let channel = match config.agent_channel {
         ChannelKind::Serial => "virtio-serial",
         ChannelKind::Vsock => "vhost-vsock",
     };
@@ -234,6 +239,31 @@ mod tests {
         assert_eq!(reason, "it is version 5.2.0, at least 6.1 is needed");
     }
 
+    /// A saved VM has the devices of its channel, so it must not fit where another is asked for.
+    #[test]
+    fn the_channel_is_chosen_and_part_of_the_identity() {
+        let machine = |agent_channel| Machine {
+            config: QemuConfig {
+                agent_channel,
+                ..QemuConfig::default()
+            },
+            accelerator: Accelerator::Tcg,
+        };
+        let made_of = |agent_channel| {
+            let version = facts(7, 2).version;
+            identity(&machine(agent_channel), Path::new("/qemu"), &version).machine
+        };
+        assert!(made_of(ChannelKind::Serial).contains("channel=virtio-serial"));
+        assert_ne!(made_of(ChannelKind::Serial), made_of(ChannelKind::Vsock));
+        let (there, absent) = (Path::new("/dev/null"), Path::new("/dev/no-such-device"));
+        let check = |channel, device| check_channel(&machine(channel).config, device);
+        assert_eq!(QemuConfig::default().agent_channel, ChannelKind::Serial);
+        assert!(check(ChannelKind::Serial, absent).is_ok());
+        assert!(check(ChannelKind::Vsock, there).is_ok());
+        let error = check(ChannelKind::Vsock, absent).unwrap_err().to_string();
+        assert!(error.contains("no /dev/no-such-device"), "{error}");
+    }
+
     #[test]
     fn an_unknown_machine_type_is_named() {
         let config = QemuConfig {
@@ -249,7 +279,6 @@ mod tests {
         let machine = Machine {
             config: QemuConfig::default(),
             accelerator: Accelerator::Tcg,
-            channel: ChannelKind::Serial,
         };
         let can = capabilities(&machine, &facts(7, 2));
         assert!(can.disk_hotplug && !can.net_hotplug && can.private_file_restore);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hypervisors::{
     GuestRoot,
     clh::ClhConfig,
-    qemu::{AcceleratorChoice, QemuConfig},
+    qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 use regex::RegexBuilder;
 
@@ -121,6 +121,10 @@ fn qemu_settings(qemu: View<'_>) -> Result<QemuSettings, ConfigError> {
             Some(("kvm", _)) => AcceleratorChoice::Kvm,
             Some(("tcg", _)) => AcceleratorChoice::Tcg,
             _ => AcceleratorChoice::Auto,
+        },
+        agent_channel: match qemu.text("agent_channel") {
+            Some(("vsock", _)) => ChannelKind::Vsock,
+            _ => ChannelKind::Serial,
         },
         seccomp: seccomp(qemu)?,
     })

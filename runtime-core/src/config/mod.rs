@@ -28,7 +28,7 @@ use std::{
 use hypervisors::{
     DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, MonitorConfig, VmSpec,
     clh::ClhConfig,
-    qemu::{AcceleratorChoice, QemuConfig},
+    qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 
 use crate::volumes::VolumeSettings;
@@ -113,6 +113,8 @@ pub struct QemuSettings {
     pub root_ports: u32,
     /// What executes guest instructions.
     pub accelerator: AcceleratorChoice,
+    /// How the guest's agent is reached.
+    pub agent_channel: ChannelKind,
     /// It confines itself.
     pub seccomp: bool,
 }
@@ -274,6 +276,7 @@ impl Config {
                 pcie_root_ports: qemu.root_ports,
                 memory_slots: self.hypervisor.memory_slots,
                 accelerator: qemu.accelerator,
+                agent_channel: qemu.agent_channel,
                 seccomp: qemu.seccomp,
                 debug_console,
                 probe_cache: probe_cache("qemu-probe.json"),

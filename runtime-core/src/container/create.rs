@@ -3,10 +3,13 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use agent_client::{Agent, agent::CreateContainerRequest, agent::Device, agent::Storage};
+use agent_client::{
+    Agent, PID_NAMESPACE_OF,
+    agent::{CreateContainerRequest, Device, RemoveContainerRequest, Storage},
+};
 use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
-use slog::{Logger, info};
+use slog::{Logger, debug, info};
 
 use super::{CreatePhases, Held, NewContainer, RootDisks};
 use crate::{
@@ -32,6 +35,11 @@ pub(crate) async fn create(
     if !spec.left_out().is_empty() {
         info!(log, "parts of the specification stay outside of the guest";
             "container" => &new.id, "parts" => spec.left_out().join(", "));
+    }
+    if spec.annotation(PID_NAMESPACE_OF).is_some() && !agent.joins_pid_namespaces().await {
+        return Err(Error::Unsupported(
+            "A container that sees the processes of another (PID namespace TARGET)",
+        ));
     }
     // A guest takes its time to find a disk that is plugged in; files are copied meanwhile.
     let attach = async {
@@ -62,6 +70,9 @@ pub(crate) async fn create(
         held: volumes,
     } = provided;
     if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
+        if error.is_unanswered() {
+            remove(&agent, &new.id, &log).await;
+        }
         volumes.release(&*vm, &log).await;
         disks.withdraw(&*vm, &new.id, &attached).await;
         return Err(error);
@@ -106,6 +117,17 @@ async fn make(
             action: "Creating the container",
             source,
         })
+}
+
+/// Removes a container of which the guest did not say whether it made it.
+async fn remove(agent: &Agent, id: &str, log: &Logger) {
+    let request = RemoveContainerRequest {
+        container_id: id.to_owned(),
+        ..Default::default()
+    };
+    if let Err(error) = agent.remove_container(request).await {
+        debug!(log, "container is not known to be gone"; "container" => id, "error" => %error);
+    }
 }
 
 /// A container's root disks, the topmost layer first.

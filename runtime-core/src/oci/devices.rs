@@ -1,13 +1,16 @@
 //! Devices that a container is given by number, and the rules for them. A number names another disk in
-//! the guest, so no block device goes along unless the disk itself does, and a rule only if it means the
-//! same there.
+//! the guest, so no block device goes along unless the disk itself does; and no character device, and no
+//! rule for one, but those whose number means the same everywhere.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
 
-use super::{GuestSpec, HostBind};
+use super::{GuestSpec, HostBind, OciError};
 
 /// A block device of the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +40,37 @@ const DEFAULT: [(&str, i64, i64); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// The last minor number that there is (Linux, include/linux/kdev_t.h).
+const LAST: i64 = (1 << 20) - 1;
+
+/// Character devices that are functions of the kernel and no hardware, with numbers that never change
+/// (Linux, Documentation/admin-guide/devices.txt and include/linux/miscdevice.h): the major number, and the
+/// minor ones from the first to the last.
+const FIXED: [(i64, i64, i64); 11] = [
+    // mem, null, port, zero, full, random, urandom, kmsg
+    (1, 0, LAST),
+    // tty, console, ptmx
+    (5, 0, LAST),
+    // hwrng
+    (10, 183, 183),
+    // net/tun
+    (10, 200, 200),
+    // cuse
+    (10, 203, 203),
+    // uinput
+    (10, 223, 223),
+    // fuse
+    (10, 229, 229),
+    // kvm
+    (10, 232, 232),
+    // btrfs-control, autofs, mapper/control, loop-control, vhost-net, uhid, userio, vhost-vsock
+    (10, 234, 241),
+    // ppp
+    (108, 0, 0),
+    // pts
+    (136, 0, LAST),
+];
+
 /// Rules that say the same in the guest: those for all devices of a kind, and those for character devices
 /// whose numbers Linux has fixed. The rule for a block device goes along with its disk.
 pub(super) fn rules(resources: &host::LinuxResources) -> Vec<wire::LinuxDeviceCgroup> {
@@ -54,23 +88,15 @@ pub(super) fn has_own_numbers(resources: &host::LinuxResources) -> bool {
 }
 
 fn means_the_same(rule: &host::LinuxDeviceCgroup) -> bool {
-    let any = |number: Option<i64>| number.is_none_or(|number| number < 0);
-    match rule.typ().unwrap_or_default() {
-        host::LinuxDeviceType::A => true,
-        host::LinuxDeviceType::B => any(rule.major()) && any(rule.minor()),
-        _ if any(rule.major()) => any(rule.minor()),
-        // Documentation/admin-guide/devices.txt: memory, terminals, pseudo-terminals. Of the miscellaneous
-        // devices the kernel gives the lower half away as they come.
-        _ => match rule.major().unwrap_or_default() {
-            1 | 5 | 136..=143 => true,
-            10 => {
-                any(rule.minor())
-                    || rule
-                        .minor()
-                        .is_some_and(|minor| (128..255).contains(&minor))
-            }
-            _ => false,
-        },
+    let given = |number: Option<i64>| number.filter(|number| *number >= 0);
+    match (rule.typ().unwrap_or_default(), given(rule.major())) {
+        (host::LinuxDeviceType::A, _) => true,
+        (_, None) => given(rule.minor()).is_none(),
+        (host::LinuxDeviceType::B, Some(_)) => false,
+        (_, Some(major)) => {
+            let minors = given(rule.minor()).map_or(0..=LAST, |minor| minor..=minor);
+            are_fixed(major, minors)
+        }
     }
 }
 
@@ -85,6 +111,44 @@ fn wired(rule: &host::LinuxDeviceCgroup) -> wire::LinuxDeviceCgroup {
     }
 }
 
+/// Takes out the character devices whose numbers are the host's alone.
+///
+/// # Errors
+/// One of them was given to the container by itself. Whoever gets all devices of its host has those of the
+/// guest instead.
+pub(super) fn keep_fixed(
+    linux: &host::Linux,
+    devices: &mut Vec<wire::LinuxDevice>,
+) -> Result<(), OciError> {
+    let all = given_rules(linux).iter().any(allows_all);
+    if let Some(device) = devices.iter().find(|device| is_foreign(device) && !all) {
+        return Err(OciError::Invalid {
+            field: "linux.devices (a character device that is another one in a guest)",
+            value: format!("{} (c {}:{})", device.Path, device.Major, device.Minor),
+        });
+    }
+    devices.retain(|device| !is_foreign(device));
+    Ok(())
+}
+
+fn is_foreign(device: &wire::LinuxDevice) -> bool {
+    matches!(device.Type.as_str(), "c" | "u")
+        && !are_fixed(device.Major, device.Minor..=device.Minor)
+}
+
+/// Whether all these devices mean the same everywhere.
+fn are_fixed(major: i64, minors: RangeInclusive<i64>) -> bool {
+    FIXED.iter().any(|(fixed, first, last)| {
+        major == *fixed && first <= minors.start() && minors.end() <= last
+    })
+}
+
+fn given_rules(linux: &host::Linux) -> &[host::LinuxDeviceCgroup] {
+    let resources = linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_ref());
+    rules.map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Whether an agent makes this device without being told. The stock agent fails when it is told
 /// nevertheless, as by the specification of a privileged container.
 pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
@@ -97,11 +161,7 @@ pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
 /// Takes the block devices out of `devices`, and returns those that were given to the container one
 /// by one. Whoever gets all devices of its host, as privileged containers do, has those of the guest.
 pub(super) fn take(linux: &host::Linux, devices: &mut Vec<wire::LinuxDevice>) -> Vec<HostDevice> {
-    let rules = linux
-        .resources()
-        .as_ref()
-        .and_then(|r| r.devices().as_ref());
-    let rules: &[host::LinuxDeviceCgroup] = rules.map(Vec::as_slice).unwrap_or_default();
+    let rules = given_rules(linux);
     let all = rules.iter().any(allows_all);
     let nodes: Vec<_> = devices
         .extract_if(.., |device| device.Type == "b")

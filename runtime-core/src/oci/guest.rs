@@ -87,6 +87,11 @@ impl GuestSpec {
         Ok(())
     }
 
+    /// An annotation's value.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.spec.Annotations.get(name).map(String::as_str)
+    }
+
     /// Adds an annotation, or replaces it.
     pub fn annotate(&mut self, name: &str, value: &str) {
         self.spec
@@ -171,6 +176,7 @@ pub fn guest_spec(
         .ok_or(OciError::Missing("linux section"))?;
     let mut guest = guest_linux(linux, options.guest_seccomp)?;
     let devices = devices::take(linux, &mut guest.linux.Devices);
+    devices::keep_fixed(linux, &mut guest.linux.Devices)?;
     let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
     let (mounts, binds) = guest_mounts(mounts, container_id, kind.sandbox_id(container_id))?;

@@ -14,10 +14,12 @@ mod kind;
 mod linux;
 mod mounts;
 mod process;
+mod processes;
 mod resources;
 mod seccomp;
 mod shm;
 mod storage;
+mod sysctl;
 
 pub use bundle::{Bundle, MAX_SPEC_BYTES, load_bundle};
 pub use devices::HostDevice;
@@ -27,12 +29,14 @@ pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::ContainerKind;
 pub use mounts::HostBind;
+pub use processes::{join_no_processes, join_processes};
 pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};
 pub(crate) use storage::base64url;
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
     rootfs_storages,
 };
+pub use sysctl::sets_interfaces;
 
 #[cfg(test)]
 mod tests;

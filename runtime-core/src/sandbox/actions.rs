@@ -117,7 +117,7 @@ impl Owner {
                 }
             }
             Err(error) => {
-                let unknown = unanswered(&error);
+                let unknown = error.is_unanswered();
                 let _ = reply.send(Err(error));
                 if unknown {
                     self.make_sure(id);
@@ -211,17 +211,6 @@ impl Owner {
             self.settle(id, to);
         }
     }
-}
-
-/// Whether the guest did not say what became of a request.
-fn unanswered(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Agent {
-            source: agent_client::Error::Timeout { .. },
-            ..
-        }
-    )
 }
 
 /// Asks the guest to signal a process; with SIGKILL an init stands for everything in its cgroup.

@@ -47,6 +47,9 @@ pub enum Error {
         #[source]
         source: agent_client::Error,
     },
+    /// The guest's agent cannot do it.
+    #[error("{0} is not supported by this guest's agent")]
+    Unsupported(&'static str),
     /// The monitor refused or did not answer.
     #[error("{action} failed")]
     Vm {
@@ -77,4 +80,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Whether the guest did not say what became of a request.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent {
+                source: agent_client::Error::Timeout { .. },
+                ..
+            }
+        )
+    }
 }

@@ -14,7 +14,7 @@ use containerd_shim_protos::{
 };
 use runtime_core::process::TaskId;
 
-use super::TaskService;
+use super::{TaskService, whole};
 use crate::{error::Error, events, info::VERSION};
 
 #[async_trait]
@@ -34,8 +34,10 @@ impl Task for TaskService {
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let started = async {
             let pod = self.pod(&request.id)?;
-            pod.start(TaskId::new(request.id, request.exec_id)).await?;
-            Ok(pod.sandbox.pid())
+            let pid = pod.pids.of(&request.id);
+            let id = TaskId::new(request.id, request.exec_id);
+            whole("Starting the process", async move { pod.start(id).await }).await?;
+            Ok(pid)
         };
         let pid = self.answer("Start", started.await)?;
         Ok(StartResponse {
@@ -63,9 +65,10 @@ impl Task for TaskService {
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
         let pids = async {
             let pod = self.pod(&request.id)?;
+            let pid = pod.pids.of(&request.id);
             pod.sandbox.state(TaskId::new(request.id, "")).await?;
             Ok(vec![ProcessInfo {
-                pid: pod.sandbox.pid(),
+                pid,
                 ..Default::default()
             }])
         };
@@ -174,7 +177,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<ConnectResponse> {
         let task_pid = self
             .pod(&request.id)
-            .map(|pod| pod.sandbox.pid())
+            .map(|pod| pod.pids.of(&request.id))
             .unwrap_or_default();
         Ok(ConnectResponse {
             shim_pid: std::process::id(),

@@ -90,8 +90,12 @@ impl TaskService {
                 let pod = self
                     .pod(&new.id)
                     .map_err(|_| Error::NoSandbox(sandbox_id))?;
-                pod.add(new).await?;
-                Ok(pod.sandbox.pid())
+                whole("Adding the container", async move {
+                    let id = new.id.clone();
+                    pod.add(new).await?;
+                    Ok(pod.pids.of(&id))
+                })
+                .await
             }
             ContainerKind::SingleContainer | ContainerKind::PodSandbox => {
                 self.create_pod(NewPod::of_container(new)).await
@@ -120,12 +124,18 @@ impl TaskService {
             self.slot.give_up(Some(&id.container));
         }
         let pod = self.pod(&id.container)?;
-        let exit = pod.delete(id).await?;
-        if !pod.is_sandbox() && pod.sandbox.count().await == 0 {
-            self.slot.over();
-        }
+        let pid = pod.pids.of(&id.container);
+        let slot = self.slot.clone();
+        let exit = whole("Deleting the task", async move {
+            let exit = pod.delete(id).await?;
+            if !pod.is_sandbox() && pod.sandbox.count().await == 0 {
+                slot.over();
+            }
+            Ok(exit)
+        });
+        let exit = exit.await?;
         Ok(DeleteResponse {
-            pid: pod.sandbox.pid(),
+            pid,
             exit_status: exit.status,
             exited_at: events::exited_at(exit),
             ..Default::default()
@@ -136,10 +146,10 @@ impl TaskService {
         let pod = self.pod(&id.container)?;
         let state = pod.sandbox.state(id.clone()).await?;
         Ok(StateResponse {
+            pid: pod.pids.of(&id.container),
             id: id.container,
             exec_id: id.exec.unwrap_or_default(),
             bundle: state.bundle.to_string_lossy().into_owned(),
-            pid: pod.sandbox.pid(),
             status: status(state.phase).into(),
             stdin: state
                 .stdio
@@ -198,6 +208,15 @@ impl TaskService {
             error.into()
         })
     }
+}
+
+/// Does something to its end, whatever becomes of the client: its request is dropped at its deadline, and
+/// what was half made would be known to nobody.
+async fn whole<T: Send + 'static>(
+    what: &'static str,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.unwrap_or(Err(Error::Lost(what)))
 }
 
 fn status(phase: Phase) -> Status {

@@ -23,7 +23,7 @@ use runtime_core::{
     oci::{self, Bundle, ContainerKind},
 };
 
-use super::{TaskService, lifetime::Slot};
+use super::{TaskService, lifetime::Slot, whole};
 use crate::{
     create::NewPod,
     error::Error,
@@ -123,7 +123,12 @@ impl Sandbox for TaskService {
     ) -> ttrpc::Result<StartSandboxResponse> {
         let started = async {
             let pod = self.sandbox(&request.sandbox_id)?;
-            pod.connect().await?;
+            let connecting = pod.clone();
+            whole(
+                "Connecting the pod",
+                async move { connecting.connect().await },
+            )
+            .await?;
             Ok(StartSandboxResponse {
                 pid: pod.sandbox.pid(),
                 created_at: Some(events::timestamp(pod.created)).into(),

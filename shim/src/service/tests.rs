@@ -42,6 +42,21 @@ impl Launch for Gate {
     }
 }
 
+#[tokio::test]
+async fn what_is_begun_goes_on_when_its_client_is_gone() {
+    let (go, begin) = tokio::sync::oneshot::channel::<()>();
+    let (done, told) = tokio::sync::oneshot::channel();
+    let work = async move {
+        begin.await.unwrap();
+        done.send("done").unwrap();
+        Ok(())
+    };
+    let client = timeout(Duration::from_millis(10), whole("Working", work));
+    assert!(client.await.is_err(), "the client's time is over");
+    go.send(()).unwrap();
+    assert_eq!(told.await, Ok("done"));
+}
+
 /// A pod in the making takes its whole process into the pod's cgroups: one at a time.
 static CONFINED: Mutex<()> = Mutex::const_new(());
 

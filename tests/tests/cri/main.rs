@@ -16,12 +16,14 @@ mod first_process;
 mod hostile;
 mod mounts;
 mod network;
+mod pid_namespaces;
 mod pods;
 mod resources;
 mod sandbox_api;
 mod security;
 mod sizing;
 mod streams;
+mod sysctls;
 mod templating;
 mod volumes;
 
@@ -44,6 +46,8 @@ fn cases() -> Vec<Case> {
         volumes::cases(),
         mounts::cases(),
         network::cases(),
+        pid_namespaces::cases(),
+        sysctls::cases(),
         resources::cases(),
         sizing::cases(),
         devices::cases(),

@@ -5,6 +5,7 @@
 //! of them are skipped. Arguments are parts of the names of the cases to run.
 
 mod bad_input;
+mod channel;
 mod clones;
 mod death;
 mod fallback;
@@ -27,6 +28,7 @@ fn cases() -> Vec<Case> {
         death::cases(),
         volumes::cases(),
         snapshotters::cases(),
+        channel::cases(),
     ]
     .concat();
     let restored = booted.clone();

@@ -25,6 +25,7 @@ const NO_NUMA: &str = "guests have one NUMA node";
 
 const KEYS: &[Key] = &[
     read("accelerator", OneOf(&["auto", "kvm", "tcg"])),
+    read("agent_channel", OneOf(&["virtio-serial", "vsock"])),
     read("machine_type", Text),
     read("cpu_features", Text),
     read("seccompsandbox", Text),

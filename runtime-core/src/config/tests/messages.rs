@@ -63,6 +63,10 @@ fn each_mistake_is_named_with_its_line() {
             ":5: accelerator = \"hvf\": Must be one of auto, kvm, tcg",
         ),
         (
+            "agent_channel = \"serial\"",
+            ":5: agent_channel = \"serial\": Must be one of virtio-serial, vsock",
+        ),
+        (
             "machine_type = \"microvm\"",
             ":5: machine_type = \"microvm\": Must be q35 or a version of it (pc-q35-...): devices \
              are plugged into its PCI Express root ports",

@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use hypervisors::{GuestRoot, MemoryBacking, MonitorConfig, qemu::AcceleratorChoice};
+use hypervisors::{
+    GuestRoot, MemoryBacking, MonitorConfig,
+    qemu::{AcceleratorChoice, ChannelKind},
+};
 
 use super::{super::NetworkModel, LEAST, Node, with};
 use crate::volumes::VolumeSettings;
@@ -21,6 +24,7 @@ fn the_least_gets_the_defaults() {
         panic!("{:?}", config.monitor())
     };
     assert_eq!(qemu.accelerator, AcceleratorChoice::Auto);
+    assert_eq!(qemu.agent_channel, ChannelKind::Serial);
     assert!(!config.factory.enable_template);
     assert_eq!(
         config.factory.template_path,
@@ -50,6 +54,7 @@ default_maxvcpus = 3
 default_memory = 256
 kernel_params = "a=b  c"
 accelerator = "tcg"
+agent_channel = "vsock"
 machine_type = "pc-q35-7.2"
 cpu_features = "pmu=off"
 seccompsandbox = "off"
@@ -103,6 +108,7 @@ create_container_timeout = 9
         ("pc-q35-7.2", 4)
     );
     assert_eq!(qemu.accelerator, AcceleratorChoice::Tcg);
+    assert_eq!(qemu.agent_channel, ChannelKind::Vsock);
     assert_eq!(qemu.cpu_features.as_deref(), Some("pmu=off"));
     assert!(!qemu.seccomp && qemu.debug_console.is_some());
     assert!(qemu.probe_cache.unwrap().starts_with(node.path("run")));

@@ -301,6 +301,43 @@ fn a_writable_disk_is_the_root_itself() {
     assert_eq!(blk.options, ["discard", "nouuid"]);
 }
 
+/// A container that is given these devices, and by its rules all devices or just some.
+fn with_devices(devices: &str, all: bool) -> Bundle {
+    let rules = match all {
+        true => r#"[{"allow": true, "access": "rwm"}]"#,
+        false => {
+            r#"[{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 57}]"#
+        }
+    };
+    bundle(&format!(
+        r#"{{"ociVersion": "1.0.2", "process": {{"user": {{"uid": 0, "gid": 0}}, "args": ["x"], "cwd": "/"}},
+            "linux": {{"devices": [{devices}], "resources": {{"devices": {rules}}}}}}}"#
+    ))
+}
+
+#[test]
+fn a_character_device_of_the_hosts_own_number_is_refused_by_name() {
+    let plugged = r#"{"path": "/dev/plugin0", "type": "c", "major": 10, "minor": 57}"#;
+    let error = guest(&with_devices(plugged, false), OPTIONS).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("/dev/plugin0 (c 10:57)"), "{error}");
+    let fuse = r#"{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}"#;
+    let fifo = r#"{"path": "/dev/initctl", "type": "p"}"#;
+    for (devices, all, kept) in [
+        (
+            format!("{fuse},{fifo}"),
+            false,
+            ["/dev/fuse", "/dev/initctl"].as_slice(),
+        ),
+        // As a privileged container has them.
+        (format!("{plugged},{fuse}"), true, &["/dev/fuse"]),
+    ] {
+        let spec = provided(guest(&with_devices(&devices, all), OPTIONS).unwrap());
+        let paths: Vec<_> = spec.Linux.Devices.iter().map(|d| d.Path.as_str()).collect();
+        assert_eq!(paths, kept);
+    }
+}
+
 #[test]
 fn devices_that_every_container_has_are_not_asked_for() {
     let bundle = bundle(

@@ -1,5 +1,7 @@
 //! What happens when something else fails: the guest refuses, the agent is lost, the VM ends.
 
+use agent_client::{JOINS_PID_NAMESPACES, PID_NAMESPACE_OF};
+
 use super::*;
 use crate::process::STATUS_LOST;
 
@@ -16,6 +18,34 @@ async fn a_container_that_cannot_be_made_leaves_nothing() {
     assert!(f.vm.plugged().is_empty());
     assert_eq!(f.sandbox.count().await, 0);
     assert!(f.events().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_which_the_guest_says_nothing_is_removed_from_it() {
+    let f = Fixture::new().await;
+    f.guest.silence("create_container");
+    let made = f.sandbox.create(new_container("web", Stdio::default()));
+    assert!(made.await.unwrap_err().is_unanswered());
+    assert_eq!(f.guest.calls("remove_container web"), 1);
+    assert_eq!(f.sandbox.count().await, 0);
+}
+
+#[tokio::test]
+async fn only_an_agent_that_can_lets_a_container_join_another() {
+    let new = || {
+        let mut new = new_container("debug", Stdio::default());
+        let joins = [(PID_NAMESPACE_OF.to_owned(), "web".to_owned())];
+        new.bundle.spec.set_annotations(Some(joins.into()));
+        new
+    };
+    let stock = Fixture::new().await;
+    let refused = stock.sandbox.create(new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Unsupported(_)), "{refused}");
+    assert_eq!(stock.guest.calls("create_container"), 0);
+    assert!(stock.vm.plugged().is_empty());
+    let guest = Guest::with_feature(JOINS_PID_NAMESPACES);
+    let embedded = Fixture::of(SIZING, guest, &DiskSlots::default()).await;
+    embedded.sandbox.create(new()).await.unwrap();
 }
 
 #[tokio::test]

@@ -250,6 +250,7 @@ impl AgentService for Guest {
         request: CreateContainerRequest,
     ) -> ttrpc::Result<Empty> {
         self.arrive("create_container", &request.container_id)?;
+        self.unless_silent("create_container").await;
         self.add(request.container_id);
         Ok(Empty::new())
     }

@@ -54,6 +54,7 @@ fn identities(a: &Identity, b: &Identity) -> Vec<Row> {
     vec![
         differs("random numbers", &a.random, &b.random),
         streams(&a.uuids, &b.uuids),
+        monitors_random(&a.monitors_random, &b.monitors_random),
         differs("agent's own uuid", &a.agent_uuid, &b.agent_uuid),
         differs("boot id", &a.boot_id, &b.boot_id),
         differs("machine id", &a.machine_id, &b.machine_id),
@@ -108,6 +109,15 @@ fn streams(one: &[String], other: &[String]) -> Row {
         &one.join(" "),
         &other.join(" "),
     )
+}
+
+/// A guest without the device, and one whose monitor has not answered yet, have none.
+fn monitors_random(one: &str, other: &str) -> Row {
+    let what = "random numbers of the monitor";
+    if one.is_empty() || other.is_empty() {
+        return row(what, Verdict::Note, "none at hand", one, other);
+    }
+    differs(what, one, other)
 }
 
 fn mac_addresses(a: &Identity, b: &Identity) -> Row {
@@ -198,6 +208,7 @@ mod tests {
             agent_hash_seed: "seed".into(),
             agent_layout: "7f00".into(),
             clock_seconds: 100.0,
+            monitors_random: format!("monitor-{n}"),
             ..Default::default()
         }
     }
@@ -213,9 +224,12 @@ mod tests {
     fn each_thing_that_clones_share_is_named() {
         assert_eq!(problems(&identity(1), &identity(2)), [""; 0]);
         type Change = fn(&mut Identity);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 8] = [
             ("random numbers", |i| i.random = "random-2".into()),
             ("uuids of the kernel", |i| i.uuids[0] = "2-2".into()),
+            ("random numbers of the monitor", |i| {
+                i.monitors_random = "monitor-2".into();
+            }),
             ("agent's own uuid", |i| i.agent_uuid = "agent-2".into()),
             ("boot id", |i| i.boot_id = "boot-2".into()),
             ("machine id", |i| i.machine_id.clear()),

@@ -1,0 +1,141 @@
+//! Process namespaces that containers share.
+
+use std::{fs, time::Instant};
+
+use agent_client::{
+    PID_NAMESPACE_OF,
+    agent::{CreateContainerRequest, DestroySandboxRequest, StartContainerRequest},
+};
+
+use super::{Plain, process, soon};
+
+const KIND: &str = "io.katacontainers.pkg.oci.container_type";
+/// Its process namespace, what process 1 of that is, and what can be seen through it.
+const LOOK: &str = "busybox readlink /proc/self/ns/pid; busybox tr '\\0' ' ' < /proc/1/cmdline; \
+    echo; busybox ls -A /proc/1/root/ 2>/dev/null; echo end";
+
+impl Plain {
+    async fn create_sharing(
+        &self,
+        id: &str,
+        shares: bool,
+        note: (&str, &str),
+    ) -> ttrpc::Result<()> {
+        let words = match shares {
+            true => ["sh", "-c", LOOK].as_slice(),
+            false => &["sleep", "1000"],
+        };
+        let mut request = CreateContainerRequest::new();
+        request.container_id = id.into();
+        let mut spec = self.spec(id, process(words));
+        spec.Annotations.insert(note.0.into(), note.1.into());
+        request.OCI = Some(spec).into();
+        request.sandbox_pidns = shares;
+        self.client.create_container(soon(), &request).await?;
+        let mut request = StartContainerRequest::new();
+        request.container_id = id.into();
+        self.client
+            .start_container(soon(), &request)
+            .await
+            .map(drop)
+    }
+
+    /// What a container sees that shares a namespace and then ends.
+    async fn look(&self, id: &str, note: (&str, &str)) -> Vec<String> {
+        self.create_sharing(id, true, note).await.unwrap();
+        let seen = String::from_utf8(self.output(id, "").await).unwrap();
+        assert_eq!(self.wait(id, "").await, 0, "{seen}");
+        self.remove(id).await;
+        seen.lines().map(str::to_owned).collect()
+    }
+
+    async fn refused(&self, id: &str, note: (&str, &str)) -> String {
+        let refused = self.create_sharing(id, true, note).await;
+        refused.unwrap_err().to_string()
+    }
+}
+
+/// How many processes are in a namespace.
+fn members(namespace: &str) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let within = processes.filter_map(|one| fs::read_link(one.path().join("ns/pid")).ok());
+    within
+        .filter(|link| link.to_str() == Some(namespace))
+        .count()
+}
+
+const MEMBER: (&str, &str) = (KIND, "pod_container");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_namespace_outlives_its_first_container() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let first = plain.look("first", MEMBER).await;
+    let second = plain.look("second", MEMBER).await;
+    assert_eq!(first, second);
+    // Nothing of the guest is seen through it.
+    assert!(first[1].starts_with("/pause"), "{first:?}");
+    assert_eq!(first[2..], ["end"], "{first:?}");
+    assert_eq!(members(&first[0]), 1, "the namespace is kept");
+    let request = DestroySandboxRequest::new();
+    plain
+        .client
+        .destroy_sandbox(soon(), &request)
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    while members(&first[0]) > 0 {
+        assert!(begun.elapsed().as_secs() < 10, "and ends with the sandbox");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_namespace_of_a_sandbox_container_is_the_pods() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let sandbox = (KIND, "pod_sandbox");
+    plain.create_sharing("pause", false, sandbox).await.unwrap();
+    let first = plain.look("first", MEMBER).await;
+    assert_eq!(first[1], "sleep 1000 ");
+    assert_eq!(plain.look("second", MEMBER).await[..2], first[..2]);
+    plain.kill("pause", "", libc::SIGKILL).await;
+    plain.wait("pause", "").await;
+    let refused = plain.refused("third", MEMBER).await;
+    assert!(
+        refused.contains("namespace of container pause has ended"),
+        "{refused}"
+    );
+    plain.remove("pause").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_joins_the_namespace_of_another() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    plain
+        .create_sharing("pause", false, (KIND, "pod_sandbox"))
+        .await
+        .unwrap();
+    plain.begin("target", process(&["sleep", "2000"])).await;
+    let target = (PID_NAMESPACE_OF, "target");
+    assert_eq!(plain.look("debug", target).await[1], "sleep 2000 ");
+    plain.kill("target", "", libc::SIGKILL).await;
+    plain.wait("target", "").await;
+    let refused = plain.refused("late", target).await;
+    assert!(
+        refused.contains("of container target has ended"),
+        "{refused}"
+    );
+    let refused = plain.refused("lost", (PID_NAMESPACE_OF, "nobody")).await;
+    assert!(
+        refused.contains("No container") && refused.contains("nobody"),
+        "{refused}"
+    );
+    for id in ["target", "pause"] {
+        plain.remove(id).await;
+    }
+}

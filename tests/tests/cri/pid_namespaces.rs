@@ -1,0 +1,99 @@
+//! Whose processes a container sees: `kubectl debug --target`, and `shareProcessNamespace`.
+
+use imprint_tests::{
+    Result,
+    cri::{Container, Kubelet, Pod, api},
+    ensure,
+    node::Node,
+};
+
+use crate::harness::Case;
+
+/// The CRI's numbers.
+const POD: i32 = 0;
+const TARGET: i32 = 3;
+
+/// Process 1 of the namespace, and all that are in it.
+const LOOK: &str = "tr '\\0' ' ' </proc/1/cmdline; echo; ps";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("pid_namespaces::a_debug_container_sees_its_target", target),
+        Case::new(
+            "pid_namespaces::a_pod_shares_beyond_its_first_container",
+            shared,
+        ),
+    ]
+}
+
+fn start<'a>(
+    pod: &Pod<'a>,
+    name: &str,
+    script: &str,
+    mode: i32,
+    target: &str,
+) -> Result<Container<'a>> {
+    pod.start_with(name, script, |config| {
+        let linux = config.linux.mut_or_insert_default();
+        let context = linux.security_context.mut_or_insert_default();
+        let options = context.namespace_options.mut_or_insert_default();
+        options.pid = mode;
+        target.clone_into(&mut options.target_id);
+    })
+}
+
+fn target(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run("target")?;
+    let one = pod.start("one", "exec sleep 1111")?;
+    let two = pod.start("two", "exec sleep 2222")?;
+    for (container, own, other) in [(&one, "1111", "2222"), (&two, "2222", "1111")] {
+        let debug = start(
+            &pod,
+            &format!("debug-{own}"),
+            "exec sleep 3333",
+            TARGET,
+            container.id(),
+        )?;
+        let seen = debug.shell(LOOK)?;
+        ensure!(seen.starts_with(&format!("sleep {own}")), "{seen}");
+        ensure!(
+            seen.contains("sleep 3333") && !seen.contains(other),
+            "{seen}"
+        );
+        let seen = container.shell("ps")?;
+        ensure!(seen.contains("sleep 3333"), "{seen}");
+        // The namespace ends with its first process, and what was in it too.
+        container.stop(0)?;
+        let ended = debug.ended()?;
+        ensure!(ended.exit_code == 137, "{ended}");
+    }
+    pod.remove()
+}
+
+fn shared(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    let pod = kubelet.run_with("shared", |config| {
+        let linux = config.linux.mut_or_insert_default();
+        let context = linux.security_context.mut_or_insert_default();
+        context.namespace_options.mut_or_insert_default().pid = POD;
+    })?;
+    let first = start(&pod, "first", "echo done", POD, "")?;
+    ensure!(first.ended()?.exit_code == 0, "{}", first.status()?);
+    first.remove()?;
+    let one = start(&pod, "one", "exec sleep 1111", POD, "")?;
+    let two = start(&pod, "two", "exec sleep 2222", POD, "")?;
+    let seen = two.shell(LOOK)?;
+    ensure!(seen.starts_with("/pause"), "{seen}");
+    ensure!(
+        seen.contains("sleep 1111") && seen.contains("sleep 2222"),
+        "{seen}"
+    );
+    one.stop(0)?;
+    let seen = two.shell(LOOK)?;
+    ensure!(
+        seen.starts_with("/pause") && !seen.contains("sleep 1111"),
+        "{seen}"
+    );
+    pod.remove()
+}
