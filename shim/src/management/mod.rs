@@ -9,15 +9,7 @@
 
 mod metrics;
 
-use std::{
-    convert::Infallible,
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -29,6 +21,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use slog::{Logger, debug};
+use system::socket::listen_privately;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -86,11 +79,11 @@ impl Management {
     }
 }
 
-/// Makes a socket of mode 0600. Until it has it, the directory keeps others out.
+/// Makes a socket of mode 0600.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let listener = listen_privately(path)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 async fn accept(listener: UnixListener, served: Arc<Served>, log: Logger) {
@@ -155,6 +148,8 @@ fn status(status: StatusCode) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
