@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hypervisors::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 use system::directory;
 
 use super::{SandboxState, StateError, record};
@@ -18,12 +19,25 @@ const MONITOR: &str = "vm";
 /// Directory of the links to the VMs of restored sandboxes, below the run root.
 const LINKS: &str = "vm";
 const RECORD: &str = "state.json";
-/// Longest socket path: `sun_path` of unix(7) has 108 bytes and ends with a zero byte.
-const SOCKET_PATH_MAX: usize = 107;
-/// Longest name a socket in the monitor's directory may have, in bytes.
-const SOCKET_NAME_MAX: usize = 10;
+/// Length of an identifier that a Kubernetes node gives to a sandbox.
+const CRI_ID: usize = 64;
+/// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
+/// find shims.
+pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
+/// The longest run root below which all sockets of a Kubernetes node's sandboxes can be named, in
+/// bytes. The monitors' names are shorter than the shim's, with their directory.
+pub const RUN_ROOT_MAX: usize = SOCKET_PATH_LIMIT
+    - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
+    - longest(
+        MANAGEMENT_SOCKET.len(),
+        MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
+    );
 /// Mode of all directories here.
 const PRIVATE: u32 = 0o700;
+
+const fn longest(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
 
 /// The directory of a sandbox, with its record.
 #[derive(Debug)]
@@ -38,12 +52,12 @@ impl SandboxDir {
     pub fn path_for(run_root: &Path, id: &str) -> Result<PathBuf, StateError> {
         validate_id(id)?;
         let dir = run_root.join(SANDBOXES).join(id);
-        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_MAX;
-        if length > SOCKET_PATH_MAX {
+        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_LIMIT;
+        if length > SOCKET_PATH_LIMIT {
             return Err(StateError::PathTooLong {
                 dir,
                 length,
-                limit: SOCKET_PATH_MAX,
+                limit: SOCKET_PATH_LIMIT,
             });
         }
         Ok(dir)

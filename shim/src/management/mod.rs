@@ -9,7 +9,9 @@
 
 mod metrics;
 
-use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, fs::File, io, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -20,6 +22,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use runtime_core::state::MANAGEMENT_SOCKET;
 use slog::{Logger, debug};
 use system::socket::listen_privately;
 use tokio::{
@@ -31,8 +34,7 @@ use tokio::{
 
 pub use self::metrics::Metrics;
 
-/// Name of the socket; that of Kata, by which its collectors find shims.
-pub const SOCKET: &str = "shim-monitor.sock";
+const SOCKET: &str = MANAGEMENT_SOCKET;
 
 /// Connections served at once; further ones wait in the socket's queue.
 const CONNECTIONS: usize = 4;
@@ -69,7 +71,7 @@ impl Management {
         start: Vec<u8>,
         log: &Logger,
     ) -> io::Result<Self> {
-        let listener = bind(&directory.join(SOCKET))?;
+        let listener = bind(directory)?;
         let served = Arc::new(Served {
             metrics,
             start: start.into(),
@@ -79,9 +81,12 @@ impl Management {
     }
 }
 
-/// Makes a socket of mode 0600.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let listener = listen_privately(path)?;
+/// Makes a socket of mode 0600, by the directory's descriptor: with a long identifier, of a container
+/// that is no pod of a node, its path may be longer than one may be bound to.
+fn bind(directory: &Path) -> io::Result<UnixListener> {
+    let directory = File::open(directory)?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
+    let listener = listen_privately(Path::new(&path))?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
 }
