@@ -175,6 +175,7 @@ fn runtime_config(runtime: View<'_>) -> Result<RuntimeConfig, ConfigError> {
                 _ => HostPathPolicy::Copy,
             },
             host_path_limit: runtime.count("host_path_copy_limit_mib").unwrap_or(64) << 20,
+            host_block_devices: runtime.bool("host_block_devices", false),
             kubelet_root: runtime.path("kubelet_root_dir", "/var/lib/kubelet"),
             ..VolumeSettings::default()
         },

@@ -24,7 +24,7 @@ pub use error::OciError;
 pub use exec::{exec_process, guest_limits, update_resources};
 pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
-pub use kind::ContainerKind;
+pub use kind::{ContainerKind, pod_uid};
 pub use mounts::HostBind;
 pub(crate) use storage::base64url;
 pub use storage::{

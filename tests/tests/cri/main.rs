@@ -12,6 +12,7 @@ mod containers;
 mod crowd;
 mod death;
 mod devices;
+mod host_paths;
 mod hostile;
 mod network;
 mod pods;
@@ -39,6 +40,7 @@ fn cases() -> Vec<Case> {
         security::cases(),
         streams::cases(),
         volumes::cases(),
+        host_paths::cases(),
         network::cases(),
         resources::cases(),
         sizing::cases(),

@@ -10,6 +10,7 @@ mod death;
 mod fallback;
 mod image;
 mod lifecycle;
+mod namespaces;
 mod run;
 mod snapshotters;
 mod templating;
@@ -36,6 +37,7 @@ fn cases() -> Vec<Case> {
     all.extend(clones::cases());
     all.extend(fallback::cases());
     all.extend(templating::cases());
+    all.extend(namespaces::cases());
     all.extend(image::cases());
     all
 }
