@@ -7,8 +7,9 @@ use nix::sys::stat::{major, minor};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Signal, pidfd_send_signal},
 };
+use system::process;
 
 /// A killed process is gone at once unless it is stuck in the kernel.
 const GONE: Duration = Duration::from_secs(10);
@@ -21,7 +22,11 @@ pub(crate) fn kill_mappers_of(file: &Path) -> io::Result<usize> {
         other => other?,
     };
     let (device, inode) = (meta.dev(), meta.ino());
-    let column = format!(" {:02x}:{:02x} {inode} ", major(device), minor(device));
+    let file = Mapped {
+        device: format!("{:02x}:{:02x}", major(device), minor(device)),
+        inode: inode.to_string(),
+    };
+    let own = process::own_number()?;
     let mut killed = 0;
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry
@@ -31,25 +36,46 @@ pub(crate) fn kill_mappers_of(file: &Path) -> io::Result<usize> {
         else {
             continue;
         };
-        if pid != std::process::id() && kill_if_mapping(pid, &column)? {
+        if pid != own && kill_if_mapping(pid, &file)? {
             killed += 1;
         }
     }
     Ok(killed)
 }
 
-/// The pidfd is opened before the mappings are read: should the pid be reused in between, the
+/// A file, as `/proc/<pid>/maps` tells it.
+struct Mapped {
+    device: String,
+    inode: String,
+}
+
+impl Mapped {
+    /// Whether it is among these mappings (proc_pid_maps(5)): columns are compared, since a name
+    /// behind them may hold anything.
+    fn is_in(&self, maps: &[u8]) -> bool {
+        maps.split(|byte| *byte == b'\n').any(|line| {
+            let mut columns = line.split(|byte| *byte == b' ').skip(3);
+            columns.next() == Some(self.device.as_bytes())
+                && columns.next() == Some(self.inode.as_bytes())
+        })
+    }
+
+    /// Threads of the kernel and processes of others have no mappings we could read.
+    fn is_mapped_by(&self, pid: u32) -> bool {
+        std::fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| self.is_in(&maps))
+    }
+}
+
+/// The mappings are read again when the process is held: should the pid be reused in between, the
 /// signal goes nowhere.
-fn kill_if_mapping(pid: u32, column: &str) -> io::Result<bool> {
-    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let Some(Ok(pidfd)) = process.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+fn kill_if_mapping(pid: u32, file: &Mapped) -> io::Result<bool> {
+    if !file.is_mapped_by(pid) {
+        return Ok(false);
+    }
+    let Some(pidfd) = process::hold(pid)? else {
         return Ok(false);
     };
-    // Threads of the kernel and processes of others have no mappings we could read.
-    let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else {
-        return Ok(false);
-    };
-    if !maps.lines().any(|line| line.contains(column)) {
+    if !file.is_mapped_by(pid) {
         return Ok(false);
     }
     match pidfd_send_signal(&pidfd, Signal::KILL) {
@@ -74,6 +100,22 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_the_columns_is_no_mapping() {
+        let file = Mapped {
+            device: "00:1b".into(),
+            inode: "4711".into(),
+        };
+        let line = |device, inode, name| {
+            format!("7f0000000000-7f0000001000 r-xp 00000000 {device} {inode}          {name}")
+        };
+        assert!(file.is_in(line("00:1b", "4711", "/run/memory").as_bytes()));
+        for (device, inode) in [("00:1b", "47"), ("00:1c", "4711")] {
+            let named = line(device, inode, "/tmp/x 00:1b 4711 y");
+            assert!(!file.is_in(named.as_bytes()), "{named}");
+        }
+    }
 
     #[test]
     fn only_processes_that_map_the_file_are_killed() {

@@ -5,7 +5,7 @@ mod arguments;
 mod config;
 mod devices;
 mod events;
-mod launch;
+pub(crate) mod launch;
 mod nic;
 mod probe;
 mod resize;

@@ -205,7 +205,7 @@ pub enum AgentChannel {
 /// A process, named so that a reused pid is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmmProcess {
-    /// Process identifier.
+    /// Its number in `/proc`, which need not be of the pid namespace of whoever started it.
     pub pid: u32,
     /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): clock ticks between the host's boot and
     /// the start of the process.

@@ -1,9 +1,9 @@
 //! A file that keeps what a probe found, for the next process.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -57,17 +57,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 /// Replaces the file in one step, so that a reader at the same time sees all of one result.
 pub fn replace(path: &Path, entry: &impl Serialize) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)?;
     let new = path.with_extension(format!("new-{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = system::directory::make_in(parent, 0o700, || options.open(&new))
         .and_then(|mut file| file.write_all(&serde_json::to_vec(entry)?))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {

@@ -24,6 +24,7 @@ mod sample;
 mod slots;
 mod spec;
 
+pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 pub use choice::MonitorConfig;
 pub use contract::{
     AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
+use system::process;
 use tokio::{
     process::{Child, Command},
     sync::watch,
@@ -174,21 +175,11 @@ impl Drop for Process {
 
 fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "it ended at once");
-    let pid = child.id().ok_or_else(gone)?;
-    let raw = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(gone)?;
-    let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let start_time = start_time(&stat).ok_or_else(gone)?;
+    let pidfd = process::hold_child(child.id().ok_or_else(gone)?)?;
+    // Not the number that it was started by: `/proc` may be of another pid namespace.
+    let pid = process::number_of(&pidfd)?;
+    let start_time = process::start_time(pid)?;
     Ok((VmmProcess { pid, start_time }, pidfd))
-}
-
-/// Field 22 of proc_pid_stat(5). The second field, the name, may hold blanks and parentheses.
-fn start_time(stat: &str) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// An error means that somebody else has reaped the process.
@@ -236,13 +227,6 @@ mod tests {
             netns: None,
         };
         Process::spawn(start, &log()).unwrap()
-    }
-
-    #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(start_time(&format!("7 (a) b (c) {rest}")), Some(4711));
-        assert_eq!(start_time("7 (short) S 1"), None);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! QEMU: a monitor process per VM, controlled over QMP.
 
 mod check;
-mod command_line;
+pub(crate) mod command_line;
 mod config;
 mod hotplug;
 mod launch;

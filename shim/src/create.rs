@@ -354,6 +354,7 @@ impl Making {
         let cgroups = self.cgroups.clone();
         let sandbox = NewSandbox {
             id: new.id.clone(),
+            pod_uid: oci::pod_uid(&new.bundle.spec),
             main: new.id.clone(),
             hostname: hostname(new),
             dns: Vec::new(),

@@ -54,7 +54,7 @@ impl PodConfig {
     }
 
     /// The specification that a pause container of this pod would have, as far as it is about the
-    /// pod. Of annotations there are those that tell its size: which of a pod's own a runtime may
+    /// pod. Of annotations there are those that tell its size and its uid: which of a pod's own a runtime may
     /// see is decided by containerd's configuration, which the sandbox API goes past.
     ///
     /// # Errors
@@ -72,6 +72,10 @@ impl PodConfig {
             .map(|(name, value)| (format!("io.kubernetes.cri.sandbox-cpu-{name}"), value))
             .map(|(name, value)| (name, json!(value.to_string())))
             .collect();
+        if let Some(metadata) = self.message.metadata.as_ref() {
+            let uid = "io.kubernetes.cri.sandbox-uid".to_owned();
+            annotations.insert(uid, json!(metadata.uid));
+        }
         let memory = json!(resources.memory_limit_in_bytes.to_string());
         annotations.insert("io.kubernetes.cri.sandbox-memory".to_owned(), memory);
         // The CRI makes a namespace, or means that of the node.

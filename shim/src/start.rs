@@ -7,7 +7,7 @@ use std::{
     env, fs,
     io::{self, Read, Write},
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+        fs::OpenOptionsExt,
         net::{UnixListener, UnixStream},
         process::CommandExt,
     },
@@ -21,6 +21,7 @@ use runtime_core::{
     config,
     oci::{self, ContainerKind, OciError},
 };
+use system::{directory, process, socket::listen_privately};
 
 use crate::{
     address,
@@ -108,27 +109,20 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
 /// Listens on a socket only the owner can open. `None` when a shim listens there already.
 fn listen(socket: &Path) -> Result<Option<UnixListener>, StartError> {
     if let Some(directory) = socket.parent() {
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(directory);
-        made.map_err(io_error("Making", directory))?;
+        directory::ensure(directory, 0o711).map_err(io_error("Making", directory))?;
     }
-    let listener = match UnixListener::bind(socket) {
+    let listener = match listen_privately(socket) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if UnixStream::connect(socket).is_ok() {
                 return Ok(None);
             }
             // A shim that was killed leaves its socket.
             fs::remove_file(socket).map_err(io_error("Removing", socket))?;
-            UnixListener::bind(socket)
+            listen_privately(socket)
         }
         other => other,
     };
-    let listener = listener.map_err(io_error("Listening on", socket))?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
-        .map_err(io_error("Protecting", socket))?;
-    Ok(Some(listener))
+    listener.map(Some).map_err(io_error("Listening on", socket))
 }
 
 /// The configuration file that the runtime's options name, as containerd writes them to this
@@ -188,17 +182,15 @@ fn record_pid(child: &Child) -> Result<(), StartError> {
 
 /// Makes the kernel prefer the daemon to containerd when memory runs out. Not all hosts allow it.
 fn raise_oom_score(pid: u32) {
-    let parent = fs::read_to_string(format!(
-        "/proc/{}/oom_score_adj",
-        std::os::unix::process::parent_id()
-    ));
-    let parent = parent.ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if let Some(score) = parent {
-        let _ = fs::write(
-            format!("/proc/{pid}/oom_score_adj"),
-            (score + 1).min(1000).to_string(),
-        );
-    }
+    let number = |pid| process::number_of(process::hold_child(pid)?);
+    let raise = || -> io::Result<()> {
+        let parent = number(std::os::unix::process::parent_id())?;
+        let score = fs::read_to_string(format!("/proc/{parent}/oom_score_adj"))?;
+        let score: i32 = score.trim().parse().map_err(io::Error::other)?;
+        let raised = (score + 1).min(1000).to_string();
+        fs::write(format!("/proc/{}/oom_score_adj", number(pid)?), raised)
+    };
+    let _ = raise();
 }
 
 fn end(child: &mut Child) {

@@ -9,9 +9,9 @@
 //! towards no deadline but its own.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -95,10 +95,7 @@ impl Turn {
 }
 
 async fn wait(directory: &Path, places: usize) -> io::Result<Turn> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
+    system::directory::ensure(directory, 0o700)?;
     let mut tried = Vec::new();
     if lock_one(directory, places, &mut tried)? {
         return Ok(Turn { _files: tried });

@@ -50,7 +50,7 @@ struct Sample {
 /// Runs the demonstration; progress goes to standard error.
 pub fn demo() -> Result<Outcome> {
     let artefacts = Artefacts::find()?;
-    let node = Node::start(Playground::temporary("demo")?, artefacts)?;
+    let node = Node::start(Playground::temporary("d")?, artefacts)?;
     eprintln!(
         "A private containerd runs in {}",
         node.directory().display()

@@ -1,6 +1,6 @@
 //! The place templates are made in: the directory, its tmpfs, and what is there already.
 
-use std::{io, os::unix::fs::DirBuilderExt, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use super::InitError;
 use crate::{
@@ -19,9 +19,7 @@ pub(super) fn make_parents(store: &TemplateStore) -> Result<(), InitError> {
     let Some(parent) = store.path().parent() else {
         return Ok(());
     };
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(parent);
-    made.map_err(InitError::io("Making", parent))
+    system::directory::ensure(parent, 0o700).map_err(InitError::io("Making", parent))
 }
 
 /// The templates that are there and may be replaced.

@@ -1,16 +1,14 @@
 //! From a command line to a monitor that can be called.
 
 use std::{
-    fs::{self, Permissions},
+    fs,
     future::Future,
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixListener},
-    },
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use system::socket::listen_privately;
 use tokio::net::unix::pipe;
 
 use super::{
@@ -187,11 +185,5 @@ fn listen(path: &Path) -> Result<OwnedFd> {
         path: path.to_owned(),
         source,
     };
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let private = fs::set_permissions(path, Permissions::from_mode(0o600));
-    if let Err(source) = private {
-        let _ = fs::remove_file(path);
-        return Err(failed(source));
-    }
-    Ok(listener.into())
+    Ok(listen_privately(path).map_err(failed)?.into())
 }

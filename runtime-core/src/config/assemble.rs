@@ -1,6 +1,9 @@
 //! From a merged tree to a configuration that holds.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     AgentConfig, Config, ConfigError, NetworkModel, RuntimeConfig, command_line, factory,
@@ -12,7 +15,10 @@ use super::{
     view::View,
 };
 
-use crate::volumes::{HostPathPolicy, VolumeSettings};
+use crate::{
+    state::RUN_ROOT_MAX,
+    volumes::{HostPathPolicy, VolumeSettings},
+};
 
 /// Checks everything and fills in the defaults.
 pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
@@ -47,7 +53,7 @@ pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
     }
 
     let chosen = active(file, hypervisors, runtime)?;
-    let runtime = runtime_config(runtime);
+    let runtime = runtime_config(runtime)?;
     let agent_config = agent_config(agent, root);
     let hypervisor = hypervisor::config(file, chosen, host_cpus)?;
     let line = command_line::assemble(&hypervisor, agent_config.debug).len();
@@ -140,10 +146,27 @@ fn agent_config(agent: View<'_>, root: View<'_>) -> AgentConfig {
     }
 }
 
-fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
-    RuntimeConfig {
+/// A run root below which every socket of a pod has a path that the kernel takes.
+fn run_root(runtime: View<'_>) -> Result<PathBuf, ConfigError> {
+    let path = runtime.path("run_root", "/run/imprint");
+    let length = path.as_os_str().len();
+    match runtime.node("run_root") {
+        Some(node) if length > RUN_ROOT_MAX => {
+            let over = length - RUN_ROOT_MAX;
+            let reason = format!(
+                "The paths of pods' sockets below it would be too long (unix(7)): it may have \
+                 {RUN_ROOT_MAX} bytes and has {length}, {over} too many"
+            );
+            Err(invalid("run_root", node, reason))
+        }
+        _ => Ok(path),
+    }
+}
+
+fn runtime_config(runtime: View<'_>) -> Result<RuntimeConfig, ConfigError> {
+    Ok(RuntimeConfig {
         debug: runtime.bool("enable_debug", false),
-        run_root: runtime.path("run_root", "/run/imprint"),
+        run_root: run_root(runtime)?,
         rootfs_cache_dir: runtime.path("rootfs_cache_dir", "/var/lib/imprint/rootfs"),
         rootfs_cache_mib: runtime.count("rootfs_cache_mib").unwrap_or(10 << 10),
         volumes: VolumeSettings {
@@ -152,6 +175,7 @@ fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
                 _ => HostPathPolicy::Copy,
             },
             host_path_limit: runtime.count("host_path_copy_limit_mib").unwrap_or(64) << 20,
+            host_block_devices: runtime.bool("host_block_devices", false),
             kubelet_root: runtime.path("kubelet_root_dir", "/var/lib/kubelet"),
             ..VolumeSettings::default()
         },
@@ -162,5 +186,5 @@ fn runtime_config(runtime: View<'_>) -> RuntimeConfig {
         },
         sandbox_cgroup_only: runtime.bool("sandbox_cgroup_only", true),
         static_sandbox_resource_mgmt: runtime.bool("static_sandbox_resource_mgmt", false),
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! Whether a container is a pod's sandbox, a member of a pod, or alone.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use oci_spec::runtime::Spec;
 
@@ -35,6 +35,9 @@ const FAMILIES: [Family; 3] = [
         sandbox_id: "io.kubernetes.sandbox.id",
     },
 ];
+
+/// The pod's uid, as containerd's CRI and the others write it.
+const UIDS: [&str; 2] = ["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"];
 
 /// What a container is to its VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,5 +98,55 @@ impl ContainerKind {
             Self::PodSandbox => "pod_sandbox",
             Self::PodContainer { .. } => "pod_container",
         }
+    }
+}
+
+/// The uid of a sandbox's pod: kubelet's, which names the pod's directory by it. That of a static pod is
+/// a digest of its file. `None` for what is no pod, and where the annotations contradict each other.
+///
+/// containerd sets its annotations after those that it lets through from the pod. A release that does
+/// not know the uid sets the directory of the logs, `<namespace>_<name>_<uid>`: no name has a `_`.
+pub fn pod_uid(spec: &Spec) -> Option<String> {
+    let annotations = spec.annotations().as_ref()?;
+    let named = UIDS.iter().find_map(|name| annotations.get(*name));
+    let logs = annotations.get("io.kubernetes.cri.sandbox-log-directory");
+    let logs = logs.and_then(|path| {
+        let parts: Vec<_> = Path::new(path).file_name()?.to_str()?.split('_').collect();
+        match parts[..] {
+            [_, _, uid] => Some(uid),
+            _ => None,
+        }
+    });
+    match (named.map(String::as_str), logs) {
+        (Some(named), Some(logs)) if named != logs => None,
+        (named, logs) => named.or(logs).map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uid_is_kubelets_or_none() {
+        let (uid, logs) = (
+            "io.kubernetes.cri.sandbox-uid",
+            "io.kubernetes.cri.sandbox-log-directory",
+        );
+        let of = |given: &[(&str, &str)]| {
+            let annotations: HashMap<_, _> = given.iter().copied().collect();
+            let spec = serde_json::json!({"ociVersion": "1.1.0", "annotations": annotations});
+            pod_uid(&serde_json::from_value(spec).unwrap())
+        };
+        let some = |uid: &str| Some(uid.to_owned());
+        assert_eq!(of(&[(uid, "6c8f")]), some("6c8f"));
+        assert_eq!(of(&[(logs, "/var/log/pods/ns_name_6c8f")]), some("6c8f"));
+        // A test tool's directory.
+        assert_eq!(of(&[(uid, "6c8f"), (logs, "/tmp/logs")]), some("6c8f"));
+        // An annotation of the pod's own, let through by a containerd that sets none.
+        assert_eq!(of(&[(uid, "other"), (logs, "/l/ns_name_6c8f")]), None);
+        assert_eq!(of(&[("io.kubernetes.pod.uid", "6c8f")]), some("6c8f"));
+        assert_eq!(of(&[(logs, "/l/ns_name_with_uid")]), None);
+        assert_eq!(of(&[]), None);
     }
 }

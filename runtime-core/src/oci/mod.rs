@@ -27,7 +27,7 @@ pub use error::OciError;
 pub use exec::{exec_process, guest_limits, update_resources};
 pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
-pub use kind::ContainerKind;
+pub use kind::{ContainerKind, pod_uid};
 pub use mounts::HostBind;
 pub use processes::{join_no_processes, join_processes};
 pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};

@@ -7,9 +7,9 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions},
+    fs::{self, File, FileTimes, OpenOptions, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -271,7 +271,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    system::directory::ensure(dir, 0o700)?;
     let meta = fs::symlink_metadata(dir)?;
     if !meta.is_dir() || meta.uid() != nix::unistd::geteuid().as_raw() {
         return Err(io::Error::other("it is no directory of this user's own"));

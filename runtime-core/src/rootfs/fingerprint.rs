@@ -10,7 +10,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read},
     os::unix::{
-        ffi::OsStrExt,
+        ffi::{OsStrExt, OsStringExt},
         fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -18,10 +18,14 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{RootfsError, tree::Tree};
+use super::{
+    RootfsError,
+    encoding::{self, Content, Entry, Is, field, number},
+    tree::Tree,
+};
 
 /// Changes when the same tree would be made into another image.
-const FORMAT: &[u8] = b"imprint rootfs 1";
+const FORMAT: &[u8] = b"imprint rootfs 2";
 
 /// File systems whose kernel sets the time of change and never takes it from an image
 /// (statfs(2), `f_type`): ext2 to ext4, xfs, btrfs, tmpfs, f2fs, bcachefs, zfs.
@@ -93,16 +97,6 @@ impl Fingerprint {
     }
 }
 
-/// With its length before it, no field runs into the next.
-fn field(digest: &mut Sha256, bytes: &[u8]) {
-    digest.update((bytes.len() as u64).to_le_bytes());
-    digest.update(bytes);
-}
-
-fn number(digest: &mut Sha256, value: impl Into<i128>) {
-    digest.update(value.into().to_le_bytes());
-}
-
 /// Adds a committed layer by its identity. `false`: its file system gives none.
 fn add_identity(all: &mut Sha256, dir: &Path) -> Result<bool, RootfsError> {
     let look = || -> io::Result<_> { Ok((rustix::fs::statfs(dir)?, fs::symlink_metadata(dir)?)) };
@@ -161,15 +155,16 @@ fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], Rootf
             number(&mut stats, value);
         }
         if let Some(content) = content.as_deref_mut() {
-            field(content, name);
             let first = match meta.nlink() {
                 2.. if !meta.is_dir() => *links.entry((meta.dev(), meta.ino())).or_insert(count),
                 _ => count,
             };
-            number(content, count - first);
-            if first == count {
-                add_entry(content, &path, &meta).map_err(fail("Reading"))?;
-            }
+            let is = match count - first {
+                0 => Is::File(described(&path, &meta).map_err(fail("Reading"))?),
+                before => Is::Same(before),
+            };
+            let name = name.to_vec();
+            Entry { name, is }.encode(content);
         }
         if meta.is_dir() {
             pending.extend(children(&path).map_err(fail("Listing"))?);
@@ -187,49 +182,48 @@ fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Adds all that an image keeps of one file. Times of directories are left out: they say when a
-/// copy was made, and equal copies are to have one image.
-fn add_entry(content: &mut Sha256, path: &Path, meta: &Metadata) -> io::Result<()> {
-    for value in [meta.mode(), meta.uid(), meta.gid()] {
-        number(content, value);
-    }
+/// All that an image keeps of one file.
+fn described(path: &Path, meta: &Metadata) -> io::Result<encoding::File> {
     let kind = meta.file_type();
-    if !kind.is_dir() {
-        number(content, meta.mtime());
-        number(content, meta.mtime_nsec());
-    }
-    for (name, value) in attributes(path)? {
-        field(content, &name);
-        field(content, &value);
-    }
-    field(content, b"");
-    if kind.is_char_device() || kind.is_block_device() {
-        number(content, meta.rdev());
+    let content = if kind.is_char_device() || kind.is_block_device() {
+        Content::Device(meta.rdev())
     } else if kind.is_symlink() {
-        field(content, fs::read_link(path)?.as_os_str().as_bytes());
+        Content::Link(fs::read_link(path)?.into_os_string().into_vec())
     } else if kind.is_file() {
-        add_file(content, path)?;
-    }
-    Ok(())
+        digest_of(path)?
+    } else {
+        Content::None
+    };
+    Ok(encoding::File {
+        mode: meta.mode(),
+        uid: meta.uid(),
+        gid: meta.gid(),
+        changed: (!kind.is_dir()).then(|| (meta.mtime(), meta.mtime_nsec())),
+        attributes: attributes(path)?,
+        content,
+    })
 }
 
-fn add_file(content: &mut Sha256, path: &Path) -> io::Result<()> {
+fn digest_of(path: &Path) -> io::Result<Content> {
     let mut file = open_regular(path)?;
+    let mut digest = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut length = 0u64;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => {
-                content.update(&buffer[..read]);
+                digest.update(&buffer[..read]);
                 length += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    number(content, length);
-    Ok(())
+    Ok(Content::Bytes {
+        length,
+        digest: digest.finalize().into(),
+    })
 }
 
 /// Opens what was a regular file a moment ago, without following a link or waiting for a writer

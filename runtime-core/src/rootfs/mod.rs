@@ -5,6 +5,7 @@
 
 mod block;
 mod cache;
+mod encoding;
 mod erofs;
 mod error;
 mod fingerprint;

@@ -69,6 +69,8 @@ const HOSTNAME_MAX: usize = 64;
 pub struct NewSandbox {
     /// Its id.
     pub id: String,
+    /// The pod's uid, by which kubelet names its directory.
+    pub pod_uid: Option<String>,
     /// The container with which it ends.
     pub main: String,
     /// The hostname of its containers.

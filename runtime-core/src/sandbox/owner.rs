@@ -75,7 +75,7 @@ impl Owner {
         let (ended, receiver) = watch::channel(false);
         let log = new.log.new(o!("sandbox" => new.id.clone()));
         let volumes = Volumes::new(
-            new.id,
+            (new.id, new.pod_uid),
             new.volumes,
             new.agent.clone(),
             new.vm.clone(),

@@ -1,11 +1,13 @@
 //! A sandbox's directory: its place, its making, and the record in it.
 
 use std::{
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::{DirBuilderExt, symlink},
+    fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
+
+use hypervisors::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
+use system::directory;
 
 use super::{SandboxState, StateError, record};
 use crate::oci::validate_id;
@@ -17,13 +19,25 @@ const MONITOR: &str = "vm";
 /// Directory of the links to the VMs of restored sandboxes, below the run root.
 const LINKS: &str = "vm";
 const RECORD: &str = "state.json";
-/// Longest socket path: `sun_path` of unix(7) has 108 bytes and ends with a zero byte.
-const SOCKET_PATH_MAX: usize = 107;
-/// Longest name a socket in the monitor's directory may have, in bytes.
-const SOCKET_NAME_MAX: usize = 10;
-/// Another shim may remove the directory of all sandboxes, when it is empty, just after it was
-/// made; as often as this it is made again.
-const ATTEMPTS: usize = 16;
+/// Length of an identifier that a Kubernetes node gives to a sandbox.
+const CRI_ID: usize = 64;
+/// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
+/// find shims.
+pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
+/// The longest run root below which all sockets of a Kubernetes node's sandboxes can be named, in
+/// bytes. The monitors' names are shorter than the shim's, with their directory.
+pub const RUN_ROOT_MAX: usize = SOCKET_PATH_LIMIT
+    - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
+    - longest(
+        MANAGEMENT_SOCKET.len(),
+        MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
+    );
+/// Mode of all directories here.
+const PRIVATE: u32 = 0o700;
+
+const fn longest(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
 
 /// The directory of a sandbox, with its record.
 #[derive(Debug)]
@@ -38,12 +52,12 @@ impl SandboxDir {
     pub fn path_for(run_root: &Path, id: &str) -> Result<PathBuf, StateError> {
         validate_id(id)?;
         let dir = run_root.join(SANDBOXES).join(id);
-        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_MAX;
-        if length > SOCKET_PATH_MAX {
+        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_LIMIT;
+        if length > SOCKET_PATH_LIMIT {
             return Err(StateError::PathTooLong {
                 dir,
                 length,
-                limit: SOCKET_PATH_MAX,
+                limit: SOCKET_PATH_LIMIT,
             });
         }
         Ok(dir)
@@ -52,16 +66,17 @@ impl SandboxDir {
     /// Makes the directory of sandbox `id`, and its first record. On an error nothing is left.
     pub fn create(run_root: &Path, id: &str, bundle: &Path) -> Result<Self, StateError> {
         let path = Self::path_for(run_root, id)?;
-        make_private(&path)?;
+        directory::make(&path, PRIVATE).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => StateError::Exists { dir: path.clone() },
+            _ => StateError::io("Making", &path)(source),
+        })?;
         let dir = Self {
             state: SandboxState::new(id, bundle),
             path,
         };
         let monitor = dir.monitor_dir();
         let filled = record::store(&dir.record_path(), &dir.state).and_then(|()| {
-            private()
-                .create(&monitor)
-                .map_err(StateError::io("Making", &monitor))
+            directory::make(&monitor, PRIVATE).map_err(StateError::io("Making", &monitor))
         });
         match filled {
             Ok(()) => Ok(dir),
@@ -96,10 +111,8 @@ impl SandboxDir {
         let Some((link, target)) = link_of(&self.path) else {
             return Ok(());
         };
-        let made = link
-            .parent()
-            .map_or(Ok(()), |parent| private().recursive(true).create(parent));
-        made.and_then(|()| symlink(target, &link))
+        let parent = link.parent().unwrap_or(&link);
+        directory::make_in(parent, PRIVATE, || symlink(&target, &link))
             .map_err(StateError::io("Making", &link))
     }
 
@@ -168,34 +181,4 @@ fn link_of(dir: &Path) -> Option<(PathBuf, PathBuf)> {
     let run_root = dir.parent()?.parent()?;
     let target = Path::new("..").join(SANDBOXES).join(id).join(MONITOR);
     Some((run_root.join(LINKS).join(id), target))
-}
-
-fn private() -> DirBuilder {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    builder
-}
-
-fn make_private(path: &Path) -> Result<(), StateError> {
-    let parent = path.parent().unwrap_or(path);
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for _ in 0..ATTEMPTS {
-        private()
-            .recursive(true)
-            .create(parent)
-            .map_err(StateError::io("Making", parent))?;
-        match private().create(path) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(StateError::Exists {
-                    dir: path.to_owned(),
-                });
-            }
-            Err(error) => last = error,
-        }
-        if last.kind() != io::ErrorKind::NotFound {
-            break;
-        }
-    }
-    Err(StateError::io("Making", path)(last))
 }

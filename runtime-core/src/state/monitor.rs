@@ -1,16 +1,18 @@
 //! Ends a monitor that its shim left behind: the right process, or none.
 
 use std::{
+    ffi::OsStr,
     fs, io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Signal, pidfd_send_signal},
 };
+use system::process;
 
 use super::ProcessRecord;
 
@@ -20,42 +22,21 @@ const MONITORS: [&str; 3] = ["qemu-system-", "qemu-kvm", "cloud-hypervisor"];
 impl ProcessRecord {
     /// The calling process; `None` where there is no `/proc`.
     pub fn of_this_process() -> Option<Self> {
-        let pid = std::process::id();
-        start_time(pid)
-            .ok()
-            .map(|start_time| Self { pid, start_time })
+        let pid = process::own_number().ok()?;
+        let start_time = process::start_time(pid).ok()?;
+        Some(Self { pid, start_time })
     }
-}
-
-/// When process `pid` started (proc_pid_stat(5), field 22). The second field, the name, may hold
-/// anything, so the count starts behind its closing parenthesis.
-pub(super) fn start_time(pid: u32) -> io::Result<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
-    let behind_name = stat
-        .iter()
-        .rposition(|&byte| byte == b')')
-        .ok_or_else(invalid)?
-        + 1;
-    let rest = std::str::from_utf8(&stat[behind_name..]).map_err(|_| invalid())?;
-    let field = rest.split_ascii_whitespace().nth(19).ok_or_else(invalid)?;
-    field.parse().map_err(|_| invalid())
 }
 
 /// The process of the record, if it still runs: the descriptor names it whatever becomes of its
 /// pid.
-pub(super) fn open(process: ProcessRecord) -> io::Result<Option<OwnedFd>> {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
+pub(super) fn open(recorded: ProcessRecord) -> io::Result<Option<OwnedFd>> {
+    let Some(held) = process::hold(recorded.pid)? else {
         return Ok(None);
     };
-    let fd = match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(fd) => fd,
-        Err(rustix::io::Errno::SRCH) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
     // Read after the descriptor was opened: if it matches, the descriptor's process is meant.
-    match start_time(process.pid) {
-        Ok(started) if started == process.start_time => Ok(Some(fd)),
+    match process::start_time(recorded.pid) {
+        Ok(started) if started == recorded.start_time => Ok(Some(held)),
         _ => Ok(None),
     }
 }
@@ -79,36 +60,92 @@ pub(super) fn kill(process: &OwnedFd, deadline: Instant) -> io::Result<bool> {
 }
 
 /// Monitors of the sandbox whose directory is `dir`: processes with a path below it among their
-/// arguments that run `binary`, or, if that is not known, a binary with a monitor's name.
+/// arguments, or a socket below it as their input, that run `binary`, or, if that is not known, a
+/// binary with a monitor's name.
 pub(super) fn find(dir: &Path, binary: Option<&Path>) -> Vec<ProcessRecord> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let mut below = dir.as_os_str().as_encoded_bytes().to_vec();
     below.push(b'/');
+    let sockets = sockets_below(&below);
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid| {
-            let start_time = start_time(pid).ok()?;
+            let start_time = process::start_time(pid).ok()?;
             let proc = PathBuf::from(format!("/proc/{pid}"));
             if !is_monitor(&fs::read_link(proc.join("exe")).ok()?, binary) {
                 return None;
             }
             let arguments = fs::read(proc.join("cmdline")).ok()?;
-            let ours = arguments.windows(below.len()).any(|part| part == below);
+            let ours = arguments.windows(below.len()).any(|part| part == below)
+                || has_input(&proc, &sockets);
             ours.then_some(ProcessRecord { pid, start_time })
         })
         .collect()
 }
 
+/// Sockets of this network namespace whose names begin so, as `/proc/<pid>/fd` shows them. A monitor
+/// that is given its control socket names no path in its arguments.
+fn sockets_below(below: &[u8]) -> Vec<String> {
+    let table = fs::read("/proc/thread-self/net/unix").unwrap_or_default();
+    let named = |line: &[u8]| {
+        // The path is the eighth column, behind the inode (unix(7)).
+        let mut columns = line.splitn(8, |byte| *byte == b' ').skip(6);
+        let (inode, path) = (columns.next()?, columns.next()?);
+        let inode = std::str::from_utf8(inode).ok()?;
+        path.starts_with(below).then(|| format!("socket:[{inode}]"))
+    };
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| named(&squeezed(line)))
+        .collect()
+}
+
+/// Columns are padded with blanks; a path may hold any.
+fn squeezed(line: &[u8]) -> Vec<u8> {
+    let mut columns = 0;
+    let mut squeezed: Vec<u8> = Vec::with_capacity(line.len());
+    for &byte in line {
+        let blank = byte == b' ' && columns < 7;
+        if blank && squeezed.last() == Some(&b' ') {
+            continue;
+        }
+        columns += usize::from(blank);
+        squeezed.push(byte);
+    }
+    squeezed
+}
+
+fn has_input(proc: &Path, sockets: &[String]) -> bool {
+    let input = fs::read_link(proc.join("fd/0"));
+    input.is_ok_and(|input| {
+        sockets
+            .iter()
+            .any(|socket| input.as_os_str() == socket.as_str())
+    })
+}
+
+/// A binary that was replaced while it runs is shown with " (deleted)" behind its path.
 fn is_monitor(runs: &Path, binary: Option<&Path>) -> bool {
+    let shown = runs.as_os_str().as_encoded_bytes();
+    let shown = shown.strip_suffix(b" (deleted)").unwrap_or(shown);
+    let runs = Path::new(OsStr::from_bytes(shown));
     match binary {
-        Some(binary) => fs::canonicalize(binary).is_ok_and(|binary| binary == runs),
+        // Canonical by its directory: the file itself may be gone, or another by now.
+        Some(binary) => canonical(binary).is_some_and(|binary| binary == runs),
         None => runs
             .file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| MONITORS.iter().any(|monitor| name.starts_with(monitor))),
     }
+}
+
+fn canonical(binary: &Path) -> Option<PathBuf> {
+    fs::canonicalize(binary).ok().or_else(|| {
+        let directory = binary.parent()?.canonicalize().ok()?;
+        Some(directory.join(binary.file_name()?))
+    })
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -74,7 +74,7 @@ impl From<&Namespace> for NetworkRecord {
 /// A process, named so that a reused pid is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRecord {
-    /// Process identifier.
+    /// Its number in `/proc`.
     pub pid: u32,
     /// Clock ticks between the host's boot and the start of the process (proc_pid_stat(5),
     /// field 22).

@@ -1,6 +1,9 @@
 //! What becomes of a bind mount of the host: one pure function, told by paths and facts alone.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     HostPathPolicy, VolumeSettings,
@@ -13,6 +16,10 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) source: &'a Path,
+    /// Where the source leads, links resolved.
+    pub(super) real: &'a Path,
+    /// What the pod is known by.
+    pub(super) owner: &'a Owner,
     pub(super) destination: &'a Path,
     pub(super) read_only: bool,
     pub(super) options: &'a [String],
@@ -22,6 +29,39 @@ pub(super) struct Asked<'a> {
     pub(super) fs_type: Option<&'a str>,
     /// What was left for the runtime to mount in place of the source.
     pub(super) direct: Option<&'a DirectVolume>,
+}
+
+/// What a path must say to be this pod's own: whatever else a pod names is a path of the host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Owner {
+    /// The pod's uid, by which kubelet names its directory.
+    pub(super) uid: Option<String>,
+    /// kubelet's directory, links resolved.
+    pub(super) kubelet_root: PathBuf,
+    /// Identifiers of the sandbox and the container, by which runtimes name their directories.
+    pub(super) ids: [String; 2],
+}
+
+impl Owner {
+    /// What kubelet's path says, if it is of this pod.
+    pub(super) fn place<'a>(
+        &self,
+        root: &Path,
+        source: &'a Path,
+        real: &Path,
+    ) -> Option<Place<'a>> {
+        let roots = (root, self.kubelet_root.as_path());
+        kubelet::own_place(roots, self.uid.as_deref(), source, real)
+    }
+
+    /// Whether it is the file of this name in a directory that a runtime made for the pod or the
+    /// container: that directory, or one above it, has its identifier.
+    fn has_file(&self, real: &Path, name: Option<&OsStr>) -> bool {
+        let mut above = real.parent().into_iter().flat_map(Path::components);
+        name.is_some()
+            && real.file_name() == name
+            && above.any(|part| self.ids.iter().any(|id| part.as_os_str() == id.as_str()))
+    }
 }
 
 /// How a mount reaches the guest.
@@ -70,6 +110,14 @@ pub(super) enum Way {
 }
 
 impl Asked<'_> {
+    /// Whether it is one of the files that runtimes write for a pod.
+    fn is_pod_file(&self) -> bool {
+        let known = POD_FILES
+            .iter()
+            .any(|file| self.destination == Path::new(file));
+        known && self.owner.has_file(self.real, self.destination.file_name())
+    }
+
     /// The way of a source that is a block device.
     fn disk(&self) -> Way {
         match self.fs_type {
@@ -84,7 +132,10 @@ impl Asked<'_> {
     }
 }
 
-/// Files that are written for each container by whoever started it, wherever they are on the host.
+const NOT_OWN_DISK: &str = "a block device of the host is plugged in for a pod only if kubelet gives it \
+     to this pod (volumeMode: Block), or with host_block_devices = true in [runtime]";
+
+/// Files that are written for each container by whoever started it, in a directory of its own.
 const POD_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// Decides. The error is the reason for a refusal.
@@ -93,8 +144,15 @@ pub(super) fn classify(
     facts: &Facts,
     settings: &VolumeSettings,
 ) -> Result<Way, String> {
+    let place = asked
+        .owner
+        .place(&settings.kubelet_root, asked.source, asked.real);
     if let Some(direct) = asked.direct {
-        return Ok(Way::FileSystem(direct.clone()));
+        return match place {
+            Some(Place::Volume { .. }) => Ok(Way::FileSystem(direct.clone())),
+            _ if settings.host_block_devices => Ok(Way::FileSystem(direct.clone())),
+            _ => Err(NOT_OWN_DISK.to_owned()),
+        };
     }
     match facts.kind {
         Kind::Special(what) => {
@@ -102,7 +160,16 @@ pub(super) fn classify(
                 "{what} of the host does not exist in a virtual machine"
             ));
         }
-        Kind::Block(_) => return Ok(asked.disk()),
+        // The type is said by whoever wrote the specification; a pod has no way to.
+        Kind::Block(_) if asked.fs_type.is_some() || settings.host_block_devices => {
+            return Ok(asked.disk());
+        }
+        Kind::Block(_) => {
+            return match place {
+                Some(Place::Device | Place::Volume { .. }) => Ok(asked.disk()),
+                _ => Err(NOT_OWN_DISK.to_owned()),
+            };
+        }
         Kind::File | Kind::Directory => {}
     }
     if let Some(fs_type) = asked.fs_type {
@@ -110,18 +177,14 @@ pub(super) fn classify(
             "a file system of type {fs_type} is on a block device, which this is not"
         ));
     }
-    match kubelet::place(&settings.kubelet_root, asked.source) {
+    match place {
         Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),
         Some(Place::Subpath { name }) => part(asked, name),
         Some(Place::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
         Some(Place::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
-        _ if facts.kind == Kind::File && is_pod_file(asked.destination) => Ok(Way::PodFile),
+        _ if facts.kind == Kind::File && asked.is_pod_file() => Ok(Way::PodFile),
         _ => host_path(asked, settings),
     }
-}
-
-fn is_pod_file(destination: &Path) -> bool {
-    POD_FILES.iter().any(|file| destination == Path::new(file))
 }
 
 fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<Way, String> {

@@ -21,9 +21,31 @@ pub(super) enum Place<'a> {
     TerminationLog,
     /// `etc-hosts`.
     Hosts,
+    /// `volumeDevices/<plugin>/<name>`: a link to the block device of a raw volume.
+    Device,
 }
 
-/// Reads a path; `None` if it is not kubelet's.
+/// Reads a path of the pod `uid` itself; `None` if it is another's, or no one's. `real` is where the
+/// path leads, and `real_root` where `root` does: what a link below the pod's directory leads to (a
+/// container may have left one in a volume) is not the pod's.
+pub(super) fn own_place<'a>(
+    (root, real_root): (&Path, &Path),
+    uid: Option<&str>,
+    path: &'a Path,
+    real: &Path,
+) -> Option<Place<'a>> {
+    let named = parts(root, path)?;
+    if named.get(1).copied() != Some(uid?) {
+        return None;
+    }
+    match place(root, path)? {
+        // Made by kubelet, in a directory that nobody else writes to.
+        Place::Device => Some(Place::Device),
+        place => (parts(real_root, real)? == named).then_some(place),
+    }
+}
+
+/// Reads a path, whichever pod's; `None` if it is not kubelet's.
 pub(super) fn place<'a>(root: &Path, path: &'a Path) -> Option<Place<'a>> {
     let parts = parts(root, path)?;
     match parts.as_slice() {
@@ -31,6 +53,7 @@ pub(super) fn place<'a>(root: &Path, path: &'a Path) -> Option<Place<'a>> {
         ["pods", _, "volume-subpaths", name, _, _] => Some(Place::Subpath { name }),
         ["pods", _, "containers", _, _] => Some(Place::TerminationLog),
         ["pods", _, "etc-hosts"] => Some(Place::Hosts),
+        ["pods", _, "volumeDevices", _, _] => Some(Place::Device),
         _ => None,
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Facts {
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
+    /// Where it leads, links resolved.
+    pub(super) real: PathBuf,
     /// Opened with `O_PATH`.
     pub(super) handle: Arc<OwnedFd>,
     /// Device and inode: two binds with the same share their content.
@@ -75,8 +77,11 @@ impl Source {
         let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
         let stat = fstat(&handle).map_err(fail)?;
         let facts = facts(&stat, &handle).map_err(fail)?;
+        let pinned = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let real = fs::read_link(pinned).map_err(VolumeError::io("Resolving", path))?;
         Ok(Self {
             path: path.to_owned(),
+            real,
             handle: Arc::new(handle),
             identity: (stat.st_dev, stat.st_ino),
             facts,

@@ -58,6 +58,9 @@ pub struct VolumeSettings {
     pub host_path: HostPathPolicy,
     /// How much of the host's files is copied into one sandbox, in bytes.
     pub host_path_limit: u64,
+    /// Whether block devices that a pod mounts by their paths are plugged in. Those that kubelet gives
+    /// to the pod are.
+    pub host_block_devices: bool,
     /// kubelet's directory.
     pub kubelet_root: PathBuf,
     /// Where storage drivers describe volumes that the runtime is to mount.
@@ -78,6 +81,7 @@ impl Default for VolumeSettings {
         Self {
             host_path: HostPathPolicy::Copy,
             host_path_limit: 64 << 20,
+            host_block_devices: false,
             kubelet_root: PathBuf::from("/var/lib/kubelet"),
             direct_volumes: PathBuf::from("/run/kata-containers/shared/direct-volumes"),
         }
@@ -87,6 +91,7 @@ impl Default for VolumeSettings {
 /// The volumes of a sandbox.
 pub(crate) struct Volumes {
     sandbox: String,
+    pod_uid: Option<String>,
     settings: VolumeSettings,
     agent: Agent,
     vm: Arc<dyn Vm>,
@@ -144,7 +149,7 @@ impl HeldVolumes {
 
 impl Volumes {
     pub(crate) fn new(
-        sandbox: String,
+        (sandbox, pod_uid): (String, Option<String>),
         settings: VolumeSettings,
         agent: Agent,
         vm: Arc<dyn Vm>,
@@ -152,6 +157,7 @@ impl Volumes {
     ) -> Self {
         Self {
             sandbox,
+            pod_uid,
             settings,
             agent,
             vm,

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     Copy, HeldVolumes, Provided, Termination, VolumeError, Volumes,
-    classify::{Asked, Way, classify, copy_name, plain, shared_path},
+    classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
     hex,
@@ -83,7 +83,7 @@ impl Volumes {
         spec: &mut GuestSpec,
         provided: &mut Provided,
     ) -> Result<(), VolumeError> {
-        let (source, way) = self.look(bind).await?;
+        let (source, way, owner) = self.look(container, bind).await?;
         debug!(self.log, "volume"; "container" => container,
             "destination" => %bind.destination.display(), "way" => ?way);
         match way {
@@ -126,7 +126,7 @@ impl Volumes {
                 spec.provide(bind, &path);
             }
             Way::PartOfEmptyDir { .. } => {
-                let making = self.part(bind, source, spec).await?;
+                let making = self.part(&owner, bind, source, spec).await?;
                 let path = self.make(making, provided).await?;
                 spec.provide(bind, &path);
             }
@@ -140,19 +140,28 @@ impl Volumes {
     }
 
     /// Opens the source and decides. Not on the runtime's threads: a host's path may hang.
-    async fn look(&self, bind: &HostBind) -> Result<(Source, Way), VolumeError> {
+    async fn look(
+        &self,
+        container: &str,
+        bind: &HostBind,
+    ) -> Result<(Source, Way, Owner), VolumeError> {
         let (bind, settings) = (bind.clone(), self.settings.clone());
+        let mut owner = self.owner(container);
         let path = bind.source.clone();
         let looking = spawn_blocking(move || {
             let source = Source::open(&bind.source)?;
             let root = &settings.kubelet_root;
-            let part_of = match kubelet::place(root, &bind.source) {
+            // A node without kubelet has none.
+            owner.kubelet_root = root.canonicalize().unwrap_or_else(|_| root.clone());
+            let part_of = match owner.place(root, &bind.source, &source.real) {
                 Some(Place::Subpath { name }) => look::plugin_of(root, &bind.source, name),
                 _ => None,
             };
             let direct = direct::left_for(&settings.direct_volumes, &bind.source)?;
             let asked = Asked {
                 source: &bind.source,
+                real: &source.real,
+                owner: &owner,
                 destination: &bind.destination,
                 read_only: bind.read_only(),
                 options: &bind.options,
@@ -162,9 +171,18 @@ impl Volumes {
             };
             let way = classify(&asked, &source.facts, &settings)
                 .map_err(|reason| refused(&bind, reason))?;
-            Ok((source, way))
+            Ok((source, way, owner))
         });
         looking.await.unwrap_or(Err(VolumeError::Ended { path }))
+    }
+
+    /// What this pod is known by, kubelet's directory as it is configured.
+    fn owner(&self, container: &str) -> Owner {
+        Owner {
+            uid: self.pod_uid.clone(),
+            kubelet_root: self.settings.kubelet_root.clone(),
+            ids: [self.sandbox.clone(), container.to_owned()],
+        }
     }
 
     /// A copy that the sandbox's containers share: its path in the guest, and what was copied.
@@ -257,6 +275,7 @@ impl Volumes {
     /// A directory within an `emptyDir`.
     async fn part(
         &self,
+        owner: &Owner,
         bind: &HostBind,
         source: Source,
         spec: &GuestSpec,
@@ -284,6 +303,8 @@ impl Volumes {
         }
         let asked = Asked {
             source: &volume.path,
+            real: &volume.real,
+            owner,
             destination: &bind.destination,
             read_only: bind.read_only(),
             options: &bind.options,

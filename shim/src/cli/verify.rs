@@ -1,6 +1,6 @@
 //! The truth about a template: its memory read in full, and a VM restored from it and ended.
 
-use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use factory::{StartPath, StartPlan, StartRecord, Template, chain};
 use hypervisors::{Hypervisor, VmSpec};
@@ -56,9 +56,8 @@ pub(crate) struct RunDir(pub(crate) PathBuf);
 
 impl RunDir {
     pub(crate) fn make(path: PathBuf) -> Result<Self, String> {
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&path);
-        made.map_err(|error| format!("Making {}: {error}", path.display()))?;
+        system::directory::ensure(&path, 0o700)
+            .map_err(|error| format!("Making {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -10,13 +10,7 @@
 mod metrics;
 
 use std::{
-    convert::Infallible,
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
+    convert::Infallible, fs::File, io, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration,
 };
 
 use http_body_util::Full;
@@ -28,7 +22,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use runtime_core::state::MANAGEMENT_SOCKET;
 use slog::{Logger, debug};
+use system::socket::listen_privately;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -38,8 +34,7 @@ use tokio::{
 
 pub use self::metrics::Metrics;
 
-/// Name of the socket; that of Kata, by which its collectors find shims.
-pub const SOCKET: &str = "shim-monitor.sock";
+const SOCKET: &str = MANAGEMENT_SOCKET;
 
 /// Connections served at once; further ones wait in the socket's queue.
 const CONNECTIONS: usize = 4;
@@ -76,7 +71,7 @@ impl Management {
         start: Vec<u8>,
         log: &Logger,
     ) -> io::Result<Self> {
-        let listener = bind(&directory.join(SOCKET))?;
+        let listener = bind(directory)?;
         let served = Arc::new(Served {
             metrics,
             start: start.into(),
@@ -86,11 +81,14 @@ impl Management {
     }
 }
 
-/// Makes a socket of mode 0600. Until it has it, the directory keeps others out.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+/// Makes a socket of mode 0600, by the directory's descriptor: with a long identifier, of a container
+/// that is no pod of a node, its path may be longer than one may be bound to.
+fn bind(directory: &Path) -> io::Result<UnixListener> {
+    let directory = File::open(directory)?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
+    let listener = listen_privately(Path::new(&path))?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 async fn accept(listener: UnixListener, served: Arc<Served>, log: Logger) {
@@ -155,6 +153,8 @@ fn status(status: StatusCode) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

@@ -13,6 +13,7 @@ mod crowd;
 mod death;
 mod devices;
 mod first_process;
+mod host_paths;
 mod hostile;
 mod mounts;
 mod network;
@@ -45,6 +46,7 @@ fn cases() -> Vec<Case> {
         streams::cases(),
         volumes::cases(),
         mounts::cases(),
+        host_paths::cases(),
         network::cases(),
         pid_namespaces::cases(),
         sysctls::cases(),

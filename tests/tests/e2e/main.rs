@@ -11,6 +11,7 @@ mod death;
 mod fallback;
 mod image;
 mod lifecycle;
+mod namespaces;
 mod run;
 mod snapshotters;
 mod templating;
@@ -38,6 +39,7 @@ fn cases() -> Vec<Case> {
     all.extend(clones::cases());
     all.extend(fallback::cases());
     all.extend(templating::cases());
+    all.extend(namespaces::cases());
     all.extend(image::cases());
     all
 }

@@ -29,6 +29,9 @@ pub fn cases() -> Vec<Case> {
 /// Within this time a change on the host must be seen in the guest.
 const SOON: Duration = Duration::from_secs(2);
 
+/// The pod's uid, by which kubelet names its directory.
+const UID: &str = "6c8f";
+
 /// kubelet's directory of a node. Dropped, it is gone and the node knows nothing of it.
 struct Kubelet {
     root: PathBuf,
@@ -51,7 +54,7 @@ impl Kubelet {
 
     /// A directory of the pod.
     fn pod(&self, path: &str) -> Result<PathBuf> {
-        let path = self.root.join("pods/6c8f").join(path);
+        let path = self.root.join("pods").join(UID).join(path);
         create(&path)?;
         Ok(path)
     }
@@ -77,6 +80,12 @@ fn mounted(run: Run, source: &Path, destination: &str, options: &str) -> Run {
     run.flag("--mount").flag(&format!(
         "type=bind,src={source},dst={destination},options={options}"
     ))
+}
+
+/// Says which pod it is.
+fn of_pod(run: Run) -> Run {
+    run.flag("--annotation")
+        .flag(&format!("io.kubernetes.cri.sandbox-uid={UID}"))
 }
 
 /// A file system on a directory of the host. Dropped, it is gone.
@@ -165,7 +174,7 @@ fn config_map(node: &Node) -> Result<()> {
         until v=$(cd ..data && cat a b) && [ \"$v\" != oldold ]; do :; done; echo \"now $v\"; \
         until [ -e c ]; do :; done; cat c; echo; touch x 2>/dev/null && echo writable; \
         read line; ls -A; exit 0";
-    let mut running = mounted(node.run("config"), &volume, "/config", "rbind:ro")
+    let mut running = mounted(of_pod(node.run("config")), &volume, "/config", "rbind:ro")
         .shell(script)
         .open_input()
         .start()?;
@@ -191,11 +200,14 @@ fn config_map(node: &Node) -> Result<()> {
 
 fn pod_files(node: &Node) -> Result<()> {
     let _kubelet = Kubelet::on(node)?;
-    let hosts = node.directory().join("hosts");
+    let id = node.unique_id("hosts");
+    let directory = own_directory(node)?.join("containers").join(&id);
+    create(&directory)?;
+    let hosts = directory.join("hosts");
     write(&hosts, "192.0.2.7 first\n")?;
     let script = "cat /etc/hosts; until grep -q second /etc/hosts; do :; done; \
         echo '# mine' >> /etc/hosts; cat /etc/hosts";
-    let mut running = mounted(node.run("hosts"), &hosts, "/etc/hosts", "rbind:rw")
+    let mut running = mounted(node.ctr().run(&id), &hosts, "/etc/hosts", "rbind:rw")
         .shell(script)
         .start()?;
     running.read_until("first\n")?;
@@ -224,7 +236,7 @@ fn termination(node: &Node) -> Result<()> {
         ),
     ] {
         write(&file, "")?;
-        let ended = mounted(node.run("term"), &file, "/dev/termination-log", "rbind:rw")
+        let ended = mounted(of_pod(node.run("term")), &file, "/dev/termination-log", "rbind:rw")
             .shell(&script)
             .run()?;
         ensure!(ended.code == 3, "{ended:?}");
@@ -245,8 +257,7 @@ fn empty_dir(node: &Node) -> Result<()> {
     let part = Mounted::part(&kubelet, &on_disk, "scratch")?;
     let part_in_memory = Mounted::part(&kubelet, &in_memory, "memory")?;
     let pod = node.unique_id("pod");
-    node.ctr()
-        .run(&pod)
+    of_pod(node.ctr().run(&pod))
         .detached()
         .flag("--annotation")
         .flag("io.kubernetes.cri.container-type=sandbox")
@@ -339,15 +350,25 @@ fn own_directory(node: &Node) -> Result<PathBuf> {
 
 /// A raw volume, by bind mount (kubelet's path of it) and by number; and one that is mounted.
 fn block_device(node: &Node) -> Result<()> {
-    let _kubelet = Kubelet::on(node)?;
+    let kubelet = Kubelet::on(node)?;
     let home = own_directory(node)?;
     let disk = home.join("disk");
     fs::write(&disk, vec![b'h'; 1 << 20]).map_err(Error::io("Writing", &disk))?;
     let device = Loop::on(&disk)?;
-    let published = home.join("published");
+    let published = kubelet.pod("volumeDevices/kubernetes.io~csi")?.join("pv");
     symlink(&device.0, &published).map_err(Error::io("Linking", &published))?;
+    let link = home.join("link");
+    symlink(&device.0, &link).map_err(Error::io("Linking", &link))?;
+    for run in [
+        mounted(of_pod(node.run("path")), &link, "/dev/data", "rbind:rw"),
+        mounted(node.run("other"), &published, "/dev/data", "rbind:rw"),
+    ] {
+        let ended = run.shell("true").run()?;
+        let words = "host_block_devices";
+        ensure!(ended.code != 0 && ended.stderr.contains(words), "{ended:?}");
+    }
     let script = "head -c 4 /dev/data && printf guest | dd of=/dev/data conv=fsync 2>/dev/null";
-    let ended = mounted(node.run("raw"), &published, "/dev/data", "rbind:rw")
+    let ended = mounted(of_pod(node.run("raw")), &published, "/dev/data", "rbind:rw")
         .shell(script)
         .run()?;
     ensure!(ended.code == 0 && ended.stdout == "hhhh", "{ended:?}");

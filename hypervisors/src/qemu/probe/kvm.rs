@@ -76,7 +76,7 @@ pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Ve
 async fn run(
     binary: &Path,
     deadline: Duration,
-    arguments: impl FnOnce(&File) -> Vec<String>,
+    arguments: impl FnOnce(&File) -> std::io::Result<Vec<String>>,
     log: &slog::Logger,
 ) -> Result<Verdict> {
     let failed = |source| Error::Spawn {
@@ -88,7 +88,7 @@ async fn run(
     let start = Instant::now();
     let guest = Start {
         binary,
-        arguments: &arguments(&firmware),
+        arguments: &arguments(&firmware).map_err(failed)?,
         name: None,
         stdin: nothing,
         stdout: None,
@@ -130,11 +130,16 @@ fn firmware_file() -> std::io::Result<File> {
     Ok(file)
 }
 
-fn arguments(config: &QemuConfig, accelerator: Accelerator, firmware: &File) -> Vec<String> {
-    let path = format!("/proc/{}/fd/{}", std::process::id(), firmware.as_raw_fd());
+fn arguments(
+    config: &QemuConfig,
+    accelerator: Accelerator,
+    firmware: &File,
+) -> std::io::Result<Vec<String>> {
+    let own = system::process::own_number()?;
+    let path = format!("/proc/{own}/fd/{}", firmware.as_raw_fd());
     let exit = format!("isa-debug-exit,iobase={},iosize=1", payload::EXIT_PORT);
     let (kind, cpu) = (bare_machine(config), cpu_model(config, accelerator));
-    [
+    let arguments = [
         "-machine",
         &kind,
         "-accel",
@@ -156,7 +161,8 @@ fn arguments(config: &QemuConfig, accelerator: Accelerator, firmware: &File) -> 
         &exit,
     ])
     .map(str::to_owned)
-    .collect()
+    .collect();
+    Ok(arguments)
 }
 
 #[cfg(test)]
@@ -183,7 +189,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_monitor_that_fails_gives_a_verdict_and_not_an_error() {
-        let script = |_: &File| vec![String::from("-c"), String::from("echo no cpu >&2; exit 1")];
+        let script = |_: &File| {
+            Ok(vec![
+                String::from("-c"),
+                String::from("echo no cpu >&2; exit 1"),
+            ])
+        };
         let verdict = run(Path::new("/bin/sh"), DEADLINE, script, &log())
             .await
             .unwrap();
@@ -199,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_is_too_slow_is_none() {
-        let script = |_: &File| vec![String::from("-c"), String::from("kill -STOP $$")];
+        let script = |_: &File| Ok(vec![String::from("-c"), String::from("kill -STOP $$")]);
         let deadline = Duration::from_millis(50);
         let verdict = run(Path::new("/bin/sh"), deadline, script, &log())
             .await

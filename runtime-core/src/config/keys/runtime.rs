@@ -64,6 +64,7 @@ const OWN: &[Key] = &[
     read("rootfs_cache_mib", Int(1, 1 << 40)),
     read("host_path_volumes", OneOf(&["copy", "refuse"])),
     read("host_path_copy_limit_mib", Int(0, 1 << 20)),
+    read("host_block_devices", Bool),
 ];
 
 const NO_TRACING: &str = "calls are not traced";

@@ -55,6 +55,11 @@ fn each_mistake_is_named_with_its_line() {
             ":5: default_memory must be an integer, not a number beyond 64 bits",
         ),
         (
+            "[runtime]\nrun_root = \"/a/path/of/26/bytes/in/all\"",
+            ":6: run_root = \"/a/path/of/26/bytes/in/all\": The paths of pods' sockets below it would \
+             be too long (unix(7)): it may have 22 bytes and has 26, 4 too many",
+        ),
+        (
             "default_vcpus = nan",
             ":5: default_vcpus = NaN: Must be finite",
         ),

@@ -1,6 +1,6 @@
 //! One cgroup, in all hierarchies of the host.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, error::Error as _, io, path::PathBuf};
 
 use cgroups_rs::{
     CgroupPid,
@@ -48,8 +48,8 @@ impl Group {
     /// Makes it where it is not there yet, and what leads to it. Another shim may remove a shared
     /// parent, when it is empty, just after it was made: then it is made again.
     pub fn make(&self) -> Result<(), CgroupError> {
-        let made = self.cgroup.create().or_else(|_| self.cgroup.create());
-        made.map_err(self.failed("Making"))
+        system::directory::retry(|| self.cgroup.create(), parent_went)
+            .map_err(self.failed("Making"))
     }
 
     /// Moves a process in, with all its threads.
@@ -94,4 +94,17 @@ impl Group {
             source,
         }
     }
+}
+
+/// Whether a cgroup was not made because one above it was removed meanwhile.
+fn parent_went(error: &Error) -> bool {
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| {
+        // A file of a cgroup that was removed while it was open.
+        let removed = source.raw_os_error() == Some(nix::libc::ENODEV);
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists];
+        removed || kinds.contains(&source.kind())
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    os::unix::fs::PermissionsExt,
     sync::{
         Barrier,
         atomic::{AtomicUsize, Ordering},
@@ -24,6 +25,52 @@ fn equal_trees_share_an_image() {
     assert!(made && !made_again);
     assert_eq!(first.path(), again.path());
     assert_eq!(fixture.files().len(), 1);
+}
+
+/// A stream of entries in which the content of a file had its length behind it only: the content of f in
+/// one tree is what the other tree's f and the next file begin with.
+#[test]
+fn content_that_looks_like_the_next_file_gives_another_image() {
+    if !possible() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let tree = |name: &str, files: &[(&str, &[u8], u32)]| {
+        let tree = fixture.dir.path().join(name);
+        fs::create_dir(&tree).unwrap();
+        for (name, content, mode) in files {
+            let path = tree.join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+            run("touch", &["-d", "@5", text(&path)]);
+        }
+        tree
+    };
+    let number = |value: usize| (value as i128).to_le_bytes().to_vec();
+    let field = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
+    // Name; first of its links, mode, owner, group, time.
+    let head = |name: &str, mode| {
+        let numbers = [0, mode, 0, 0, 5, 0].map(number);
+        [field(name.as_bytes()), numbers.concat()].concat()
+    };
+    let attribute = 16 + head("z", 0).len() as u64;
+    let content = [
+        b"harmless".to_vec(),
+        number(8),
+        head("g", 0o100_644),
+        field(b"user.a"),
+        attribute.to_le_bytes().to_vec(),
+    ]
+    .concat();
+    let value = [number(content.len()), head("z", 0o104_755)].concat();
+    assert_eq!(value.len() as u64, attribute);
+    let one = tree("one", &[("f", b"harmless", 0o644), ("g", b"", 0o644)]);
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(one.join("g"), "user.a", &value, none).unwrap();
+    let other = tree("other", &[("f", &content, 0o644), ("z", b"", 0o4755)]);
+    let (first, _) = fixture.image_of(&one).unwrap();
+    let (second, made) = fixture.image_of(&other).unwrap();
+    assert!(made && first.path() != second.path());
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Fixture {
             main: MAIN.into(),
             hostname: "host".into(),
             dns: vec![],
+            pod_uid: None,
             volumes: VolumeSettings::default(),
             disks: RootDisks::new(slots, &[MAIN], log.clone()),
             storages: vec![],

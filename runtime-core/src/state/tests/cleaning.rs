@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -34,7 +35,7 @@ fn start_reading(program: &Path, fifo: &Path) -> (Child, File) {
 fn process(child: &Child) -> ProcessRecord {
     ProcessRecord {
         pid: child.id(),
-        start_time: monitor::start_time(child.id()).unwrap(),
+        start_time: system::process::start_time(child.id()).unwrap(),
     }
 }
 
@@ -133,6 +134,56 @@ fn the_recorded_binary_decides_what_a_monitor_is() {
     let wanted = [(process(&child), MonitorOutcome::Killed)];
     assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
     assert!(!runs(&mut child));
+}
+
+/// Cloud Hypervisor is given its control socket, and its arguments say nothing of the VM.
+#[test]
+fn a_monitor_is_found_by_the_socket_it_listens_on() {
+    let fixture = Fixture::new();
+    let dir = fixture.create("one");
+    let program = fixture.root.path().join("cloud-hypervisor");
+    assert!(
+        Command::new("cp")
+            .arg("/bin/sleep")
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let sleep_on = |socket: &Path| {
+        let listener = UnixListener::bind(socket).unwrap();
+        let mut command = Command::new(&program);
+        command
+            .arg("60")
+            .stdin(Stdio::from(OwnedFd::from(listener)));
+        command.spawn().unwrap()
+    };
+    let mut ours = sleep_on(&dir.monitor_dir().join("clh api.sock"));
+    let mut other = sleep_on(&fixture.root.path().join("clh-api.sock"));
+    let wanted = [(process(&ours), MonitorOutcome::Killed)];
+    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
+    assert!(!runs(&mut ours) && runs(&mut other));
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_monitor_whose_binary_was_upgraded_is_found() {
+    for recorded in [true, false] {
+        let fixture = Fixture::new();
+        let mut dir = fixture.create("one");
+        let program = monitor_named(fixture.root.path(), "qemu-system-test");
+        if recorded {
+            dir.record(|state| state.monitor_binary = Some(program.clone()))
+                .unwrap();
+        }
+        let (mut child, _open) = start_reading(&program, &dir.path().join("vm/x"));
+        let wanted = [(process(&child), MonitorOutcome::Killed)];
+        fs::remove_file(&program).unwrap();
+        let report = cleanup(dir.path(), Path::new(BUNDLE));
+        assert_eq!(report.monitors, wanted, "recorded: {recorded}");
+        assert!(!runs(&mut child));
+    }
 }
 
 #[test]

@@ -105,6 +105,12 @@ fn names_are_checked_before_anything_is_made() {
         "{made:?}"
     );
     fixture.assert_empty();
+    // As the configuration has it: every socket of a pod of a node is one.
+    let longest = fixture.root.path().join("s/x/y");
+    let root = &longest.to_str().unwrap()[..RUN_ROOT_MAX.min(longest.as_os_str().len())];
+    let padded = format!("{root:0<RUN_ROOT_MAX$}");
+    let dir = SandboxDir::path_for(Path::new(&padded), &"a".repeat(64)).unwrap();
+    assert_eq!(dir.join(MANAGEMENT_SOCKET).as_os_str().len(), 107);
     // The default place has room for the longest identifier.
     SandboxDir::path_for(Path::new("/run/imprint"), &"a".repeat(76)).unwrap();
 }

@@ -50,7 +50,13 @@ impl Fixture {
         };
         let log = Logger::root(Discard, o!());
         let agent = guest.connect().await;
-        let volumes = Volumes::new("pod".into(), settings, agent, vm.clone(), log);
+        let volumes = Volumes::new(
+            ("pod".into(), Some("6c8f".into())),
+            settings,
+            agent,
+            vm.clone(),
+            log,
+        );
         Self {
             dir,
             guest,

@@ -29,7 +29,7 @@ async fn a_config_volume_is_in_the_guest_whole() {
 #[tokio::test]
 async fn containers_share_what_they_mount_alike() {
     let node = Fixture::new().await;
-    let hosts = node.host("etc/hosts", "127.0.0.1 localhost\n");
+    let hosts = node.host("containers/pod/hosts", "127.0.0.1 localhost\n");
     let (one, first) = node
         .provide("c1", &[(&hosts, "/etc/hosts", "rbind,rw")])
         .await
@@ -73,7 +73,7 @@ async fn an_empty_dir_in_memory_is_a_tmpfs_that_is_shared() {
     fs::create_dir_all(&volume).unwrap();
     let node = Fixture {
         volumes: Volumes::new(
-            "pod".into(),
+            ("pod".into(), Some("6c8f".into())),
             VolumeSettings {
                 kubelet_root: dir.path().into(),
                 ..settings()

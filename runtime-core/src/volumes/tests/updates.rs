@@ -46,7 +46,7 @@ async fn a_volume_that_is_empty_at_first_is_filled_later() {
 #[tokio::test]
 async fn a_file_that_is_written_on_the_host_is_copied_again() {
     let node = Fixture::new().await;
-    let hosts = node.host("etc/hosts", "one");
+    let hosts = node.host("containers/pod/hosts", "one");
     let (_held, spec) = node
         .provide("c", &[(&hosts, "/etc/hosts", "rbind")])
         .await
@@ -59,7 +59,7 @@ async fn a_file_that_is_written_on_the_host_is_copied_again() {
 #[tokio::test]
 async fn a_watch_ends_with_the_last_container_that_needs_it() {
     let node = Fixture::new().await;
-    let hosts = node.host("etc/hosts", "one");
+    let hosts = node.host("containers/pod/hosts", "one");
     let mounts = [(hosts.as_path(), "/etc/hosts", "rbind")];
     let (first, spec) = node.provide("c1", &mounts).await.unwrap();
     let (second, _) = node.provide("c2", &mounts).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_watch_ends_with_the_last_container_that_needs_it() {
     drop(second);
     fs::write(&hosts, "three").unwrap();
     // Another volume's change comes after, and is seen: this one's never will be.
-    let other = node.host("etc/resolv.conf", "a");
+    let other = node.host("containers/pod/resolv.conf", "a");
     let (_held, spec) = node
         .provide("c3", &[(&other, "/etc/resolv.conf", "rbind")])
         .await

@@ -1,0 +1,163 @@
+//! Directories that come and go with what is in them.
+//!
+//! Whoever removes the last entry of such a directory removes the directory too, while others make
+//! it, or an entry in it. So that it is there is not known until something is in it: to make it and
+//! to look at it are two moments, and so are to make it and to use it. What is made in such a
+//! directory is made by [`make_in`], which begins anew whenever the directory went in between.
+
+use std::{
+    fs::DirBuilder,
+    io::{self, ErrorKind},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+
+/// As often as this a directory that goes again is made. Each time another process must have
+/// removed it within a few microseconds, so only a path that leads nowhere (a link to nothing) gets
+/// here.
+const ATTEMPTS: usize = 1000;
+
+/// Makes something in `parent` by `make`, and before it, with this mode, `parent` and all above it
+/// where they are missing. `make` is called again when it says that its place is not there
+/// ([`ErrorKind::NotFound`]).
+///
+/// # Errors
+/// That of `make`, or of a directory that cannot be made.
+pub fn make_in<T>(
+    parent: &Path,
+    mode: u32,
+    mut make: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut made = make();
+    for _ in 0..ATTEMPTS {
+        if !made.as_ref().is_err_and(is_gone) {
+            break;
+        }
+        ensure(parent, mode)?;
+        made = make();
+    }
+    made
+}
+
+/// Makes a directory with this mode, and its parents where they are missing. There must be none of
+/// that name.
+///
+/// # Errors
+/// It is there ([`ErrorKind::AlreadyExists`]), or cannot be made.
+pub fn make(path: &Path, mode: u32) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => make_in(parent, mode, || mkdir(path, mode)),
+        None => mkdir(path, mode),
+    }
+}
+
+/// Makes a directory with this mode, and its parents, unless something has that name: what it is
+/// shows when it is used.
+///
+/// # Errors
+/// It cannot be made.
+pub fn ensure(path: &Path, mode: u32) -> io::Result<()> {
+    match make(path, mode) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // The parent of a relative path of one part: the working directory.
+        Err(error) if error.kind() == ErrorKind::NotFound && path.as_os_str().is_empty() => Ok(()),
+        made => made,
+    }
+}
+
+/// Calls `make`, of something that makes its own parents, again as long as it fails in a way that
+/// `gone` takes for a parent that went.
+///
+/// # Errors
+/// That of the last call.
+pub fn retry<T, E>(
+    mut make: impl FnMut() -> Result<T, E>,
+    gone: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let mut made = make();
+    for _ in 0..ATTEMPTS {
+        if !made.as_ref().is_err_and(&gone) {
+            break;
+        }
+        made = make();
+    }
+    made
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+fn mkdir(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, symlink},
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn parents_are_made_with_the_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        make(&path, 0o700).unwrap();
+        for made in path.ancestors().take(3) {
+            assert_eq!(fs::metadata(made).unwrap().mode() & 0o777, 0o700);
+        }
+        assert_eq!(
+            make(&path, 0o700).unwrap_err().kind(),
+            ErrorKind::AlreadyExists
+        );
+        ensure(&path, 0o700).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_directory_is_told_by_its_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = make(&file.join("below"), 0o700).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotADirectory);
+        let link = dir.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        let error = make(&link.join("below"), 0o700).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    /// Two levels that go with their last entry, one thread that does nothing but remove them.
+    #[test]
+    fn parents_come_and_go_at_any_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let (above, parent) = (dir.path().join("p"), dir.path().join("p/q"));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let remover = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = fs::remove_dir(&parent);
+                    let _ = fs::remove_dir(&above);
+                }
+            });
+            let makers: Vec<_> = (0..3)
+                .map(|number| {
+                    let path = parent.join(number.to_string());
+                    scope.spawn(move || {
+                        for _ in 0..2000 {
+                            make(&path, 0o700).unwrap();
+                            fs::remove_dir(&path).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            let ended: Vec<_> = makers.into_iter().map(|maker| maker.join()).collect();
+            done.store(true, Ordering::Relaxed);
+            remover.join().unwrap();
+            assert!(ended.iter().all(Result::is_ok));
+        });
+    }
+}

@@ -1,0 +1,7 @@
+//! System work that everything on the host needs. It knows nothing of VMs and pods.
+
+#![forbid(unsafe_code)]
+
+pub mod directory;
+pub mod process;
+pub mod socket;

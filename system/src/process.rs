@@ -1,0 +1,235 @@
+//! Processes by the numbers that `/proc` shows.
+//!
+//! A process has a number in its own pid namespace and in each above it. System calls speak of the
+//! caller's, `/proc` of the one it was mounted in: a process in a container that looks at the host's
+//! `/proc` finds itself and its children there by other numbers than those fork and pidfd_open know.
+//! What is kept for later (a record, a message) is the number in `/proc`, since the host's `/proc` is
+//! what all on a node have in common.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// This process's number in `/proc`.
+///
+/// # Errors
+/// `/proc` is not mounted, or that of a pid namespace in which this process is not.
+pub fn own_number() -> io::Result<u32> {
+    let link = fs::read_link("/proc/self").map_err(foreign)?;
+    let number = link.to_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| invalid("/proc/self leads to no number"))
+}
+
+/// A child of this process, held so that its number cannot become another's.
+///
+/// # Errors
+/// There is none of that number.
+pub fn hold_child(pid: u32) -> io::Result<OwnedFd> {
+    open(pid)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it ended at once"))
+}
+
+/// The number in `/proc` of the process that is held. It may have ended, as long as it was not
+/// reaped.
+///
+/// # Errors
+/// It is not in `/proc`, or was reaped.
+pub fn number_of(process: impl AsFd) -> io::Result<u32> {
+    match shown_number(process)? {
+        0 => Err(invalid(
+            "/proc is of another pid namespace, in which the process does not exist",
+        )),
+        number => u32::try_from(number)
+            .map_err(|_| io::Error::new(io::ErrorKind::NotFound, "the process was reaped")),
+    }
+}
+
+/// The process of this number in `/proc`, held. `None` if there is none.
+///
+/// # Errors
+/// It cannot be held: it is of a pid namespace that this process does not see
+/// ([`io::ErrorKind::Unsupported`]).
+pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(here) = number_here(number)? else {
+        return Ok(None);
+    };
+    let Some(process) = open(here)? else {
+        return Ok(None);
+    };
+    // What has the number here may be another by now.
+    Ok((shown_number(&process)? == i64::from(number)).then_some(process))
+}
+
+/// When the process of this number in `/proc` started (proc_pid_stat(5), field 22).
+///
+/// # Errors
+/// There is none.
+pub fn start_time(number: u32) -> io::Result<u64> {
+    let stat = fs::read(format!("/proc/{number}/stat"))?;
+    parse_start_time(&stat).ok_or_else(|| invalid("/proc/<pid>/stat has no start time"))
+}
+
+/// The second field, the name, may hold anything, so the count starts behind its closing
+/// parenthesis.
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let behind_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    let rest = std::str::from_utf8(stat.get(behind_name..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => Ok(Some(process)),
+        // The number of a thread that is not its process's first: no process.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What `/proc` shows as the number of a held process: 0 if it is not in it, -1 if it was reaped.
+fn shown_number(process: impl AsFd) -> io::Result<i64> {
+    let fd = process.as_fd().as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).map_err(foreign)?;
+    let number = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    number.ok_or_else(|| invalid("/proc/self/fdinfo says no number of a process"))
+}
+
+/// The number for system calls of the process that has `number` in `/proc`.
+fn number_here(number: u32) -> io::Result<Option<u32>> {
+    let own = numbers("self").map_err(foreign)?;
+    if own.len() <= 1 {
+        return Ok(Some(number));
+    }
+    let numbers = match numbers(&number.to_string()) {
+        Err(error) if is_gone(&error) => return Ok(None),
+        other => other?,
+    };
+    match numbers.get(own.len() - 1) {
+        Some(here) => Ok(Some(*here)),
+        None => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "process {number} is of another pid namespace and is not seen from this one \
+                 (`nsenter --pid=/proc/1/ns/pid` enters the host's)"
+            ),
+        )),
+    }
+}
+
+/// The numbers of a process, from the namespace of `/proc` to its own (`NSpid` of
+/// proc_pid_status(5)).
+fn numbers(of: &str) -> io::Result<Vec<u32>> {
+    let status = fs::read_to_string(format!("/proc/{of}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = line.map(|line| line.split_ascii_whitespace().map(str::parse).collect());
+    match numbers {
+        Some(Ok(numbers)) => Ok(numbers),
+        _ => Err(invalid("/proc/<pid>/status has no NSpid")),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Without `/proc/self` nothing in `/proc` is this process's.
+fn foreign(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "/proc is not mounted, or is of a pid namespace in which this process does not exist",
+        )
+    } else {
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        let mut command = Command::new("/bin/sleep");
+        command.arg("60").stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_child_is_held_by_either_number() {
+        let mut child = sleeper();
+        let held = hold_child(child.id()).unwrap();
+        let number = number_of(&held).unwrap();
+        let again = hold(number).unwrap().unwrap();
+        assert_eq!(number_of(&again).unwrap(), number);
+        assert!(start_time(number).unwrap() >= start_time(own_number().unwrap()).unwrap());
+        child.kill().unwrap();
+        // Ended, not reaped: it still has its number.
+        assert_eq!(number_of(&held).unwrap(), number);
+        child.wait().unwrap();
+        assert_eq!(
+            number_of(&held).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(hold(u32::MAX).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        let of = |stat: &str| parse_start_time(stat.as_bytes());
+        assert_eq!(of(&format!("7 (a) b (c) {rest}")), Some(4711));
+        assert_eq!(of("7 (short) S 1"), None);
+    }
+
+    /// This very test again, as the first process of a pid namespace of its own, under the `/proc` of
+    /// the one above.
+    #[test]
+    fn under_the_proc_of_another_namespace_numbers_are_those_of_proc() {
+        const INSIDE: &str = "IMPRINT_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_none() {
+            let name =
+                "process::tests::under_the_proc_of_another_namespace_numbers_are_those_of_proc";
+            let inside = Command::new("unshare")
+                .args(["--pid", "--fork"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(INSIDE, "1")
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&inside.stdout);
+            assert!(
+                inside.status.success() && told.contains("1 passed"),
+                "{told}"
+            );
+            return;
+        }
+        assert_eq!(std::process::id(), 1);
+        assert_ne!(own_number().unwrap(), 1);
+        let mut child = sleeper();
+        let held = hold_child(child.id()).unwrap();
+        let number = number_of(&held).unwrap();
+        assert_ne!(number, child.id());
+        assert!(start_time(number).unwrap() >= start_time(own_number().unwrap()).unwrap());
+        assert!(hold(number).unwrap().is_some());
+        // The first process of the host, which is not this one although that is process 1 too.
+        assert_eq!(hold(1).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
