@@ -13,6 +13,7 @@ mod crowd;
 mod death;
 mod devices;
 mod hostile;
+mod memory;
 mod network;
 mod pods;
 mod resources;
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
         volumes::cases(),
         network::cases(),
         resources::cases(),
+        memory::cases(),
         sizing::cases(),
         devices::cases(),
         death::cases(),
@@ -54,6 +56,7 @@ fn cases() -> Vec<Case> {
     all.extend(chaos::cases());
     all.extend(crowd::cases());
     all.extend(templating::cases());
+    all.extend(memory::of_templates());
     all.extend(bench::cases());
     all
 }
