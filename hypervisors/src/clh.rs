@@ -11,6 +11,7 @@ mod probe;
 mod resize;
 mod restore;
 mod saved;
+mod saved_state;
 mod slots;
 mod version;
 mod vm;

@@ -11,7 +11,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use fake::Fake;
 use hypervisors::{
     DiskSpec, Error, Hypervisor, Vm,
-    clh::{SAVED_CONFIG, SavedConfig},
+    clh::{SAVED_CONFIG, SAVED_STATE, SavedConfig},
 };
 use tokio::time::timeout;
 
@@ -113,6 +113,9 @@ async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
     vm.pause().await.unwrap();
     vm.save(&saved).await.unwrap();
     vm.kill().await.unwrap();
+    // Neither the monitor nor the guest tells anybody of a clone.
+    let state = fs::read_to_string(saved.join(SAVED_STATE)).unwrap();
+    assert!(state.contains(r#"\"acked_features\":1,"#), "{state}");
 
     let spec = fake.spec_with_nic("b");
     let refused = clh.restore(&spec, &saved).await.map(drop);

@@ -96,6 +96,7 @@ pub async fn pod(
     match machine {
         Ok(machine) => making.populate(new, machine, namespace).await,
         Err(error) => {
+            let error = error.in_memory_of(making.cgroups.as_deref());
             making.undo().await;
             Err(error)
         }
@@ -274,6 +275,7 @@ impl Making {
         let sandbox = match self.open(&new, &vm, events).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
+                let error = error.in_memory_of(self.cgroups.as_deref());
                 kill(&vm, &self.log).await;
                 self.undo().await;
                 return Err(error);

@@ -5,8 +5,13 @@ use std::{error::Error as StdError, io, path::PathBuf};
 use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
 use runtime_core::{
-    config::AnnotationError, network::NetworkError, oci::OciError, resources::cgroup::CgroupError,
-    rootfs::RootfsError, sandbox, state::StateError,
+    config::AnnotationError,
+    network::NetworkError,
+    oci::OciError,
+    resources::cgroup::{CgroupError, OutOfMemory, PodCgroups},
+    rootfs::RootfsError,
+    sandbox,
+    state::StateError,
 };
 
 use crate::{launch::LaunchError, options::OptionsError, pod_config::PodConfigError};
@@ -50,6 +55,15 @@ pub enum Error {
     /// The pod's cgroups could not be made.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// Something failed since the host's OOM killer ended it.
+    #[error("The host's OOM killer ended a process of the pod: {why}")]
+    OutOfMemory {
+        /// What the pod may use and has used.
+        why: OutOfMemory,
+        /// What failed.
+        #[source]
+        source: Box<Error>,
+    },
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -83,6 +97,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error, and that it is the OOM killer's doing if that was in the pod's cgroup.
+    pub fn in_memory_of(self, cgroups: Option<&PodCgroups>) -> Self {
+        match cgroups.and_then(PodCgroups::out_of_memory) {
+            None => self,
+            Some(why) => Self::OutOfMemory {
+                why,
+                source: Box::new(self),
+            },
+        }
+    }
+
     /// The one place where an error becomes a status code.
     fn code(&self) -> Code {
         match self {
@@ -94,6 +119,7 @@ impl Error {
             | Self::Launch(LaunchError::Config(_)) => Code::INVALID_ARGUMENT,
             Self::Network(NetworkError::HostNetwork) => Code::INVALID_ARGUMENT,
             Self::NoTask(_) => Code::NOT_FOUND,
+            Self::OutOfMemory { source, .. } => source.code(),
             Self::SecondSandbox => Code::ALREADY_EXISTS,
             Self::NoSandbox(_) => Code::FAILED_PRECONDITION,
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,

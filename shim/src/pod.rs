@@ -15,7 +15,7 @@ use runtime_core::{
     oci::{self, Bundle, ContainerKind, SpecOptions},
     process::{Exit, STATUS_KILLED, STATUS_LOST, TaskId},
     resources::cgroup::PodCgroups,
-    rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache},
+    rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache, RootfsError},
     sandbox::{self, Sandbox},
     state::{ContainerRecord, DiskRecord, SandboxDir, SandboxState},
 };
@@ -166,7 +166,8 @@ impl Pod {
         let added = async {
             let room = self.room_for_layers().await;
             let rootfs =
-                rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await?;
+                rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await;
+            let rootfs = rootfs.map_err(|error| self.not_prepared(error))?;
             self.note_disk(&new.id, &rootfs).await?;
             let container = NewContainer {
                 id: new.id,
@@ -201,6 +202,16 @@ impl Pod {
             container: container.to_owned(),
             source,
         })
+    }
+
+    /// If the OOM killer ended what packs an image, that is no end of the VM.
+    fn not_prepared(&self, error: RootfsError) -> Error {
+        let cgroups = self.cgroups.as_deref();
+        let error = Error::from(error).in_memory_of(cgroups);
+        if let Some(cgroups) = cgroups {
+            cgroups.forget_kills();
+        }
+        error
     }
 
     /// Deletes a process; with the main container everything that is left of the pod.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hypervisors::Vm;
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::InitError;
 use crate::{
@@ -72,19 +73,23 @@ impl Building {
         self.dir.join(MEMORY)
     }
 
-    /// The memory file, of exact length: some monitors map it as they find it.
+    /// The memory file, of exact length: some monitors map it as they find it. All of it is there
+    /// from now on: a page that is not is made, for ever, by the first clone that writes to it, and
+    /// charged to that one's pod beside the clone's own page.
     pub(super) async fn make_memory(&self) -> Result<(), InitError> {
-        let path = self.memory();
-        let make = || {
+        let (path, bytes) = (self.memory(), self.memory_bytes);
+        let place = path.clone();
+        let make = move || {
             let mut options = OpenOptions::new();
             let file = options
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
-                .open(&path)?;
-            file.set_len(self.memory_bytes)
+                .open(&place)?;
+            let length = i64::try_from(bytes).map_err(io::Error::other)?;
+            Ok(fallocate(&file, FallocateFlags::empty(), 0, length)?)
         };
-        make().map_err(InitError::io("Making", &path))
+        blocking(make).await.map_err(InitError::io("Making", &path))
     }
 
     /// Describes what was saved in a manifest and lets the template appear. The source VM is gone.

@@ -32,6 +32,17 @@ pub enum InitError {
         /// Its name.
         monitor: &'static str,
     },
+    /// What the template holds would be missed by others.
+    #[error(
+        "No template was made: its memory takes {mib} MiB of the node's, of which {available_mib} MiB are left; \
+         default_memory, or the sizes of templates, can be smaller"
+    )]
+    NoMemory {
+        /// Of all templates that were to be made.
+        mib: u64,
+        /// What the kernel says can be had without swapping.
+        available_mib: u64,
+    },
     /// The monitor failed.
     #[error("No template was made: {step} failed")]
     Monitor {

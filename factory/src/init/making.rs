@@ -31,6 +31,7 @@ impl Making {
         specs: &[VmSpec],
     ) -> Result<Self, InitError> {
         let memory_mib = specs.iter().map(|spec| u64::from(spec.memory.mib)).sum();
+        place::check_memory(memory_mib)?;
         Ok(Self {
             mounted: place::prepare(store, memory_mib, specs.len(), old).await?,
             store: store.clone(),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 
 /// What is kept of a probe.
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use super::{
     launch::Monitor,
     nic,
     saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
+    saved_state::unannounced,
     version::Version,
 };
 use crate::{Error, Result, VmSpec};
@@ -68,11 +69,12 @@ pub async fn load(
     }
 }
 
-/// Writes the state of a paused VM into `dir`.
+/// Writes the state of a paused VM into `dir`. A VM that is restored from it announces itself to
+/// nobody: its network interface, if it `has_nic`, has an address of its own only later.
 ///
 /// # Errors
 /// On any, what was written is gone again.
-pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
+pub async fn save(monitor: &Monitor, dir: &Path, has_nic: bool) -> Result<()> {
     let destination_url = url_of(dir)?;
     for file in FILES {
         let path = dir.join(file);
@@ -89,8 +91,21 @@ pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
     }
     let unfinished = Unfinished(Some(dir));
     monitor.call(&VmSnapshot { destination_url }).await?;
+    if has_nic {
+        silence(&dir.join(SAVED_STATE))?;
+    }
     unfinished.keep();
     Ok(())
+}
+
+/// Changes a saved state into one that announces nothing.
+fn silence(path: &Path) -> Result<()> {
+    let text = fs::read(path).map_err(io_error("Reading", path))?;
+    match unannounced(&text) {
+        Err(error) => Err(Error::Protocol(format!("{}: {error}", path.display()))),
+        Ok(None) => Ok(()),
+        Ok(Some(text)) => fs::write(path, text).map_err(io_error("Writing", path)),
+    }
 }
 
 fn url_of(dir: &Path) -> Result<String> {

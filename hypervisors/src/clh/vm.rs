@@ -125,7 +125,7 @@ impl Vm for ClhVm {
     }
 
     async fn save(&self, dir: &Path) -> Result<()> {
-        restore::save(&self.monitor, dir).await
+        restore::save(&self.monitor, dir, self.given.nic.is_some()).await
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {

@@ -10,7 +10,7 @@ use slog::{Logger, warn};
 
 use super::{
     Beyond, Demand, ResizeError, VmSize,
-    cgroup::{PodCgroups, union},
+    cgroup::{OutOfMemory, PodCgroups, union},
     oom_score,
 };
 use crate::oci::guest_limits;
@@ -95,6 +95,11 @@ impl PodResources {
     /// A container has ended, or was never made.
     pub fn forget(&self, container: &str) {
         self.lock().remove(container);
+    }
+
+    /// Whether the host's OOM killer has been in the pod's cgroup, most likely for its VM.
+    pub fn out_of_memory(&self) -> Option<OutOfMemory> {
+        self.cgroups.as_ref()?.out_of_memory()
     }
 
     /// Of all containers.

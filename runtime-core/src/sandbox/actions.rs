@@ -118,12 +118,14 @@ impl Owner {
             }
             Err(error) => {
                 let unknown = error.is_unanswered();
-                let _ = reply.send(Err(error));
+                let _ = reply.send(Err(self.explained(error)));
                 if unknown {
                     self.make_sure(id);
                 }
                 // An init can be started again; an exec is spent, and what may run is lost.
-                if id.exec.is_some() || unknown || self.has_ended() {
+                if unknown || self.has_ended() {
+                    self.lose(id);
+                } else if id.exec.is_some() {
                     self.exited(id, Exit::now(STATUS_LOST));
                 } else {
                     self.settle(id, Phase::Created);

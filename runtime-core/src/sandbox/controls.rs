@@ -274,7 +274,7 @@ async fn deliver(agent: &Agent, id: &TaskId, signal: u32, thaw: bool) -> Result<
 }
 
 /// Whether nothing came back from the guest.
-fn silent(error: &Error) -> bool {
+pub(super) fn silent(error: &Error) -> bool {
     use agent_client::Error::{Disconnected, Timeout};
     matches!(
         error,

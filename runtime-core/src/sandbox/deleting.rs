@@ -51,7 +51,8 @@ impl Owner {
     fn deleted(&mut self, id: &TaskId, reply: Reply<Exit>) {
         let exit = self.process(id).and_then(|process| process.exited());
         let exit = exit.unwrap_or_else(|| Exit::now(STATUS_KILLED));
-        self.end_execs(&id.container, Exit::now(STATUS_KILLED));
+        let killed = Exit::now(STATUS_KILLED);
+        self.end_execs(&id.container, |owner, exec| owner.exited(exec, killed));
         if let Some(process) = self.process(id) {
             process.exit.send_replace(Some(exit));
         }

@@ -7,7 +7,8 @@ use slog::{Logger, info, warn};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    Event,
+    Error, Event,
+    controls::silent,
     owner::{Life, Owner, commit},
     policy::Phase,
 };
@@ -35,7 +36,7 @@ impl Owner {
                     warn!(self.log, "process ended without an exit status";
                         "process" => %id, "error" => %error);
                 }
-                self.exited(id, Exit::now(STATUS_LOST));
+                self.lose(id);
             }
         }
     }
@@ -75,13 +76,42 @@ impl Owner {
         }
     }
 
-    /// A process of a VM that is gone.
+    /// Ends a process of which nobody can tell any more, as whose VM is gone. If the host's OOM killer
+    /// took that, the process has ended as one does that it takes, and its container is said to.
     pub(super) fn lose(&mut self, id: &TaskId) {
-        self.exited(id, Exit::now(STATUS_LOST));
+        let lives = self.process(id).is_some_and(|one| one.exited().is_none());
+        if !lives {
+            return;
+        }
+        if self.out_of_memory().is_none() {
+            return self.exited(id, Exit::now(STATUS_LOST));
+        }
+        if id.exec.is_none() {
+            self.publish(Event::OutOfMemory(id.container.clone()));
+        }
+        self.exited(id, Exit::now(STATUS_KILLED));
     }
 
-    /// Ends a container's execs that have not ended.
-    pub(super) fn end_execs(&mut self, container: &str, exit: Exit) {
+    /// Whether the host's OOM killer has taken the VM, and why; in the log once.
+    pub(super) fn out_of_memory(&mut self) -> Option<&str> {
+        if self.out_of_memory.is_none() {
+            let found = self.resources.out_of_memory()?;
+            let why = format!("the host's OOM killer took its VM: {found}");
+            warn!(self.log, "VM is lost"; "reason" => &why);
+            self.out_of_memory = Some(why);
+        }
+        self.out_of_memory.as_deref()
+    }
+
+    /// An error that a client gets: where the guest went with its VM, why that did.
+    pub(super) fn explained(&mut self, error: Error) -> Error {
+        let gone = self.life != Life::Running || silent(&error);
+        let why = self.out_of_memory().filter(|_| gone).map(str::to_owned);
+        why.map_or(error, Error::Ended)
+    }
+
+    /// Ends a container's execs that have not ended, by `end`.
+    pub(super) fn end_execs(&mut self, container: &str, end: impl Fn(&mut Self, &TaskId)) {
         let execs = self
             .containers
             .get(container)
@@ -93,7 +123,7 @@ impl Owner {
                 .process(&id)
                 .is_some_and(|process| process.phase == Phase::Created);
             if !never_started {
-                self.exited(&id, exit);
+                end(self, &id);
             }
         }
     }
@@ -124,8 +154,9 @@ impl Owner {
     /// Takes the VM down without asking its agent for anything.
     pub(super) fn abandon(&mut self, why: &str) {
         if self.life == Life::Running {
-            warn!(self.log, "VM is taken down"; "reason" => why);
-            self.life = Life::Stopping(why.to_owned());
+            let why = self.out_of_memory().unwrap_or(why).to_owned();
+            warn!(self.log, "VM is taken down"; "reason" => &why);
+            self.life = Life::Stopping(why);
             self.kill_vm();
         }
     }
@@ -192,14 +223,16 @@ impl Owner {
             Life::Ended(_) => return,
             Life::Stopping(why) => why.clone(),
             Life::Running => {
-                warn!(self.log, "VM ended by itself"; "code" => exit.code);
-                "its VM ended by itself".to_owned()
+                let why = self.out_of_memory().unwrap_or("its VM ended by itself");
+                let why = why.to_owned();
+                warn!(self.log, "VM ended"; "reason" => &why, "code" => exit.code);
+                why
             }
         };
         self.life = Life::Ended(why);
         let containers: Vec<String> = self.containers.keys().cloned().collect();
         for container in containers {
-            self.end_execs(&container, Exit::now(STATUS_LOST));
+            self.end_execs(&container, Self::lose);
             let id = TaskId::new(container, "");
             // Those in a call learn it from the call.
             let in_call = self.process(&id).is_some_and(|process| {

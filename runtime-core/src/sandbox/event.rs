@@ -40,6 +40,6 @@ pub enum Event {
     Paused(String),
     /// A container was thawed.
     Resumed(String),
-    /// The guest's kernel killed a process of a container for want of memory.
+    /// The guest's kernel killed a process of a container for want of memory, or the host's its VM.
     OutOfMemory(String),
 }

@@ -58,6 +58,8 @@ pub(super) struct Owner {
     pub(super) log: Logger,
     pub(super) main: String,
     pub(super) life: Life,
+    /// Why the host's OOM killer took the VM, if it did.
+    pub(super) out_of_memory: Option<String>,
     pub(super) containers: HashMap<String, Container>,
     /// Started processes that have not ended.
     pub(super) live: watch::Sender<usize>,
@@ -90,6 +92,7 @@ impl Owner {
             log,
             main: new.main,
             life: Life::Running,
+            out_of_memory: None,
             containers: HashMap::new(),
             live: watch::Sender::new(0),
             ended,
@@ -139,12 +142,16 @@ impl Owner {
         });
     }
 
-    pub(super) fn publish(&self, event: Event) {
-        let reported = matches!(event, Event::OutOfMemory(_));
-        if reported && self.events.capacity() <= self.events.max_capacity() / 2 {
+    /// Publishes what the guest can tell as often as it likes.
+    fn publish_report(&self, event: Event) {
+        if self.events.capacity() <= self.events.max_capacity() / 2 {
             debug!(self.log, "event was dropped, too many wait"; "event" => ?event);
-            return;
+        } else {
+            self.publish(event);
         }
+    }
+
+    pub(super) fn publish(&self, event: Event) {
         match self.events.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Closed(_)) => debug!(self.log, "nobody listens for events"),
@@ -289,7 +296,7 @@ impl Owner {
                 }
                 Err(error) => {
                     owner.forget(&id.container);
-                    let _ = reply.send(Err(error));
+                    let _ = reply.send(Err(owner.explained(error)));
                 }
             })
         });
@@ -328,7 +335,7 @@ impl Owner {
             commit(move |owner| match report {
                 Ok(container) => {
                     if owner.containers.contains_key(&container) {
-                        owner.publish(Event::OutOfMemory(container));
+                        owner.publish_report(Event::OutOfMemory(container));
                     }
                     owner.watch_memory(REPORT_PAUSE);
                 }

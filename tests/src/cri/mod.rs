@@ -1,5 +1,6 @@
 //! What kubelet is to a node: a client of containerd's CRI plugin, and pods made with it.
 
+mod cgroup;
 mod client;
 mod image;
 mod network;
@@ -7,6 +8,7 @@ mod pod;
 mod rpc;
 mod stream;
 
+pub use cgroup::PodMemory;
 pub use client::Cri;
 pub use image::{LINKED, OTHER, PAUSE, import, other_archive, pause_archive};
 pub use network::{OwnNetwork, own_network};

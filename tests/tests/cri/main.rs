@@ -15,6 +15,7 @@ mod devices;
 mod first_process;
 mod host_paths;
 mod hostile;
+mod memory;
 mod mounts;
 mod network;
 mod pid_namespaces;
@@ -51,6 +52,7 @@ fn cases() -> Vec<Case> {
         pid_namespaces::cases(),
         sysctls::cases(),
         resources::cases(),
+        memory::cases(),
         sizing::cases(),
         devices::cases(),
         death::cases(),
@@ -64,6 +66,7 @@ fn cases() -> Vec<Case> {
     all.extend(chaos::cases());
     all.extend(crowd::cases());
     all.extend(templating::cases());
+    all.extend(memory::of_templates());
     all.extend(bench::cases());
     all
 }

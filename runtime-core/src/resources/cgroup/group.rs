@@ -4,15 +4,19 @@ use std::{collections::BTreeSet, error::Error as _, io, path::PathBuf};
 
 use cgroups_rs::{
     CgroupPid,
-    fs::{Cgroup, Hierarchy, cpuset::CpuSetController, error::Error},
+    fs::{
+        Cgroup, Controller, Hierarchy, cpuset::CpuSetController, error::Error,
+        memory::MemController,
+    },
 };
 
-use super::CgroupError;
+use super::{CgroupError, memory::Memory};
 
 /// A cgroup, and which of its directories are ours.
 pub struct Group {
     cgroup: Cgroup,
     own: Vec<PathBuf>,
+    memory: Option<Memory>,
 }
 
 impl Group {
@@ -30,7 +34,11 @@ impl Group {
                 }
             }
         }
+        let memory = cgroup
+            .controller_of::<MemController>()
+            .map(|controller| Memory::of(controller.path(), depth, cgroup.v2()));
         Self {
+            memory,
             cgroup,
             own: own.into_iter().collect(),
         }
@@ -39,6 +47,11 @@ impl Group {
     /// The directories to remove at the end, parents first.
     pub fn own(&self) -> &[PathBuf] {
         &self.own
+    }
+
+    /// What is known of its memory, where the host has that controller.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     pub fn is_v2(&self) -> bool {

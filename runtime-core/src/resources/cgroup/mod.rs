@@ -8,6 +8,7 @@
 mod error;
 mod group;
 mod list;
+mod memory;
 mod origin;
 mod path;
 mod remove;
@@ -22,6 +23,7 @@ use slog::{Logger, warn};
 
 pub use error::CgroupError;
 pub use list::union;
+pub use memory::OutOfMemory;
 pub use path::CgroupPath;
 pub use remove::remove_all;
 
@@ -74,7 +76,8 @@ impl PodCgroups {
         Self::within(hierarchies::auto, path, id, only, log)
     }
 
-    pub(super) fn within(
+    /// Of these hierarchies.
+    pub(crate) fn within(
         hierarchy: impl Fn() -> Box<dyn Hierarchy>,
         path: &CgroupPath,
         id: &str,
@@ -120,8 +123,24 @@ impl PodCgroups {
         entered
     }
 
+    /// Whether the host's OOM killer has ended the monitor, or a process beside it, since that was
+    /// [known](Self::forget_kills).
+    #[must_use]
+    pub fn out_of_memory(&self) -> Option<OutOfMemory> {
+        self.home.memory()?.killed()
+    }
+
+    /// Takes what the OOM killer has ended so far for other processes than the monitor.
+    pub fn forget_kills(&self) {
+        if let Some(memory) = self.home.memory() {
+            memory.forget_kills();
+        }
+    }
+
     fn make_and_enter(&self) -> Result<(), CgroupError> {
         self.home.make()?;
+        // The cgroup may have been there before.
+        self.forget_kills();
         if let Some(vcpus) = &self.vcpus {
             vcpus.make()?;
         }

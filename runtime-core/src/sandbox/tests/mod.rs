@@ -3,6 +3,7 @@
 mod faults;
 mod guest;
 mod lifecycle;
+mod memory;
 mod resources;
 mod slots;
 mod streams;
@@ -20,7 +21,7 @@ use crate::{
     io::{Sink, Stdio},
     oci::{Bundle, ContainerKind, SpecOptions},
     process::NewExec,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize},
+    resources::{Demand, PodResources, Shape, Sizing, VmSize, cgroup::PodCgroups},
     rootfs::Rootfs,
 };
 use guest::Guest;
@@ -61,6 +62,15 @@ impl Fixture {
     }
 
     async fn of(sizing: Sizing, guest: Guest, slots: &DiskSlots) -> Self {
+        Self::within(None, sizing, guest, slots).await
+    }
+
+    async fn within(
+        cgroups: Option<Arc<PodCgroups>>,
+        sizing: Sizing,
+        guest: Guest,
+        slots: &DiskSlots,
+    ) -> Self {
         let vm = FakeVm::new();
         let (sender, events) = mpsc::channel(EVENTS);
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
@@ -74,7 +84,7 @@ impl Fixture {
             volumes: VolumeSettings::default(),
             disks: RootDisks::new(slots, &[MAIN], log.clone()),
             storages: vec![],
-            resources: PodResources::new(size, Demand::default(), None, log.clone()),
+            resources: PodResources::new(size, Demand::default(), cgroups, log.clone()),
             vm: vm.clone(),
             agent,
             events: sender,

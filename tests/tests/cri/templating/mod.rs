@@ -32,7 +32,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Templates on, and none there.
-fn without_template(node: &Node) -> Result<Settings> {
+pub fn without_template(node: &Node) -> Result<Settings> {
     let settings = Settings {
         enable_template: true,
         ..node.settings()
@@ -65,7 +65,7 @@ fn start_of(settings: &Settings, pod: &Pod<'_>) -> Result<Start> {
 }
 
 /// The record, which must say that the pod was restored.
-fn restored(settings: &Settings, pod: &Pod<'_>) -> Result<Start> {
+pub fn restored(settings: &Settings, pod: &Pod<'_>) -> Result<Start> {
     let start = start_of(settings, pod)?;
     ensure!(
         start.path == "restored" && start.template_key.is_some(),
