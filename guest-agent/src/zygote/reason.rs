@@ -3,7 +3,7 @@
 //! The one place where its errors become text: what it wraps around the causes is taken off, and a
 //! cause that its error has lost is taken from its log.
 
-use std::{error::Error, path::Path};
+use std::{error::Error, io, path::Path};
 
 use nix::errno::Errno;
 
@@ -102,7 +102,9 @@ fn errno_in(debug: &str) -> Option<Errno> {
 
 /// The system's words for an error number, as they are in the middle of a sentence.
 pub fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    let text = io::Error::from(errno).to_string();
+    let words = text.split(" (os error").next();
+    words.unwrap_or_default().to_lowercase()
 }
 
 /// All causes. libcontainer repeats some of them in the words of their effects.

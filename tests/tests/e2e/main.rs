@@ -10,6 +10,7 @@ mod death;
 mod fallback;
 mod image;
 mod lifecycle;
+mod processes;
 mod run;
 mod snapshotters;
 mod templating;
@@ -24,6 +25,7 @@ fn cases() -> Vec<Case> {
     let booted = [
         run::cases(),
         lifecycle::cases(),
+        processes::cases(),
         death::cases(),
         volumes::cases(),
         snapshotters::cases(),
