@@ -20,6 +20,9 @@ const FRAMES: [&str; 6] = [
 ];
 /// What it puts behind them.
 const CLEANING: &str = ". error during cleanup: ";
+/// What it says of a process that is gone, and what that means.
+const GONE: &str = "failed to receive. ";
+const KILLED: &str = "the process was killed while it was made (is its memory limit too low?)";
 /// How it logs that a process tells of its failure. What comes later is about the telling.
 const REPORTED: &str = "failed to initialize container process";
 /// Names of the field that has the cause.
@@ -130,6 +133,9 @@ fn plain(text: &str) -> String {
     while let Some(inner) = FRAMES.iter().find_map(|frame| rest.strip_prefix(frame)) {
         rest = inner;
     }
+    if rest.starts_with(GONE) {
+        return KILLED.into();
+    }
     let without_place = rest
         .split_once("bug at ")
         .and_then(|(before, place)| Some((before, place.split_once('\n')?.1)));
@@ -209,6 +215,11 @@ mod tests {
                     &[("err", "NonZeroExitCode(20)")],
                 )],
                 "working directory /no/such: not a directory",
+            ),
+            (
+                "failed to create container: failed to receive. \"waiting for init ready\". BrokenChannel",
+                &[],
+                KILLED,
             ),
             (
                 "bug at /root/.cargo/procfs/src/process/namespaces.rs:33 (please report this \
