@@ -204,8 +204,12 @@ impl Inner {
             ),
             _ => error,
         });
-        let (reply, _) =
-            answer.doing(|| format!("get an answer from the container runtime ({request:?})"))?;
+        let (reply, _) = answer.doing(|| {
+            format!(
+                "{}: no answer from the container runtime",
+                describe(request)
+            )
+        })?;
         Ok(reply)
     }
 

@@ -113,6 +113,15 @@ fn directories(node: &Node) -> Result<()> {
         )?;
         container.stop(0)?;
     }
+    let fixed = pod.start_with("fixed", SERVICE, |config| {
+        "/fixed/here".clone_into(&mut config.working_dir);
+        context(config).readonly_rootfs = true;
+    })?;
+    same(
+        "Read-only root",
+        &fixed.shell("pwd; touch x 2>/dev/null || echo refused")?,
+        "/fixed/here\nrefused",
+    )?;
     for (name, directory, reason) in [
         ("file", "/etc/passwd/x", "not a directory"),
         ("refused", "/proc/sys/x", "/proc/sys/x"),
