@@ -138,6 +138,10 @@ async fn serve_plain(settings: Settings, listen: &str) -> Result<()> {
 async fn start(settings: Settings, log: Logger) -> Result<Arc<Agent>> {
     let agent = Arc::new(Agent::new(settings, log)?);
     agent.zygote.warm_up().await?;
+    if let Err(error) = cgroup::prepare() {
+        // Each container that needs rules will be told.
+        slog::warn!(agent.log, "device rules are not prepared"; "cause" => error.chain());
+    }
     Ok(agent)
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 pub use self::{
-    devices::Rules,
+    devices::{Rules, prepare},
     stats::{network, statistics},
 };
 use crate::error::{Doing, Error, Result};

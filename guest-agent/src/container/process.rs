@@ -74,7 +74,15 @@ impl Process {
             }
             Connection::Terminal(terminal) => {
                 let request = request(Some(terminal.path().to_owned()));
-                let (child, master) = terminal.meet(zygote.make(request, theirs)).await?;
+                let (child, master) = terminal.meet(zygote.make(request, theirs)).await;
+                let child = child?;
+                let master = match master {
+                    Ok(master) => master,
+                    Err(error) => {
+                        zygote.end(&child)?;
+                        return Err(error);
+                    }
+                };
                 let input = master.try_clone().doing(|| "share the terminal".into())?;
                 Self::new(child, input, master, None)
             }

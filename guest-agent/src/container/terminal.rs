@@ -70,26 +70,35 @@ impl Terminal {
     /// Waits for the process that `making` makes, and meanwhile for its terminal. A process may be made
     /// in several attempts; the last one's terminal counts.
     ///
-    /// # Errors
-    ///
-    /// Those of `making`, or that there is no terminal or that it cannot be used.
+    /// The second value is an error when none has come, or it cannot be used; the process is there.
     pub async fn meet<T>(
         mut self,
         making: impl Future<Output = Result<T>>,
-    ) -> Result<(T, OwnedFd)> {
-        let made = tokio::select! {
-            made = making => made,
-            failed = self.receive() => Err(failed),
+    ) -> (Result<T>, Result<OwnedFd>) {
+        let mut making = std::pin::pin!(making);
+        let mut trouble = Ok(());
+        let made = loop {
+            tokio::select! {
+                made = &mut making => break made,
+                failed = self.receive(), if trouble.is_ok() => {
+                    trouble = Err(failed);
+                    self.gate = None;
+                }
+            }
         };
-        let taken = made.and_then(|made| {
-            while self.advance()? {}
-            Ok(made)
-        });
-        let _already_gone = std::fs::remove_file(&self.path);
-        match (taken?, self.master) {
-            (made, Some(master)) => Ok((made, master)),
-            (_, None) => Err(Error::State("The process has sent no terminal".into())),
+        while trouble.is_ok() {
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failed) => trouble = Err(failed),
+            }
         }
+        let _already_gone = std::fs::remove_file(&self.path);
+        let master = trouble.and_then(|()| {
+            self.master
+                .ok_or_else(|| Error::State("The process has sent no terminal".into()))
+        });
+        (made, master)
     }
 
     /// Takes what comes. Returns when that is not possible.

@@ -4,7 +4,7 @@
 //! `createContainer` hook, in the container's mount namespace and outside its root. So the agent's own
 //! program is the hook, and its exit code the error's number.
 
-use std::{env, fs, os::unix::fs::DirBuilderExt, path::Path, process::ExitCode};
+use std::{env, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::ExitCode};
 
 use libcontainer::{
     error::LibcontainerError,
@@ -13,7 +13,10 @@ use libcontainer::{
 use nix::{
     errno::Errno,
     sys::stat::{Mode, umask},
-    unistd::{chdir, chroot},
+};
+use pathrs::{
+    Root,
+    error::{Error, ErrorKind},
 };
 
 /// The hook's option of the agent's command line; the root and the directory follow.
@@ -55,20 +58,22 @@ pub fn have_it_made(configuration: &Path) -> Result<(), LibcontainerError> {
 }
 
 /// Makes `directory` in `root`, with whatever lacks above it: root's, mode 0755. Links are followed
-/// within the root.
+/// within the root; those of /proc that lead out of any root are not.
 pub fn make(root: &Path, directory: &Path) -> ExitCode {
-    let made = || -> Result<(), Errno> {
-        chroot(root)?;
-        chdir("/")?;
-        umask(Mode::from_bits_truncate(0o022));
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory);
-        made.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-    };
-    match made() {
+    umask(Mode::from_bits_truncate(0o022));
+    let made = Root::open(root).and_then(|root| {
+        root.mkdir_all(directory, &Permissions::from_mode(0o755))
+            .map(drop)
+    });
+    match made {
         Ok(()) => ExitCode::SUCCESS,
-        Err(errno) => u8::try_from(errno as i32).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => u8::try_from(number(&error)).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+fn number(error: &Error) -> i32 {
+    match error.kind() {
+        ErrorKind::OsError(Some(number)) => number,
+        _ => Errno::EINVAL as i32,
     }
 }

@@ -123,6 +123,15 @@ impl Zygote {
         .await
     }
 
+    /// Kills a process that was made and is of no use.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn end(&self, child: &Child) -> Result<()> {
+        self.0.reaper.signal(child.pid, libc::SIGKILL)
+    }
+
     /// Has something done that makes no process.
     ///
     /// # Errors
@@ -195,8 +204,12 @@ impl Inner {
             ),
             _ => error,
         });
-        let (reply, _) =
-            answer.doing(|| format!("get an answer from the container runtime ({request:?})"))?;
+        let (reply, _) = answer.doing(|| {
+            format!(
+                "{}: no answer from the container runtime",
+                describe(request)
+            )
+        })?;
         Ok(reply)
     }
 

@@ -3,7 +3,7 @@
 //! The one place where its errors become text: what it wraps around the causes is taken off, and a
 //! cause that its error has lost is taken from its log.
 
-use std::{error::Error, path::Path};
+use std::{error::Error, io, path::Path};
 
 use nix::errno::Errno;
 
@@ -20,6 +20,9 @@ const FRAMES: [&str; 6] = [
 ];
 /// What it puts behind them.
 const CLEANING: &str = ". error during cleanup: ";
+/// What it says of a process that is gone, and what that means.
+const GONE: &str = "failed to receive. ";
+const KILLED: &str = "the process was killed while it was made (is its memory limit too low?)";
 /// How it logs that a process tells of its failure. What comes later is about the telling.
 const REPORTED: &str = "failed to initialize container process";
 /// Names of the field that has the cause.
@@ -102,7 +105,9 @@ fn errno_in(debug: &str) -> Option<Errno> {
 
 /// The system's words for an error number, as they are in the middle of a sentence.
 pub fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    let text = io::Error::from(errno).to_string();
+    let words = text.split(" (os error").next();
+    words.unwrap_or_default().to_lowercase()
 }
 
 /// All causes. libcontainer repeats some of them in the words of their effects.
@@ -127,6 +132,9 @@ fn plain(text: &str) -> String {
     rest = rest.split(CLEANING).next().unwrap_or(rest);
     while let Some(inner) = FRAMES.iter().find_map(|frame| rest.strip_prefix(frame)) {
         rest = inner;
+    }
+    if rest.starts_with(GONE) {
+        return KILLED.into();
     }
     let without_place = rest
         .split_once("bug at ")
@@ -207,6 +215,11 @@ mod tests {
                     &[("err", "NonZeroExitCode(20)")],
                 )],
                 "working directory /no/such: not a directory",
+            ),
+            (
+                "failed to create container: failed to receive. \"waiting for init ready\". BrokenChannel",
+                &[],
+                KILLED,
             ),
             (
                 "bug at /root/.cargo/procfs/src/process/namespaces.rs:33 (please report this \

@@ -87,7 +87,12 @@ async fn working_directories(plain: &Plain) {
     for (cwd, reason) in [
         ("/file", "not a directory"),
         ("/file/below", "not a directory"),
-        ("/dangling/below", "file exists"),
+        ("/dangling/below", "not a directory"),
+        // Of the runtime, whose root is another yet.
+        (
+            "/proc/1/root/imprint-escaped",
+            "too many levels of symbolic links",
+        ),
     ] {
         let error = plain.create("cwd", within(cwd, false)).await.unwrap_err();
         assert_eq!(
@@ -95,6 +100,7 @@ async fn working_directories(plain: &Plain) {
             format!("Could not create container cwd: working directory {cwd}: {reason}")
         );
     }
+    assert!(!Path::new("/imprint-escaped").exists(), "made outside");
     plain.begin("cwd", process(&["sleep", "1000"])).await;
     let absent = within("/never", false);
     let error = plain.execute("cwd", "absent", absent).await.unwrap_err();

@@ -1,8 +1,6 @@
 //! What a container's first process and those beside it get, and how they end.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -93,7 +91,7 @@ fn streams(node: &Node) -> Result<()> {
 fn directories(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("directory")?;
-    let volume = pod.volume("empty-dir", "data")?;
+    let volume = pod.volume("kubernetes.io~empty-dir", "data")?;
     let with = |directory: &'static str| {
         let volume = volume.clone();
         move |config: &mut api::ContainerConfig| {
@@ -106,8 +104,6 @@ fn directories(node: &Node) -> Result<()> {
     for (name, directory, expected) in [
         ("absent", "/no/such", "/no/such"),
         ("volume", "/data/below/it", "/data/below/it"),
-        // A link of the image's, /bin or /proc/self/cwd, is followed in the container.
-        ("link", "/proc/1/root/tmp/x/y", "/tmp/x/y"),
     ] {
         let container = pod.start_with(name, SERVICE, with(directory))?;
         same(
@@ -117,6 +113,15 @@ fn directories(node: &Node) -> Result<()> {
         )?;
         container.stop(0)?;
     }
+    let fixed = pod.start_with("fixed", SERVICE, |config| {
+        "/fixed/here".clone_into(&mut config.working_dir);
+        context(config).readonly_rootfs = true;
+    })?;
+    same(
+        "Read-only root",
+        &fixed.shell("pwd; touch x 2>/dev/null || echo refused")?,
+        "/fixed/here\nrefused",
+    )?;
     for (name, directory, reason) in [
         ("file", "/etc/passwd/x", "not a directory"),
         ("refused", "/proc/sys/x", "/proc/sys/x"),
@@ -170,25 +175,16 @@ fn not_started(
     }
 }
 
+/// Makes what cannot be executed. The last but one is a program for another machine.
+const ENTRIES: &str = "cd /entries && printf 'echo hi\\n' >script && \
+                       printf '#!/no/interpreter\\n' >lost && printf '#!/bin/sh\\r\\necho hi\\r\\n' >carriage && \
+                       : >empty && { printf '\\177ELF\\002\\001\\001'; head -c 57 /dev/zero; } >foreign && \
+                       chmod 755 * && printf '#!/bin/sh\\n' >plain && chmod 644 plain";
+
 fn not_executed(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("entry")?;
-    let volume = pod.volume("empty-dir", "entries")?;
-    let mut foreign = b"\x7fELF\x02\x01\x01".to_vec();
-    foreign.resize(64, 0);
-    for (name, content, mode) in [
-        ("script", &b"echo hi\n"[..], 0o755),
-        ("lost", b"#!/no/interpreter\n", 0o755),
-        ("carriage", b"#!/bin/sh\r\necho hi\r\n", 0o755),
-        ("empty", b"", 0o755),
-        ("foreign", &foreign, 0o755),
-        ("plain", b"#!/bin/sh\n", 0o644),
-    ] {
-        let path = volume.join(name);
-        fs::write(&path, content).map_err(Error::io("Writing", &path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-            .map_err(Error::io("Changing", &path))?;
-    }
+    let volume = pod.volume("kubernetes.io~empty-dir", "entries")?;
     let runs = |command: Vec<String>| {
         let volume = volume.clone();
         move |config: &mut api::ContainerConfig| {
@@ -201,6 +197,13 @@ fn not_executed(node: &Node) -> Result<()> {
         .into_iter()
         .chain(["x".repeat(3_000_000)])
         .collect();
+    let made = pod.start_with(
+        "makes",
+        "",
+        runs(["sh", "-c", ENTRIES].map(str::to_owned).to_vec()),
+    )?;
+    let ended = made.ended()?;
+    ensure!(ended.exit_code == 0, "{ended}");
     let entry = |name: &str| vec![format!("/entries/{name}")];
     for (name, command, told) in [
         (

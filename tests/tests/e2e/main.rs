@@ -12,6 +12,7 @@ mod fallback;
 mod image;
 mod lifecycle;
 mod namespaces;
+mod processes;
 mod run;
 mod snapshotters;
 mod templating;
@@ -26,6 +27,7 @@ fn cases() -> Vec<Case> {
     let booted = [
         run::cases(),
         lifecycle::cases(),
+        processes::cases(),
         death::cases(),
         volumes::cases(),
         snapshotters::cases(),

@@ -3,7 +3,13 @@
 
 mod program;
 
-use std::{collections::HashMap, fs::File, os::fd::AsFd, path::Path};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::OnceLock,
+};
 
 use agent_client::oci::{LinuxDevice, LinuxDeviceCgroup};
 
@@ -36,6 +42,11 @@ const EVERYBODYS: [(u32, Option<u32>); 10] = [
     (10, Some(200)),
     (136, None),
 ];
+
+/// The program for containers that have nothing of their own, made before there is one.
+static USUAL: OnceLock<OwnedFd> = OnceLock::new();
+/// A group without processes that is held to it, for the kernel to be set up for such programs.
+const PREPARED: &str = "imprint-devices";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -115,7 +126,19 @@ impl Rules {
                 access: rule.map_or(Ok(ALL), |rule| access(&rule.Access))?,
             });
         }
+        rules.simplify();
         Ok(rules)
+    }
+
+    /// Drops rules that decide nothing, since a later one is about all that they are about. What most
+    /// containers are given is among what everybody may, and comes to the same program.
+    fn simplify(&mut self) {
+        let list = std::mem::take(&mut self.list);
+        let counts = |(position, rule): &(usize, &Rule)| {
+            !list[position + 1..].iter().any(|later| later.covers(rule))
+        };
+        let kept = list.iter().enumerate().filter(counts);
+        self.list = kept.map(|(_, rule)| *rule).collect();
     }
 
     fn add(&mut self, wanted: &LinuxDeviceCgroup) -> Result<()> {
@@ -146,6 +169,16 @@ impl Rules {
     }
 }
 
+impl Rule {
+    fn covers(&self, other: &Self) -> bool {
+        let number = |one: Option<u32>, other| one.is_none() || one == other;
+        self.kind == other.kind
+            && number(self.major, other.major)
+            && number(self.minor, other.minor)
+            && other.access & !self.access == 0
+    }
+}
+
 fn access(words: &str) -> Result<u32> {
     words.chars().try_fold(0, |all, one| match one {
         'r' => Ok(all | READ),
@@ -155,20 +188,55 @@ fn access(words: &str) -> Result<u32> {
     })
 }
 
+/// Prepares the rules of a container that has nothing of its own. A template is saved after that, so a
+/// clone's first container need not wait for the kernel to look through the program.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn prepare() -> Result<()> {
+    if !is_enforced() {
+        return Ok(());
+    }
+    let rules = Rules::new(&[], &[], &HashMap::new())?;
+    let _is_made_once = USUAL.set(load(&rules)?);
+    let group = Group::new(format!("/{PREPARED}"));
+    fs::create_dir_all(&group.directory).on("create", &group.directory)?;
+    group.hold_to(&rules)
+}
+
+/// A hierarchy of version 1 has none of this.
+fn is_enforced() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
+}
+
+fn load(rules: &Rules) -> Result<OwnedFd> {
+    raw::load_device_program(&program::instructions(rules))
+        .doing(|| "load device rules (the guest's kernel needs CONFIG_CGROUP_BPF)".into())
+}
+
 impl Group {
-    /// Has the kernel hold its processes to `rules`. A hierarchy of version 1 has none of this.
+    /// Has the kernel hold its processes to `rules`.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn hold_to(&self, rules: &Rules) -> Result<()> {
         let everything = rules.allow && rules.list.is_empty();
-        if everything || !Path::new(ROOT).join("cgroup.controllers").exists() {
+        if everything || !is_enforced() {
             return Ok(());
         }
+        let usual = USUAL
+            .get()
+            .filter(|_| Rules::new(&[], &[], &HashMap::new()).is_ok_and(|usual| usual == *rules));
+        match usual {
+            Some(program) => self.attach(program),
+            None => self.attach(&load(rules)?),
+        }
+    }
+
+    fn attach(&self, program: &OwnedFd) -> Result<()> {
         let group = File::open(&self.directory).on("open", &self.directory)?;
-        let program = raw::load_device_program(&program::instructions(rules))
-            .doing(|| "load device rules (the guest's kernel needs CONFIG_CGROUP_BPF)".into())?;
         raw::attach_device_program(program.as_fd(), group.as_fd())
             .on("attach device rules to", &self.directory)
     }

@@ -163,6 +163,30 @@ fn a_disk_is_named_by_its_number_in_the_guest() {
 }
 
 #[test]
+fn rules_that_decide_nothing_make_no_other_program() {
+    // As ctr has them.
+    let usual = rules(&[]);
+    let told = rules(&[
+        rule(false, "a", -1, -1, "rwm"),
+        rule(true, "c", 1, 3, "rwm"),
+        rule(true, "c", 136, -1, "rwm"),
+        rule(true, "c", 136, 5, "rw"),
+        rule(true, "c", 5, 2, "rwm"),
+        rule(false, "c", 1, 3, "w"),
+        rule(true, "c", -1, -1, "m"),
+    ]);
+    assert_eq!(told, usual);
+    assert_ne!(rules(&[rule(true, "c", -1, -1, "r")]), usual);
+    assert_ne!(
+        rules(&[
+            rule(true, "c", 136, -1, "rw"),
+            rule(true, "c", 10, 229, "rw")
+        ]),
+        usual
+    );
+}
+
+#[test]
 fn nonsense_is_refused() {
     for wanted in [rule(true, "x", 1, 1, "r"), rule(true, "c", 1, 1, "rx")] {
         assert!(Rules::new(&[wanted], &[], &HashMap::new()).is_err());
