@@ -63,8 +63,9 @@ fn ready(root: &Path, mount: &Mount, walk: &mut Walk, staging: &mut Staging) -> 
         return Err(std::io::Error::other(reason)).doing(doing);
     }
     let staged = staging.place(mount, &source).doing(doing)?;
+    let content = source.into_content(mount, staged.as_deref()).doing(doing)?;
     let ready = rewritten(mount, &resolved, staged);
-    walk.mounted(resolved, source.into_content(mount));
+    walk.mounted(resolved, content);
     Ok(ready)
 }
 
@@ -75,9 +76,12 @@ fn rewritten(mount: &Mount, destination: &Path, staged: Option<PathBuf>) -> Moun
     ready.options.retain(|option| !is_propagation(option));
     if let Some(staged) = staged {
         if !options::is_bind(mount) {
-            // Its options are in the mount that is cloned.
+            // Its other options are in the mount that is cloned.
             ready.type_ = "bind".to_owned();
-            ready.options = vec!["bind".to_owned()];
+            ready
+                .options
+                .retain(|option| option == "ro" || option == "rro");
+            ready.options.push("bind".to_owned());
         }
         ready.source = staged.to_string_lossy().into_owned();
     }

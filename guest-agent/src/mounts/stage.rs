@@ -17,7 +17,7 @@ use nix::{
 };
 
 use super::{
-    options::{is_bind, is_read_only, is_recursive, propagations},
+    options::{is_bind, is_propagation, is_read_only, is_recursive, propagations},
     walk::{Content, kind},
 };
 use crate::{
@@ -99,16 +99,20 @@ impl Source {
         (!replaceable).then_some("it is inside /proc")
     }
 
-    /// What later destinations find below the mount.
-    pub fn into_content(self, mount: &Mount) -> Content {
-        match self {
-            Self::Bind { opened, .. } => Content::Known {
-                opened: opened.into(),
-                read_only: is_read_only(mount),
-            },
-            Self::Memory => Content::Missing,
-            Self::Kernel { .. } => Content::Unknown,
-        }
+    /// What later destinations find below the mount, which is at `staged` if the agent made it.
+    pub fn into_content(self, mount: &Mount, staged: Option<&Path>) -> nix::Result<Content> {
+        let opened = match (self, staged) {
+            (Self::Bind { opened, .. }, _) => opened,
+            (Self::Memory, Some(staged)) => {
+                open(staged, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?
+            }
+            (Self::Memory, None) => return Ok(Content::Missing),
+            (Self::Kernel { .. }, _) => return Ok(Content::Unknown),
+        };
+        Ok(Content::Known {
+            opened: opened.into(),
+            read_only: is_read_only(mount),
+        })
     }
 }
 
@@ -143,8 +147,10 @@ impl Staging {
             }
             Source::Memory => {
                 let point = self.point(true)?;
-                let options = mount.options.iter().map(String::as_str);
-                make(&mount.source, &point, &Options::parse(options))?;
+                make(&mount.source, &point, &own_options(mount))?;
+                for change in propagations(mount) {
+                    propagate(&point, change)?;
+                }
                 Ok(Some(point))
             }
             Source::Bind { .. } | Source::Kernel { .. } => Ok(None),
@@ -190,6 +196,14 @@ fn bind(opened: &OwnedFd, point: &Path, recursive: bool) -> io::Result<()> {
 fn propagate(point: &Path, change: MsFlags) -> io::Result<()> {
     mount(None::<&str>, point, None::<&str>, change, None::<&str>)?;
     Ok(())
+}
+
+/// The options of a file system itself. It is read-only only in the container: what is mounted below
+/// needs a place.
+fn own_options(mount: &Mount) -> Options {
+    let words = mount.options.iter().map(String::as_str);
+    let words = words.filter(|word| !is_propagation(word) && !["ro", "rro"].contains(word));
+    Options::parse(words)
 }
 
 /// A tmpfs with the options of the specification.

@@ -217,6 +217,29 @@ async fn read_only_is_recursive_only_if_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tmpfs_is_what_its_options_say() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let volume = plain.volume("vol");
+    let tmpfs = |destination: &str, options: &[&str]| Mount {
+        type_: "tmpfs".into(),
+        ..bind(Path::new("tmpfs"), destination, options)
+    };
+    let mounts = [
+        tmpfs("/new/tmp", &["rprivate", "size=4m", "mode=0750", "noexec"]),
+        tmpfs("/read-only", &["ro", "size=4m"]),
+        bind(&volume, "/read-only/below/it", &["rbind"]),
+    ];
+    let look = "busybox df -k /new/tmp | busybox awk '/[0-9]%/ { print $2 }'; busybox stat -c %a /new/tmp; \
+        busybox grep -c '/new/tmp tmpfs rw,noexec' /proc/mounts; \
+        for d in /new/tmp /read-only /read-only/below/it; do \
+        busybox touch $d/f 2> /dev/null && echo written || echo read-only; done";
+    let seen = plain.says("b", script(look), &[], &mounts).await.unwrap();
+    assert_eq!(seen, "4096\n750\n1\nwritten\nread-only\nwritten\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mount_that_fails_is_named() {
     let Some(plain) = Plain::start().await else {
         return;

@@ -10,6 +10,7 @@ mod death;
 mod fallback;
 mod image;
 mod lifecycle;
+mod mounts;
 mod run;
 mod snapshotters;
 mod templating;
@@ -26,6 +27,7 @@ fn cases() -> Vec<Case> {
         lifecycle::cases(),
         death::cases(),
         volumes::cases(),
+        mounts::cases(),
         snapshotters::cases(),
     ]
     .concat();
