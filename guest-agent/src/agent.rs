@@ -170,6 +170,9 @@ impl Agent {
             .OCI
             .into_option()
             .ok_or_else(|| Error::Invalid("the request has no OCI specification".into()))?;
+        let copies = self.settings.root.join(copy_file::DIRECTORY);
+        let termination = termination::file(&spec, &copies);
+        let _until_the_runtime_has_them = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let linux = spec.Linux.get_or_default();
         if self.settings.init {
             sysctl::apply(Path::new(sysctl::ROOT), &linux.Sysctl)?;
@@ -181,9 +184,6 @@ impl Agent {
             cgroup: cgroup.clone(),
             block_devices: self.block_devices(&request.devices).await?,
         };
-        let copies = self.settings.root.join(copy_file::DIRECTORY);
-        let termination = termination::file(&spec, &copies);
-        let _until_the_runtime_has_them = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let plan = Plan {
             termination,
             configuration: oci::configuration(&spec, &adaptation)?,
