@@ -135,6 +135,34 @@ async fn a_storage_below_a_link_changes_nothing_outside() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 
+/// A storage that is not shared goes with its container, and never with what a link leads to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_goes_takes_nothing_outside_along() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("sub")).unwrap();
+    let volume = plain.volume("vol");
+    let (kept, gone) = (volume.join("x/sub"), volume.join("gone"));
+    let storages = [&kept, &gone].map(|path| Storage {
+        shared: false,
+        ..local(path, "0755")
+    });
+    let container = process(&["true"]);
+    plain
+        .create_with("b", container, &storages, &[])
+        .await
+        .unwrap();
+    fs::rename(volume.join("x"), volume.join("y")).unwrap();
+    symlink(outside.path(), volume.join("x")).unwrap();
+    let mut request = agent_client::agent::RemoveContainerRequest::new();
+    request.container_id = "b".into();
+    let removed = plain.client.remove_container(super::soon(), &request).await;
+    assert!(removed.is_err(), "what is not there cannot be removed");
+    assert!(outside.path().join("sub").is_dir() && !gone.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_what_the_guest_has() {
     let Some(plain) = Plain::start().await else {
