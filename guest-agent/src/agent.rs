@@ -172,7 +172,7 @@ impl Agent {
             .ok_or_else(|| Error::Invalid("the request has no OCI specification".into()))?;
         let copies = self.settings.root.join(copy_file::DIRECTORY);
         let termination = termination::file(&spec, &copies);
-        let _until_the_runtime_has_them = mounts::stage(&self.settings.root, &id, &mut spec)?;
+        let mut staged = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let linux = spec.Linux.get_or_default();
         if self.settings.init {
             sysctl::apply(Path::new(sysctl::ROOT), &linux.Sysctl)?;
@@ -193,7 +193,9 @@ impl Agent {
             bundle,
             mount_points,
         };
-        let container = Container::create(&self.zygote, plan).await?;
+        let created = Container::create(&self.zygote, plan).await;
+        let container = created.map_err(|error| staged.failed_mount().unwrap_or(error))?;
+        drop(staged);
         if let Err(error) = container.group.watch_oom(id, self.oom.0.clone()) {
             slog::warn!(self.log, "no news of memory shortage"; "cause" => error.chain());
         }

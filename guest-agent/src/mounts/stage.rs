@@ -45,8 +45,11 @@ const REPLACEABLE: [&str; 10] = [
 pub enum Source {
     /// A file or directory. `ours`: below the agent's directory, where containers may write.
     Bind { opened: OwnedFd, ours: bool },
-    /// A file system that the agent can make as well as the runtime.
+    /// A tmpfs that the runtime makes as it is asked for.
     Memory,
+    /// A tmpfs that needs more than the runtime does: it is read-only, and mounts below it need places,
+    /// or its propagation is not private.
+    StagedMemory,
     /// A file system that belongs to the container's namespaces.
     Kernel { is_proc: bool },
 }
@@ -57,7 +60,9 @@ impl Source {
         if !is_bind(mount) {
             let at_dev = super::walk::plain(Path::new(&mount.destination)) == Path::new("/dev");
             return Ok(match mount.type_.as_str() {
-                "tmpfs" if !at_dev => Self::Memory,
+                "tmpfs" if at_dev => Self::Kernel { is_proc: false },
+                "tmpfs" if needs_staging(mount) => Self::StagedMemory,
+                "tmpfs" => Self::Memory,
                 kind => Self::Kernel {
                     is_proc: kind == "proc",
                 },
@@ -77,7 +82,7 @@ impl Source {
     pub fn is_directory(&self) -> bool {
         match self {
             Self::Bind { opened, .. } => kind(opened).is_ok_and(|kind| kind == SFlag::S_IFDIR),
-            Self::Memory | Self::Kernel { .. } => true,
+            Self::Memory | Self::StagedMemory | Self::Kernel { .. } => true,
         }
     }
 
@@ -90,7 +95,7 @@ impl Source {
                 Self::Bind { opened, .. } => {
                     fstatfs(opened).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
                 }
-                Self::Memory => false,
+                Self::Memory | Self::StagedMemory => false,
                 Self::Kernel { is_proc } => *is_proc,
             };
             return (!is_proc).then_some("only procfs can be there");
@@ -103,10 +108,10 @@ impl Source {
     pub fn into_content(self, mount: &Mount, staged: Option<&Path>) -> nix::Result<Content> {
         let opened = match (self, staged) {
             (Self::Bind { opened, .. }, _) => opened,
-            (Self::Memory, Some(staged)) => {
+            (Self::StagedMemory, Some(staged)) => {
                 open(staged, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?
             }
-            (Self::Memory, None) => return Ok(Content::Missing),
+            (Self::Memory | Self::StagedMemory, _) => return Ok(Content::Missing),
             (Self::Kernel { .. }, _) => return Ok(Content::Unknown),
         };
         Ok(Content::Known {
@@ -145,16 +150,22 @@ impl Staging {
                 }
                 Ok(Some(point))
             }
-            Source::Memory => {
-                let point = self.point(true)?;
-                make(&mount.source, &point, &own_options(mount))?;
+            Source::StagedMemory => {
+                let point = self.try_memory(mount)?;
                 for change in propagations(mount) {
                     propagate(&point, change)?;
                 }
                 Ok(Some(point))
             }
-            Source::Bind { .. } | Source::Kernel { .. } => Ok(None),
+            Source::Memory | Source::Bind { .. } | Source::Kernel { .. } => Ok(None),
         }
+    }
+
+    /// Mounts a tmpfs with the options of the specification.
+    pub fn try_memory(&mut self, mount: &Mount) -> io::Result<PathBuf> {
+        let point = self.point(true)?;
+        make(&mount.source, &point, &own_options(mount))?;
+        Ok(point)
     }
 
     /// A place to mount something on.
@@ -183,6 +194,11 @@ impl Drop for Staging {
     }
 }
 
+fn needs_staging(mount: &Mount) -> bool {
+    let private = |change: MsFlags| change.contains(MsFlags::MS_PRIVATE);
+    is_read_only(mount) || !propagations(mount).all(private)
+}
+
 fn bind(opened: &OwnedFd, point: &Path, recursive: bool) -> io::Result<()> {
     let flags = match recursive {
         true => MsFlags::MS_BIND | MsFlags::MS_REC,
@@ -206,7 +222,6 @@ fn own_options(mount: &Mount) -> Options {
     Options::parse(words)
 }
 
-/// A tmpfs with the options of the specification.
 fn make(name: &str, point: &Path, options: &Options) -> io::Result<()> {
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
     mount(Some(name), point, Some("tmpfs"), options.flags, data)?;
