@@ -150,6 +150,9 @@ impl Agent {
             .OCI
             .into_option()
             .ok_or_else(|| Error::Invalid("the request has no OCI specification".into()))?;
+        let copies = self.settings.root.join(copy_file::DIRECTORY);
+        let termination = termination::file(&spec, &copies);
+        let mut staged = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let linux = spec.Linux.get_or_default();
         if self.settings.init {
             sysctl::apply(Path::new(sysctl::ROOT), &linux.Sysctl)?;
@@ -166,9 +169,6 @@ impl Agent {
         let rules = &linux.Resources.get_or_default().Devices;
         let devices = Rules::new(rules, &linux.Devices, &adaptation.block_devices)?;
         let users = linux.UIDMappings.clone();
-        let copies = self.settings.root.join(copy_file::DIRECTORY);
-        let termination = termination::file(&spec, &copies);
-        let _until_the_runtime_has_them = mounts::stage(&self.settings.root, &id, &mut spec)?;
         let plan = Plan {
             devices,
             termination,
@@ -180,7 +180,9 @@ impl Agent {
             bundle,
             mount_points,
         };
-        let container = Container::create(&self.zygote, plan).await?;
+        let created = Container::create(&self.zygote, plan).await;
+        let container = created.map_err(|error| staged.failed_mount().unwrap_or(error))?;
+        drop(staged);
         if is_sandbox && let Ok(namespace) = container.pid_namespace(&self.reaper) {
             self.processes.are_in(namespace).await;
         }

@@ -23,7 +23,22 @@ use crate::error::{Doing, Error, Result};
 
 /// What was mounted for the runtime to clone; unmounted when it is dropped.
 #[derive(Debug)]
-pub struct Staged(#[allow(dead_code, reason = "held until the runtime has cloned it")] Staging);
+pub struct Staged {
+    staging: Staging,
+    /// What the runtime mounts by itself, without a word about what it does not like.
+    left: Vec<Mount>,
+}
+
+impl Staged {
+    /// The mount for which the runtime has failed, if it is one of those that it makes by itself.
+    pub fn failed_mount(&mut self) -> Option<Error> {
+        let left = std::mem::take(&mut self.left);
+        left.iter().find_map(|mount| {
+            let tried = self.staging.try_memory(mount);
+            tried.doing(|| describe(mount)).err()
+        })
+    }
+}
 
 /// Makes the mounts of container `id` ready and puts them into `spec`. `root` is the agent's directory.
 ///
@@ -37,16 +52,20 @@ pub fn stage(root: &Path, id: &str, spec: &mut Spec) -> Result<Staged> {
     let rootfs = PathBuf::from(&spec.Root.get_or_default().Path);
     let mut walk = Walk::new(&rootfs)?;
     let mut staging = Staging::new(root, id)?;
+    let mut left = Vec::new();
     for mount in &mut spec.Mounts {
-        *mount = ready(root, mount, &mut walk, &mut staging)?;
+        let source = Source::open(root, mount).map_err(|error| because(describe(mount), error))?;
+        if matches!(source, Source::Memory) {
+            left.push(mount.clone());
+        }
+        *mount = ready(mount, source, &mut walk, &mut staging)?;
     }
-    Ok(Staged(staging))
+    Ok(Staged { staging, left })
 }
 
-fn ready(root: &Path, mount: &Mount, walk: &mut Walk, staging: &mut Staging) -> Result<Mount> {
+fn ready(mount: &Mount, source: Source, walk: &mut Walk, staging: &mut Staging) -> Result<Mount> {
     let doing = || describe(mount);
     let destination = Path::new("/").join(&mount.destination);
-    let source = Source::open(root, mount).map_err(|error| because(doing(), error))?;
     // The kernel's own views are never mounted where a link of the image leads.
     let resolved = if matches!(mount.type_.as_str(), "proc" | "sysfs") {
         walk::plain(&destination)
@@ -63,8 +82,9 @@ fn ready(root: &Path, mount: &Mount, walk: &mut Walk, staging: &mut Staging) -> 
         return Err(std::io::Error::other(reason)).doing(doing);
     }
     let staged = staging.place(mount, &source).doing(doing)?;
+    let content = source.into_content(mount, staged.as_deref()).doing(doing)?;
     let ready = rewritten(mount, &resolved, staged);
-    walk.mounted(resolved, source.into_content(mount));
+    walk.mounted(resolved, content);
     Ok(ready)
 }
 
@@ -75,9 +95,12 @@ fn rewritten(mount: &Mount, destination: &Path, staged: Option<PathBuf>) -> Moun
     ready.options.retain(|option| !is_propagation(option));
     if let Some(staged) = staged {
         if !options::is_bind(mount) {
-            // Its options are in the mount that is cloned.
+            // Its other options are in the mount that is cloned.
             ready.type_ = "bind".to_owned();
-            ready.options = vec!["bind".to_owned()];
+            ready
+                .options
+                .retain(|option| option == "ro" || option == "rro");
+            ready.options.push("bind".to_owned());
         }
         ready.source = staged.to_string_lossy().into_owned();
     }

@@ -17,7 +17,7 @@ use nix::{
 };
 
 use super::{
-    options::{is_bind, is_read_only, is_recursive, propagations},
+    options::{is_bind, is_propagation, is_read_only, is_recursive, propagations},
     walk::{Content, kind},
 };
 use crate::{
@@ -45,8 +45,11 @@ const REPLACEABLE: [&str; 10] = [
 pub enum Source {
     /// A file or directory. `ours`: below the agent's directory, where containers may write.
     Bind { opened: OwnedFd, ours: bool },
-    /// A file system that the agent can make as well as the runtime.
+    /// A tmpfs that the runtime makes as it is asked for.
     Memory,
+    /// A tmpfs that needs more than the runtime does: it is read-only, and mounts below it need places,
+    /// or its propagation is not private.
+    StagedMemory,
     /// A file system that belongs to the container's namespaces.
     Kernel { is_proc: bool },
 }
@@ -57,7 +60,9 @@ impl Source {
         if !is_bind(mount) {
             let at_dev = super::walk::plain(Path::new(&mount.destination)) == Path::new("/dev");
             return Ok(match mount.type_.as_str() {
-                "tmpfs" if !at_dev => Self::Memory,
+                "tmpfs" if at_dev => Self::Kernel { is_proc: false },
+                "tmpfs" if needs_staging(mount) => Self::StagedMemory,
+                "tmpfs" => Self::Memory,
                 kind => Self::Kernel {
                     is_proc: kind == "proc",
                 },
@@ -77,7 +82,7 @@ impl Source {
     pub fn is_directory(&self) -> bool {
         match self {
             Self::Bind { opened, .. } => kind(opened).is_ok_and(|kind| kind == SFlag::S_IFDIR),
-            Self::Memory | Self::Kernel { .. } => true,
+            Self::Memory | Self::StagedMemory | Self::Kernel { .. } => true,
         }
     }
 
@@ -90,7 +95,7 @@ impl Source {
                 Self::Bind { opened, .. } => {
                     fstatfs(opened).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
                 }
-                Self::Memory => false,
+                Self::Memory | Self::StagedMemory => false,
                 Self::Kernel { is_proc } => *is_proc,
             };
             return (!is_proc).then_some("only procfs can be there");
@@ -99,16 +104,20 @@ impl Source {
         (!replaceable).then_some("it is inside /proc")
     }
 
-    /// What later destinations find below the mount.
-    pub fn into_content(self, mount: &Mount) -> Content {
-        match self {
-            Self::Bind { opened, .. } => Content::Known {
-                opened: opened.into(),
-                read_only: is_read_only(mount),
-            },
-            Self::Memory => Content::Missing,
-            Self::Kernel { .. } => Content::Unknown,
-        }
+    /// What later destinations find below the mount, which is at `staged` if the agent made it.
+    pub fn into_content(self, mount: &Mount, staged: Option<&Path>) -> nix::Result<Content> {
+        let opened = match (self, staged) {
+            (Self::Bind { opened, .. }, _) => opened,
+            (Self::StagedMemory, Some(staged)) => {
+                open(staged, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?
+            }
+            (Self::Memory | Self::StagedMemory, _) => return Ok(Content::Missing),
+            (Self::Kernel { .. }, _) => return Ok(Content::Unknown),
+        };
+        Ok(Content::Known {
+            opened: opened.into(),
+            read_only: is_read_only(mount),
+        })
     }
 }
 
@@ -141,14 +150,22 @@ impl Staging {
                 }
                 Ok(Some(point))
             }
-            Source::Memory => {
-                let point = self.point(true)?;
-                let options = mount.options.iter().map(String::as_str);
-                make(&mount.source, &point, &Options::parse(options))?;
+            Source::StagedMemory => {
+                let point = self.try_memory(mount)?;
+                for change in propagations(mount) {
+                    propagate(&point, change)?;
+                }
                 Ok(Some(point))
             }
-            Source::Bind { .. } | Source::Kernel { .. } => Ok(None),
+            Source::Memory | Source::Bind { .. } | Source::Kernel { .. } => Ok(None),
         }
+    }
+
+    /// Mounts a tmpfs with the options of the specification.
+    pub fn try_memory(&mut self, mount: &Mount) -> io::Result<PathBuf> {
+        let point = self.point(true)?;
+        make(&mount.source, &point, &own_options(mount))?;
+        Ok(point)
     }
 
     /// A place to mount something on.
@@ -177,6 +194,11 @@ impl Drop for Staging {
     }
 }
 
+fn needs_staging(mount: &Mount) -> bool {
+    let private = |change: MsFlags| change.contains(MsFlags::MS_PRIVATE);
+    is_read_only(mount) || !propagations(mount).all(private)
+}
+
 fn bind(opened: &OwnedFd, point: &Path, recursive: bool) -> io::Result<()> {
     let flags = match recursive {
         true => MsFlags::MS_BIND | MsFlags::MS_REC,
@@ -192,7 +214,14 @@ fn propagate(point: &Path, change: MsFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// A tmpfs with the options of the specification.
+/// The options of a file system itself. It is read-only only in the container: what is mounted below
+/// needs a place.
+fn own_options(mount: &Mount) -> Options {
+    let words = mount.options.iter().map(String::as_str);
+    let words = words.filter(|word| !is_propagation(word) && !["ro", "rro"].contains(word));
+    Options::parse(words)
+}
+
 fn make(name: &str, point: &Path, options: &Options) -> io::Result<()> {
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
     mount(Some(name), point, Some("tmpfs"), options.flags, data)?;

@@ -49,6 +49,12 @@ fn links_are_followed_within_the_root() {
     }
     let looped = walk.resolve(Path::new("/loop"), Wanted::File);
     assert_eq!(looped.unwrap_err(), Errno::ELOOP);
+    symlink("a/".repeat(2000) + "long", root.path().join("long")).unwrap();
+    let long = walk.resolve(Path::new("/long/x"), Wanted::File);
+    assert_eq!(long.unwrap().path.components().count(), 2003);
+    let longer = "/long/".to_owned() + &"x/".repeat(1000);
+    let longer = walk.resolve(Path::new(&longer), Wanted::File);
+    assert_eq!(longer.unwrap_err(), Errno::ENAMETOOLONG);
     assert!(!root.path().join("var").exists() && !root.path().join("run").exists());
 }
 

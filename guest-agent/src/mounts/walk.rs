@@ -19,6 +19,11 @@ use crate::error::{Doing, Result};
 
 /// Most links on the way to a destination; as many as runc follows.
 const MOST_LINKS: usize = 255;
+/// Most names on the way: no longer path can be mounted on.
+const MOST_NAMES: usize = 2048;
+
+/// The names so far, and what is there.
+type Way = Vec<(OsString, Content)>;
 
 /// What is at a place of the container's view, as far as it can be known before it is mounted.
 #[derive(Debug, Clone)]
@@ -79,49 +84,37 @@ impl Walk {
     /// directories, which the runtime makes; as runc does it.
     pub fn resolve(&self, destination: &Path, wanted: Wanted) -> nix::Result<Resolved> {
         let mut remaining = names(destination);
-        let mut way: Vec<(OsString, Content)> = Vec::new();
+        let mut way = Way::new();
         let mut links = 0;
         while let Some(name) = remaining.pop_front() {
             if name == ".." {
                 way.pop();
                 continue;
             }
-            let mut path = path_of(&way);
-            path.push(&name);
-            let content = match self.mounts.get(&path) {
-                Some(mounted) => mounted.clone(),
-                None => {
-                    let here = way
-                        .last()
-                        .map_or_else(|| self.top(), |(_, content)| content);
-                    let wanted = match remaining.is_empty() {
-                        true => wanted,
-                        false => Wanted::Directory,
-                    };
-                    match step(here, &name, wanted)? {
-                        Step::To(content) => content,
-                        Step::Link(target) => {
-                            links += 1;
-                            if links > MOST_LINKS {
-                                return Err(Errno::ELOOP);
-                            }
-                            if target.is_absolute() {
-                                way.clear();
-                            }
-                            let mut ahead = names(&target);
-                            ahead.append(&mut remaining);
-                            remaining = ahead;
-                            continue;
-                        }
-                    }
-                }
+            let wanted = match remaining.is_empty() {
+                true => wanted,
+                false => Wanted::Directory,
             };
-            way.push((name, content));
+            match self.next(&way, &name, wanted)? {
+                Step::To(content) => way.push((name, content)),
+                Step::Link(target) => {
+                    links += 1;
+                    if target.is_absolute() {
+                        way.clear();
+                    }
+                    let mut ahead = names(&target);
+                    ahead.append(&mut remaining);
+                    remaining = ahead;
+                }
+            }
+            if links > MOST_LINKS {
+                return Err(Errno::ELOOP);
+            }
+            if way.len() + remaining.len() > MOST_NAMES {
+                return Err(Errno::ENAMETOOLONG);
+            }
         }
-        let found = way
-            .last()
-            .map_or_else(|| self.top(), |(_, content)| content);
-        let kind = match found {
+        let kind = match self.end(&way) {
             Content::Known { opened, .. } => Some(kind(opened)?),
             Content::Missing | Content::Unknown => None,
         };
@@ -129,6 +122,21 @@ impl Walk {
             path: path_of(&way),
             kind,
         })
+    }
+
+    /// One name further: through the mount that lies there, or else what is in the directory.
+    fn next(&self, way: &Way, name: &OsString, wanted: Wanted) -> nix::Result<Step> {
+        let mut path = path_of(way);
+        path.push(name);
+        match self.mounts.get(&path) {
+            Some(mounted) => Ok(Step::To(mounted.clone())),
+            None => step(self.end(way), name, wanted),
+        }
+    }
+
+    fn end<'a>(&'a self, way: &'a Way) -> &'a Content {
+        way.last()
+            .map_or_else(|| self.top(), |(_, content)| content)
     }
 
     fn top(&self) -> &Content {
@@ -162,7 +170,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn path_of(way: &[(OsString, Content)]) -> PathBuf {
+fn path_of(way: &Way) -> PathBuf {
     let mut path = PathBuf::from("/");
     path.extend(way.iter().map(|(name, _)| name));
     path

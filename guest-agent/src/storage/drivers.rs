@@ -113,6 +113,7 @@ pub fn local(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
 
 /// Removes what [`local`] made, with its content.
 pub fn remove_local(root: &Path, mount_point: &Path) -> Result<()> {
+    beneath::find(root, mount_point)?;
     let (parent, name) = beneath::parent(root, mount_point)?;
     let there = beneath::pinned(&parent).join(name);
     let removed = match fs::symlink_metadata(&there)

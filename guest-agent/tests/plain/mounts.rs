@@ -135,6 +135,34 @@ async fn a_storage_below_a_link_changes_nothing_outside() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 
+/// A storage that is not shared goes with its container, and never with what a link leads to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_goes_takes_nothing_outside_along() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("sub")).unwrap();
+    let volume = plain.volume("vol");
+    let (kept, gone) = (volume.join("x/sub"), volume.join("gone"));
+    let storages = [&kept, &gone].map(|path| Storage {
+        shared: false,
+        ..local(path, "0755")
+    });
+    let container = process(&["true"]);
+    plain
+        .create_with("b", container, &storages, &[])
+        .await
+        .unwrap();
+    fs::rename(volume.join("x"), volume.join("y")).unwrap();
+    symlink(outside.path(), volume.join("x")).unwrap();
+    let mut request = agent_client::agent::RemoveContainerRequest::new();
+    request.container_id = "b".into();
+    let removed = plain.client.remove_container(super::soon(), &request).await;
+    assert!(removed.is_err(), "what is not there cannot be removed");
+    assert!(outside.path().join("sub").is_dir() && !gone.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_what_the_guest_has() {
     let Some(plain) = Plain::start().await else {
@@ -214,6 +242,29 @@ async fn read_only_is_recursive_only_if_asked_for() {
         let seen = plain.says("b", script(look), &[], &mounts).await;
         assert_eq!(seen.unwrap(), expected, "{option}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tmpfs_is_what_its_options_say() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let volume = plain.volume("vol");
+    let tmpfs = |destination: &str, options: &[&str]| Mount {
+        type_: "tmpfs".into(),
+        ..bind(Path::new("tmpfs"), destination, options)
+    };
+    let mounts = [
+        tmpfs("/new/tmp", &["rprivate", "size=4m", "mode=0750", "noexec"]),
+        tmpfs("/read-only", &["ro", "size=4m"]),
+        bind(&volume, "/read-only/below/it", &["rbind"]),
+    ];
+    let look = "busybox df -k /new/tmp | busybox awk '/[0-9]%/ { print $2 }'; busybox stat -c %a /new/tmp; \
+        busybox grep -c '/new/tmp tmpfs rw,noexec' /proc/mounts; \
+        for d in /new/tmp /read-only /read-only/below/it; do \
+        busybox touch $d/f 2> /dev/null && echo written || echo read-only; done";
+    let seen = plain.says("b", script(look), &[], &mounts).await.unwrap();
+    assert_eq!(seen, "4096\n750\n1\nwritten\nread-only\nwritten\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ mod death;
 mod fallback;
 mod image;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod processes;
 mod run;
@@ -30,6 +31,7 @@ fn cases() -> Vec<Case> {
         processes::cases(),
         death::cases(),
         volumes::cases(),
+        mounts::cases(),
         snapshotters::cases(),
         channel::cases(),
     ]
