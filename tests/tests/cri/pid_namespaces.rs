@@ -2,7 +2,7 @@
 
 use imprint_tests::{
     Result,
-    cri::{Container, Kubelet, Pod, api},
+    cri::{Container, Kubelet, Pod},
     ensure,
     node::Node,
 };
