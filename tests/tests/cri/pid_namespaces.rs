@@ -72,7 +72,11 @@ fn target(node: &Node) -> Result<()> {
 }
 
 fn shared(node: &Node) -> Result<()> {
-    let kubelet = Kubelet::new(node);
+    beyond_the_first(&Kubelet::new(node))
+}
+
+/// The namespace that a pod's containers share is there when the first of them has ended.
+pub fn beyond_the_first(kubelet: &Kubelet) -> Result<()> {
     let pod = kubelet.run_with("shared", |config| {
         let linux = config.linux.mut_or_insert_default();
         let context = linux.security_context.mut_or_insert_default();
@@ -83,12 +87,12 @@ fn shared(node: &Node) -> Result<()> {
     first.remove()?;
     let one = start(&pod, "one", "exec sleep 1111", POD, "")?;
     let two = start(&pod, "two", "exec sleep 2222", POD, "")?;
-    let init = init(&kubelet, &two)?;
+    let init = init(kubelet, &two)?;
     let seen = two.shell("ps")?;
     let both = seen.contains("sleep 1111") && seen.contains("sleep 2222");
     ensure!(both, "{seen}");
     one.stop(0)?;
-    same("Process 1", &self::init(&kubelet, &two)?, &init)?;
+    same("Process 1", &self::init(kubelet, &two)?, &init)?;
     let seen = two.shell("ps")?;
     ensure!(!seen.contains("sleep 1111"), "{seen}");
     pod.remove()
