@@ -66,7 +66,8 @@ fn asked_for(node: &Node) -> Result<()> {
     let vmms = node.vmms();
     let vsock = |vmm: &Process| vmm.command.contains("vhost-vsock-pci");
     ensure!(vmms.iter().all(vsock), "{vmms:?}");
-    end(node, &id, running)
+    end(node, &id, running)?;
+    node.imprint(&["factory", "destroy"]).succeed().map(drop)
 }
 
 fn closed(node: &Node) -> Result<()> {
