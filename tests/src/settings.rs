@@ -74,6 +74,9 @@ pub struct Settings {
     pub kernel: PathBuf,
     /// The guest's root.
     pub root: Root,
+    /// How QEMU's guests are reached, unless as usual. `IMPRINT_TEST_AGENT_CHANNEL` is for a guest of
+    /// another kind.
+    pub agent_channel: Option<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
     /// Whether a pod may be restored from a template.
@@ -99,6 +102,7 @@ impl Settings {
             vmm: monitor.path(),
             kernel: artefacts.kernel.clone(),
             root: Root::Initrd(artefacts.initrd.clone()),
+            agent_channel: env::var("IMPRINT_TEST_AGENT_CHANNEL").ok(),
             memory_mib: 256,
             enable_template: false,
             template_path: run_root.join("vm/template"),
@@ -118,6 +122,10 @@ impl Settings {
                 FIRST_ROOT,
             ),
         };
+        let channel = self.agent_channel.as_ref();
+        let channel = channel
+            .map(|channel| format!("agent_channel = \"{channel}\""))
+            .unwrap_or_default();
         // What a guest of another kind needs.
         let others = env::var("IMPRINT_TEST_KERNEL_PARAMS").unwrap_or_default();
         let kernel_params = format!("{first_root} {others}");
@@ -131,6 +139,7 @@ path = "{}"
 kernel = "{}"
 {root}
 kernel_params = "{}"
+{channel}
 default_vcpus = 1
 default_memory = {}
 

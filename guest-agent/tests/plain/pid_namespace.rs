@@ -98,12 +98,12 @@ async fn the_namespace_of_a_sandbox_container_is_the_pods() {
     };
     let sandbox = (KIND, "pod_sandbox");
     plain.create_sharing("pause", false, sandbox).await.unwrap();
-    let first = plain.look("first", MEMBER).await;
+    let first = plain.look("first-of-pause", MEMBER).await;
     assert_eq!(first[1], "sleep 1000 ");
-    assert_eq!(plain.look("second", MEMBER).await[..2], first[..2]);
+    assert_eq!(plain.look("second-of-pause", MEMBER).await[..2], first[..2]);
     plain.kill("pause", "", libc::SIGKILL).await;
     plain.wait("pause", "").await;
-    let refused = plain.refused("third", MEMBER).await;
+    let refused = plain.refused("third-of-pause", MEMBER).await;
     assert!(
         refused.contains("namespace of container pause has ended"),
         "{refused}"
@@ -117,7 +117,7 @@ async fn a_container_joins_the_namespace_of_another() {
         return;
     };
     plain
-        .create_sharing("pause", false, (KIND, "pod_sandbox"))
+        .create_sharing("other-pause", false, (KIND, "pod_sandbox"))
         .await
         .unwrap();
     plain.begin("target", process(&["sleep", "2000"])).await;
@@ -135,7 +135,7 @@ async fn a_container_joins_the_namespace_of_another() {
         refused.contains("No container") && refused.contains("nobody"),
         "{refused}"
     );
-    for id in ["target", "pause"] {
+    for id in ["target", "other-pause"] {
         plain.remove(id).await;
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use factory::{BootReason, StartPlan, Unfit, chain};
-use hypervisors::{DiskSlots, GuestRoot};
+use hypervisors::{DiskSlots, GuestRoot, MonitorConfig, qemu::ChannelKind};
 use slog::Logger;
 
 use crate::{Outcome, setup::Setup};
@@ -46,6 +46,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
             good &= tell(name, &Verdict::Good(found));
             good &= tell("machine", &Verdict::Good(identity.machine.clone()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
+            good &= tell("agent", &channel(&setup.config.monitor()));
             let possible = monitor.capabilities().disk_slots;
             good &= tell("disk slots", &slots(&spec.slots, possible));
             let plan =
@@ -67,6 +68,18 @@ fn readable(path: &Path) -> Verdict {
         Ok(true) => Verdict::Good(path.display().to_string()),
         Ok(false) => Verdict::Problem(format!("{} is not a file", path.display())),
         Err(error) => Verdict::Problem(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Who can reach the agent of a VM.
+fn channel(monitor: &MonitorConfig) -> Verdict {
+    match monitor {
+        MonitorConfig::Qemu(qemu) if qemu.agent_channel == ChannelKind::Vsock => Verdict::Note(
+            "reached by vsock: every process of this host can connect to it, without any privilege"
+                .to_owned(),
+        ),
+        MonitorConfig::Qemu(_) => Verdict::Good("reached by virtio-serial".to_owned()),
+        MonitorConfig::Clh(_) => Verdict::Good("reached by a socket of the monitor".to_owned()),
     }
 }
 
@@ -106,6 +119,8 @@ fn tell(point: &str, verdict: &Verdict) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hypervisors::qemu::QemuConfig;
+
     use super::*;
 
     #[test]
@@ -119,6 +134,18 @@ mod tests {
             template(&StartPlan::Boot(BootReason::Disabled)),
             Verdict::Note(_)
         ));
+    }
+
+    #[test]
+    fn an_agent_that_the_host_can_reach_is_told() {
+        let qemu = |agent_channel| {
+            channel(&MonitorConfig::Qemu(QemuConfig {
+                agent_channel,
+                ..QemuConfig::default()
+            }))
+        };
+        assert!(matches!(qemu(ChannelKind::Vsock), Verdict::Note(_)));
+        assert!(matches!(qemu(ChannelKind::Serial), Verdict::Good(_)));
     }
 
     #[test]

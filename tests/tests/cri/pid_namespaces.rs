@@ -7,7 +7,7 @@ use imprint_tests::{
     node::Node,
 };
 
-use crate::harness::Case;
+use crate::{harness::Case, pods::same};
 
 /// The CRI's numbers.
 const POD: i32 = 0;
@@ -72,7 +72,11 @@ fn target(node: &Node) -> Result<()> {
 }
 
 fn shared(node: &Node) -> Result<()> {
-    let kubelet = Kubelet::new(node);
+    beyond_the_first(&Kubelet::new(node))
+}
+
+/// The namespace that a pod's containers share is there when the first of them has ended.
+pub fn beyond_the_first(kubelet: &Kubelet) -> Result<()> {
     let pod = kubelet.run_with("shared", |config| {
         let linux = config.linux.mut_or_insert_default();
         let context = linux.security_context.mut_or_insert_default();
@@ -83,17 +87,22 @@ fn shared(node: &Node) -> Result<()> {
     first.remove()?;
     let one = start(&pod, "one", "exec sleep 1111", POD, "")?;
     let two = start(&pod, "two", "exec sleep 2222", POD, "")?;
-    let seen = two.shell(LOOK)?;
-    ensure!(seen.starts_with("/pause"), "{seen}");
-    ensure!(
-        seen.contains("sleep 1111") && seen.contains("sleep 2222"),
-        "{seen}"
-    );
+    let init = init(kubelet, &two)?;
+    let seen = two.shell("ps")?;
+    let both = seen.contains("sleep 1111") && seen.contains("sleep 2222");
+    ensure!(both, "{seen}");
     one.stop(0)?;
-    let seen = two.shell(LOOK)?;
-    ensure!(
-        seen.starts_with("/pause") && !seen.contains("sleep 1111"),
-        "{seen}"
-    );
+    same("Process 1", &self::init(kubelet, &two)?, &init)?;
+    let seen = two.shell("ps")?;
+    ensure!(!seen.contains("sleep 1111"), "{seen}");
     pod.remove()
+}
+
+/// Process 1: none of the pod's own containers, but the pause container's or what stands for that.
+fn init(kubelet: &Kubelet, container: &Container<'_>) -> Result<String> {
+    let init = container.shell("tr '\\0' ' ' </proc/1/cmdline")?;
+    ensure!(!init.contains("1111") && !init.contains("2222"), "{init}");
+    let expected = init.starts_with("/pause") || !kubelet.asks_for_sandboxes();
+    ensure!(expected, "{init}");
+    Ok(init.trim_end().to_owned())
 }

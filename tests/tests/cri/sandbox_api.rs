@@ -9,6 +9,7 @@ use imprint_tests::{
 use crate::{
     death,
     harness::Case,
+    pid_namespaces,
     pods::{same, service},
 };
 
@@ -19,6 +20,10 @@ pub fn cases() -> Vec<Case> {
             start,
         ),
         Case::new("sandbox_api::a_pod_outlives_its_containers", lifetime),
+        Case::new(
+            "sandbox_api::a_pod_shares_beyond_its_first_container",
+            |node| pid_namespaces::beyond_the_first(&kubelet(node)?),
+        ),
         Case::new("sandbox_api::death_of_the_vmm", |node| {
             death::killed_vmm(node, &kubelet(node)?)
         }),

@@ -2,13 +2,24 @@
 
 use std::{fs, os::fd::AsRawFd, os::unix::fs::PermissionsExt, path::Path};
 
-use imprint_tests::{Error, Result, ensure, node::Node, settings::Monitor};
+use imprint_tests::{
+    Error, Result, ensure,
+    node::Node,
+    proc::Process,
+    settings::{Monitor, Settings},
+};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
 
-use crate::{harness::Case, lifecycle::service, templating::end};
+use crate::{
+    harness::{Case, ensure_template},
+    lifecycle::service,
+    templating::end,
+};
 
 /// The agent's port on a vsock.
 const PORT: u32 = 1024;
+/// The host's half of a vsock.
+const VHOST_VSOCK: &str = "/dev/vhost-vsock";
 /// An address that a guest could have.
 const FIRST: u32 = 3;
 
@@ -17,6 +28,46 @@ pub fn cases() -> Vec<Case> {
         "channel::no_process_of_the_host_reaches_the_agent",
         closed,
     )]
+}
+
+/// Those that configure the node themselves.
+pub fn own_cases() -> Vec<Case> {
+    vec![Case::new(
+        "channel::a_vsock_must_be_asked_for_by_name",
+        asked_for,
+    )]
+}
+
+/// An agent on a vsock takes the host, and a template of the other channel does not fit.
+fn asked_for(node: &Node) -> Result<()> {
+    if Monitor::chosen() != Monitor::Qemu || !Path::new(VHOST_VSOCK).exists() {
+        return Err(Error::Unavailable {
+            what: "QEMU with a vsock".to_owned(),
+            reason: format!("it takes QEMU and {VHOST_VSOCK}"),
+        });
+    }
+    let usual = Settings {
+        enable_template: true,
+        ..node.settings()
+    };
+    node.configure(&usual)?;
+    ensure_template(node)?;
+    node.configure(&Settings {
+        agent_channel: Some("vsock".to_owned()),
+        ..usual
+    })?;
+    let mark = node.mark();
+    let (id, running) = service(node, "vsock")?;
+    let start = node.start_since(mark)?;
+    ensure!(
+        start.path == "booted" && start.reason.contains("channel"),
+        "{start:?}"
+    );
+    let vmms = node.vmms();
+    let vsock = |vmm: &Process| vmm.command.contains("vhost-vsock-pci");
+    ensure!(vmms.iter().all(vsock), "{vmms:?}");
+    end(node, &id, running)?;
+    node.imprint(&["factory", "destroy"]).succeed().map(drop)
 }
 
 fn closed(node: &Node) -> Result<()> {

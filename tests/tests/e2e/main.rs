@@ -42,6 +42,7 @@ fn cases() -> Vec<Case> {
     all.extend(restored.into_iter().map(Case::restored));
     all.extend(clones::cases());
     all.extend(fallback::cases());
+    all.extend(channel::own_cases());
     all.extend(templating::cases());
     all.extend(namespaces::cases());
     all.extend(image::cases());
