@@ -14,6 +14,7 @@ mod death;
 mod devices;
 mod host_paths;
 mod hostile;
+mod many_images;
 mod network;
 mod pods;
 mod resources;
@@ -37,6 +38,7 @@ fn cases() -> Vec<Case> {
     let all = [
         pods::cases(),
         containers::cases(),
+        many_images::cases(),
         security::cases(),
         streams::cases(),
         volumes::cases(),
