@@ -52,7 +52,7 @@ impl Default for QemuConfig {
             binary: PathBuf::from("/usr/bin/qemu-system-x86_64"),
             machine_type: String::from("q35"),
             cpu_features: None,
-            pcie_root_ports: 8,
+            pcie_root_ports: 6,
             memory_slots: 10,
             accelerator: AcceleratorChoice::Auto,
             seccomp: true,
