@@ -121,14 +121,12 @@ async fn plugging_goes_on_behind_the_bridges_and_ends_with_them() {
     let bridges = [0x1c, 0x1d].into_iter();
     let behind =
         bridges.flat_map(|bridge| (1..32).map(move |slot| format!("{bridge:02x}/{slot:02x}")));
-    let mut count = 0;
-    for place in ports.chain(behind) {
+    for (count, place) in ports.chain(behind).enumerate() {
         let path = vm
             .add_disk(&disk(&bench, &format!("d{count}"), count % 2 == 0))
             .await
             .unwrap();
         assert_eq!(path.to_string(), place);
-        count += 1;
     }
     assert_refused(
         vm.add_disk(&disk(&bench, "more", true)).await,
