@@ -57,7 +57,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 /// Replaces the file in one step, so that a reader at the same time sees all of one result.
 pub fn replace(path: &Path, entry: &impl Serialize) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let own = system::process::own_number()?;
+    let new = path.with_extension(format!("new-{own}"));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = system::directory::make_in(parent, 0o700, || options.open(&new))

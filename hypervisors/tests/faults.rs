@@ -254,12 +254,12 @@ async fn choices_that_cannot_be_are_refused() {
     .await;
     assert!(error.ends_with("it has no machine type q36"), "{error}");
     let error = probe_error(QemuConfig {
-        pcie_root_ports: 23,
+        pcie_root_ports: 21,
         ..config()
     })
     .await;
     assert!(
-        error.ends_with("23 PCIe root ports asked for, 22 fit"),
+        error.ends_with("21 PCIe root ports asked for, 20 fit"),
         "{error}"
     );
 }

@@ -288,6 +288,14 @@ fn what_cannot_work_is_said_and_leaves_nothing() {
     }
 
     bench.configure(true, 192, "");
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    let long = text.replace("run_root = \"", "run_root = \"/too/long/a/path");
+    std::fs::write(bench.config(), long).unwrap();
+    let (code, out, _) = bench.run(&["check"]);
+    let told = out.contains("PROBLEM") && out.contains("it may have 22 bytes");
+    assert!(code == 1 && told, "{out}");
+
+    bench.configure(true, 192, "");
     std::fs::create_dir_all(bench.template().parent().unwrap()).unwrap();
     std::fs::write(bench.template(), b"a file").unwrap();
     let (code, _, err) = bench.run(&["factory", "init"]);

@@ -104,7 +104,8 @@ struct PrivateDir(std::path::PathBuf);
 impl PrivateDir {
     fn new() -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let name = format!("imprint-probe-{}-{}", std::process::id(), unique());
+        let own = system::process::own_number().unwrap_or_else(|_| std::process::id());
+        let name = format!("imprint-probe-{own}-{}", unique());
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new()
             .mode(0o700)

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{
     config::QemuConfig,
-    layout::{AGENT_PORT, IMAGE_SLOT, LOG_PORT, NIC_SLOT, Port, RNG_SLOT, SERIAL_SLOT, VSOCK_SLOT},
+    layout::{
+        self, AGENT_PORT, BRIDGE_SLOTS, IMAGE_SLOT, LOG_PORT, NIC_SLOT, Port, RNG_SLOT,
+        SERIAL_SLOT, VSOCK_SLOT,
+    },
     slots,
 };
 use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, NicSpec, Result, VmSpec};
@@ -108,6 +111,9 @@ pub fn arguments(
             format!("pcie-root-port,id={bus},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}"),
         );
     }
+    if config.pcie_root_ports > 0 {
+        bridges(&mut line);
+    }
     if let Some(console) = &config.debug_console {
         let path = spec.run_dir.join(console);
         line.option(
@@ -124,6 +130,19 @@ pub fn arguments(
         }
     }
     Ok(line.0)
+}
+
+/// Room for many devices at the price of one: a root port costs a guest as much as a bridge. With the
+/// bridge's own hot-plug controller firmware leaves room for addresses behind it; devices come and go
+/// by ACPI.
+fn bridges(line: &mut Line) {
+    for slot in BRIDGE_SLOTS {
+        let bus = layout::bus(slot);
+        line.option(
+            "-device",
+            format!("pcie-pci-bridge,id={bus},bus=pcie.0,addr={slot:#x}"),
+        );
+    }
 }
 
 /// The CPU model the guest sees.

@@ -11,7 +11,8 @@ pub struct QemuConfig {
     pub machine_type: String,
     /// Features added to the CPU model, in QEMU's syntax, as in `pmu=off,-avx512f`.
     pub cpu_features: Option<String>,
-    /// Slots for devices that are plugged into a running VM, at most [`MAX_PCIE_ROOT_PORTS`].
+    /// Slots for devices that are plugged into a running VM, at most [`MAX_PCIE_ROOT_PORTS`]. With
+    /// none, nothing is plugged in; with any, there is room for 62 more behind bridges.
     pub pcie_root_ports: u32,
     /// Slots for memory that is plugged into a running VM, at most [`MAX_MEMORY_SLOTS`].
     pub memory_slots: u32,
@@ -30,7 +31,7 @@ pub struct QemuConfig {
 }
 
 /// The most root ports that fit beside the fixed devices.
-pub const MAX_PCIE_ROOT_PORTS: u32 = 22;
+pub const MAX_PCIE_ROOT_PORTS: u32 = 20;
 
 /// The most memory slots that QEMU's machines have (`ACPI_MAX_RAM_SLOTS`).
 pub const MAX_MEMORY_SLOTS: u32 = 256;
@@ -63,7 +64,7 @@ impl Default for QemuConfig {
             binary: PathBuf::from("/usr/bin/qemu-system-x86_64"),
             machine_type: String::from("q35"),
             cpu_features: None,
-            pcie_root_ports: 8,
+            pcie_root_ports: 6,
             memory_slots: 10,
             accelerator: AcceleratorChoice::Auto,
             agent_channel: ChannelKind::Serial,

@@ -36,7 +36,7 @@ pub struct Plugs {
 }
 
 impl Plugs {
-    /// No devices, and `ports` root ports for them. With `vhost_net` the host's kernel moves the
+    /// No devices, and `ports` root ports for them, with the bridges that go with those. With `vhost_net` the host's kernel moves the
     /// packets of network interfaces where it offers to.
     pub fn new(ports: u32, vhost_net: bool, log: slog::Logger) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Plugs {
                 driver: "virtio-blk-pci",
                 id: &reserved.device,
                 bus: &reserved.port.bus(),
-                addr: "0x0",
+                addr: &reserved.port.address(),
                 backing: Backing::Disk { drive: &node },
             })
             .await;
@@ -88,7 +88,7 @@ impl Plugs {
                 driver: "virtio-net-pci",
                 id: &reserved.device,
                 bus: &reserved.port.bus(),
-                addr: "0x0",
+                addr: &reserved.port.address(),
                 backing: Backing::Net {
                     netdev: &backing,
                     mac: &net.mac,
@@ -287,5 +287,5 @@ fn open_vhost_net() -> Option<OwnedFd> {
 
 /// A block node's name is limited to 31 bytes, so it comes from the port and not from the caller.
 fn node_name(port: Port) -> String {
-    format!("{}-backing", port.bus())
+    port.backing()
 }

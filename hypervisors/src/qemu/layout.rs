@@ -19,8 +19,14 @@ const FIRST_DISK_SLOT: u32 = 0x06;
 const FUNCTIONS: u32 = 8;
 /// The most disk slots that fit before the root ports.
 pub const MAX_DISK_SLOTS: u32 = (FIRST_PORT_SLOT - FIRST_DISK_SLOT) * FUNCTIONS;
-/// Slot of the first root port; the others follow. 1Eh and 1Fh belong to the chipset.
+/// Slot of the first root port; the others follow.
 pub const FIRST_PORT_SLOT: u32 = 0x08;
+/// Slots of the bridges, behind the last root port there may be. 1Eh and 1Fh belong to the chipset.
+pub const BRIDGE_SLOTS: [u32; 2] = [0x1c, 0x1d];
+/// Devices behind one bridge; its slot 0 is its own hot-plug controller's.
+const BEHIND_BRIDGE: u32 = 31;
+/// The most devices behind bridges.
+pub const MAX_BEHIND_BRIDGES: u32 = BRIDGE_SLOTS.len() as u32 * BEHIND_BRIDGE;
 
 /// Name of the virtio-serial port the guest's agent answers on.
 pub const AGENT_PORT: &str = "imprint.agent";
@@ -28,32 +34,64 @@ pub const AGENT_PORT: &str = "imprint.agent";
 pub const LOG_PORT: &str = "imprint.log";
 
 /// Changes whenever a saved VM of the previous layout could not be loaded any more.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
-/// A root port: the slot it occupies on the root bus.
+/// A place for a device that is plugged in: behind a root port, or one of many behind a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Port(u32);
+pub struct Port {
+    /// The port's or the bridge's slot on the root bus.
+    slot: u32,
+    /// The device's slot behind it.
+    behind: u32,
+}
 
 impl Port {
-    /// The `index`th root port.
+    /// The place behind the `index`th root port.
     pub fn nth(index: u32) -> Self {
-        Self(FIRST_PORT_SLOT + index)
+        Self {
+            slot: FIRST_PORT_SLOT + index,
+            behind: 0,
+        }
+    }
+
+    /// The `index`th place behind a bridge.
+    pub fn behind_bridge(index: u32) -> Self {
+        let bridge = (index / BEHIND_BRIDGE) as usize % BRIDGE_SLOTS.len();
+        Self {
+            slot: BRIDGE_SLOTS[bridge],
+            behind: 1 + index % BEHIND_BRIDGE,
+        }
     }
 
     /// The slot on the root bus.
     pub fn slot(self) -> u32 {
-        self.0
+        self.slot
     }
 
-    /// The name of the bus behind the port.
+    /// The name of the bus that the device is on.
     pub fn bus(self) -> String {
-        format!("port-{:02x}", self.0)
+        bus(self.slot)
     }
 
-    /// Where the guest finds the device behind the port.
-    pub fn path(self) -> PciPath {
-        PciPath::from_slots(&[self.0, 0])
+    /// Its slot on that bus, as QEMU is told it.
+    pub fn address(self) -> String {
+        format!("{:#x}", self.behind)
     }
+
+    /// A name for what is behind the device, which no other has.
+    pub fn backing(self) -> String {
+        format!("{}-{:02x}-backing", self.bus(), self.behind)
+    }
+
+    /// Where the guest finds the device.
+    pub fn path(self) -> PciPath {
+        PciPath::from_slots(&[self.slot, self.behind])
+    }
+}
+
+/// The name of the bus behind a slot of the root bus.
+pub fn bus(slot: u32) -> String {
+    format!("port-{slot:02x}")
 }
 
 /// Slot and function of the `index`th disk slot.
@@ -75,6 +113,22 @@ pub fn nic_path() -> PciPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_behind_bridges_follow_the_ports_and_each_is_one() {
+        let last_port = Port::nth(crate::qemu::MAX_PCIE_ROOT_PORTS - 1);
+        assert!(last_port.slot() < BRIDGE_SLOTS[0]);
+        let places: std::collections::BTreeSet<_> =
+            (0..MAX_BEHIND_BRIDGES).map(Port::behind_bridge).collect();
+        assert_eq!(places.len() as u32, MAX_BEHIND_BRIDGES);
+        assert_eq!(Port::behind_bridge(0).path().to_string(), "1c/01");
+        assert_eq!(Port::behind_bridge(61).path().to_string(), "1d/1f");
+        let longest = places.iter().map(|place| place.backing().len()).max();
+        assert!(
+            longest < Some(32),
+            "QEMU's names of block nodes have 31 bytes"
+        );
+    }
 
     #[test]
     fn disk_slots_are_functions_below_the_ports() {

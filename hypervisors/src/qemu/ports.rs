@@ -1,11 +1,13 @@
-//! Which root port is free: the book-keeping of plugged devices, without any of the plugging.
+//! Which place is free: the book-keeping of plugged devices, without any of the plugging.
 
-use super::layout::Port;
+use super::layout::{MAX_BEHIND_BRIDGES, Port};
 
-/// The root ports of one VM and what is behind them.
+/// The places for plugged devices of one VM, and what is in them: root ports first, then those behind
+/// bridges.
 #[derive(Debug)]
 pub struct Ports {
     slots: Vec<State>,
+    root_ports: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +22,14 @@ enum State {
 /// Why no port was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPort {
-    /// Every port has a device.
-    #[error("all {ports} PCIe root ports are taken")]
+    /// Every place has a device.
+    #[error(
+        "all {places} places for devices are taken (pcie_root_port in [hypervisor.qemu] adds places, \
+         disk_slots room for images)"
+    )]
     Full {
         /// How many there are.
-        ports: usize,
+        places: usize,
     },
     /// A device of that name is there.
     #[error("a device with this identifier is already plugged")]
@@ -32,10 +37,24 @@ pub enum NoPort {
 }
 
 impl Ports {
-    /// `count` free ports.
-    pub fn new(count: u32) -> Self {
+    /// The places of a VM with so many root ports, all free. One without root ports has no bridges.
+    pub fn new(root_ports: u32) -> Self {
+        let bridges = if root_ports > 0 {
+            MAX_BEHIND_BRIDGES
+        } else {
+            0
+        };
         Self {
-            slots: vec![State::Free; count as usize],
+            slots: vec![State::Free; (root_ports + bridges) as usize],
+            root_ports,
+        }
+    }
+
+    fn port(&self, index: usize) -> Port {
+        let index = index as u32;
+        match index.checked_sub(self.root_ports) {
+            None => Port::nth(index),
+            Some(behind) => Port::behind_bridge(behind),
         }
     }
 
@@ -46,15 +65,15 @@ impl Ports {
         }
         let free = self.slots.iter().position(|state| *state == State::Free);
         let index = free.ok_or(NoPort::Full {
-            ports: self.slots.len(),
+            places: self.slots.len(),
         })?;
         self.slots[index] = State::Taken(device.to_owned());
-        Ok(port(index))
+        Ok(self.port(index))
     }
 
     /// The port that holds `device`.
     pub fn find(&self, device: &str) -> Option<Port> {
-        self.index_of(device).map(port)
+        self.index_of(device).map(|index| self.port(index))
     }
 
     /// Makes the port of `device` free again. A device that is not there is not an error.
@@ -80,10 +99,6 @@ impl Ports {
     }
 }
 
-fn port(index: usize) -> Port {
-    Port::nth(index as u32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,11 +108,23 @@ mod tests {
         let mut ports = Ports::new(2);
         assert_eq!(ports.take("a"), Ok(Port::nth(0)));
         assert_eq!(ports.take("b"), Ok(Port::nth(1)));
-        assert_eq!(ports.take("c"), Err(NoPort::Full { ports: 2 }));
+        assert_eq!(ports.take("c"), Ok(Port::behind_bridge(0)));
         ports.release("a");
-        assert_eq!(ports.take("c"), Ok(Port::nth(0)));
+        assert_eq!(ports.take("d"), Ok(Port::nth(0)));
         assert_eq!(ports.find("b"), Some(Port::nth(1)));
+        assert_eq!(ports.find("c"), Some(Port::behind_bridge(0)));
         assert_eq!(ports.find("a"), None);
+    }
+
+    #[test]
+    fn a_vm_that_is_full_says_what_adds_places() {
+        let mut ports = Ports::new(1);
+        for number in 0..63 {
+            ports.take(&number.to_string()).unwrap();
+        }
+        let full = ports.take("more").unwrap_err();
+        assert_eq!(full, NoPort::Full { places: 63 });
+        assert!(full.to_string().contains("pcie_root_port"), "{full}");
     }
 
     #[test]
@@ -113,15 +140,12 @@ mod tests {
         ports.take("a").unwrap();
         ports.lose("a");
         assert_eq!(ports.find("a"), None);
-        assert_eq!(ports.take("b"), Err(NoPort::Full { ports: 1 }));
+        assert_eq!(ports.take("b"), Ok(Port::behind_bridge(0)));
     }
 
     #[test]
     fn a_vm_without_ports_says_so() {
-        assert_eq!(
-            Ports::new(0).take("a").unwrap_err().to_string(),
-            "all 0 PCIe root ports are taken"
-        );
+        assert_eq!(Ports::new(0).take("a"), Err(NoPort::Full { places: 0 }));
     }
 
     #[test]

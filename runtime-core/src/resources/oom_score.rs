@@ -17,12 +17,24 @@ pub fn of_monitor(containers: impl IntoIterator<Item = i32>, shim: i32) -> Optio
     Some(least.max(above_shim).clamp(*RANGE.start(), *RANGE.end()))
 }
 
-/// The score of a process.
+/// The score of the calling process.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn of_this_process() -> io::Result<i32> {
+    of("self")
+}
+
+/// The score of the process of this number in `/proc`.
 ///
 /// # Errors
 /// There is no such process.
 pub fn read(pid: u32) -> io::Result<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+    of(&pid.to_string())
+}
+
+fn of(process: &str) -> io::Result<i32> {
+    let text = fs::read_to_string(format!("/proc/{process}/oom_score_adj"))?;
     text.trim().parse().map_err(io::Error::other)
 }
 

@@ -121,7 +121,7 @@ impl PodResources {
             (scores, cpus, nodes)
         };
         let monitor = self.size.monitor();
-        let shim = oom_score::read(std::process::id()).unwrap_or_default();
+        let shim = oom_score::of_this_process().unwrap_or_default();
         if let Some(score) = oom_score::of_monitor(scores, shim) {
             oom_score::set(monitor, score, &self.log);
         }

@@ -95,6 +95,7 @@ pub(super) fn read(job: &Job, sink: &mut Sink<'_>) -> Result<Summary, VolumeErro
         sink,
         resolve,
         summary: Summary::default(),
+        held: 0,
     };
     let source = &job.source;
     match source.facts.kind {
@@ -113,6 +114,9 @@ struct Reader<'a, 's> {
     sink: &'a mut Sink<'s>,
     resolve: ResolveFlags,
     summary: Summary,
+    /// Names of the directories that are being read, one below the other. All of them are to be copied,
+    /// so they are never more than what may be copied.
+    held: usize,
 }
 
 /// A directory of the host that is being read.
@@ -139,7 +143,7 @@ impl Reader<'_, '_> {
             Some(current) => self.versioned(&root, current),
             None => {
                 let names = self.names(&root)?;
-                self.entries(&root, &names)
+                self.holding(&root, &names)
             }
         }
     }
@@ -153,7 +157,7 @@ impl Reader<'_, '_> {
         }
         let mut names = self.names(root)?;
         names.retain(|name| !name.to_bytes().starts_with(b".."));
-        self.entries(root, &names)?;
+        self.holding(root, &names)?;
         if self::current(root.handle).as_ref() != Some(&current) {
             return Err(self.changing());
         }
@@ -174,13 +178,20 @@ impl Reader<'_, '_> {
             if name == c"." || name == c".." {
                 continue;
             }
-            if names.len() > self.job.limits.entries as usize {
+            if self.held + names.len() > self.job.limits.entries as usize {
                 return Err(self.too_many());
             }
             names.push(name.to_owned());
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn holding(&mut self, directory: &Directory<'_>, names: &[CString]) -> Result<(), VolumeError> {
+        self.held += names.len();
+        let read = self.entries(directory, names);
+        self.held -= names.len();
+        read
     }
 
     fn entries(&mut self, directory: &Directory<'_>, names: &[CString]) -> Result<(), VolumeError> {
@@ -243,7 +254,7 @@ impl Reader<'_, '_> {
             depth: parent.depth + 1,
         };
         let names = self.names(&directory)?;
-        self.entries(&directory, &names)
+        self.holding(&directory, &names)
     }
 
     /// Whether a tmpfs that can be written to is mounted at a directory below `parent`.

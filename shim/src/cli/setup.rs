@@ -71,7 +71,7 @@ impl Setup {
         self.config
             .runtime
             .run_root
-            .join(format!("verify-{}", std::process::id()))
+            .join(format!("verify-{}", number()))
     }
 
     pub(crate) fn budgets(&self) -> Budgets {
@@ -81,4 +81,10 @@ impl Setup {
             ..Budgets::default()
         }
     }
+}
+
+/// A number that no other command on the node has: the one in a pid namespace of its own would be that
+/// of a command in another.
+fn number() -> u32 {
+    system::process::own_number().unwrap_or_else(|_| std::process::id())
 }

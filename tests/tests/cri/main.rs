@@ -15,6 +15,7 @@ mod devices;
 mod first_process;
 mod host_paths;
 mod hostile;
+mod many_images;
 mod memory;
 mod mounts;
 mod network;
@@ -42,6 +43,7 @@ fn cases() -> Vec<Case> {
     let all = [
         pods::cases(),
         containers::cases(),
+        many_images::cases(),
         first_process::cases(),
         security::cases(),
         streams::cases(),

@@ -9,17 +9,6 @@ pub enum CgroupError {
     /// The name would lead elsewhere, or nowhere.
     #[error("{0:?} is no cgroup's path")]
     Path(String),
-    /// A step by the library.
-    #[error("{action} cgroup {path} failed")]
-    Group {
-        /// What was done, as in "Making".
-        action: &'static str,
-        /// With which cgroup.
-        path: String,
-        /// Why it failed.
-        #[source]
-        source: cgroups_rs::fs::error::Error,
-    },
     /// A file or directory.
     #[error("{action} {path} failed")]
     Io {

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, error::Error as _, io, path::PathBuf};
 use cgroups_rs::{
     CgroupPid,
     fs::{
-        Cgroup, Controller, Hierarchy, cpuset::CpuSetController, error::Error,
+        Cgroup, Controller, Hierarchy,
+        cpuset::CpuSetController,
+        error::{Error, ErrorKind},
         memory::MemController,
     },
 };
@@ -62,7 +64,7 @@ impl Group {
     /// parent, when it is empty, just after it was made: then it is made again.
     pub fn make(&self) -> Result<(), CgroupError> {
         system::directory::retry(|| self.cgroup.create(), parent_went)
-            .map_err(self.failed("Making"))
+            .map_err(self.failed("Making cgroup"))
     }
 
     /// Moves a process in, with all its threads.
@@ -70,7 +72,7 @@ impl Group {
         let pid = CgroupPid::from(u64::from(pid));
         self.cgroup
             .add_task_by_tgid(pid)
-            .map_err(self.failed("Entering"))
+            .map_err(self.failed("Entering cgroup"))
     }
 
     /// Moves one thread in.
@@ -78,7 +80,7 @@ impl Group {
         let tid = CgroupPid::from(u64::from(tid));
         self.cgroup
             .add_task(tid)
-            .map_err(self.failed("Moving a thread into"))
+            .map_err(self.failed("Moving a thread into cgroup"))
     }
 
     /// Restricts CPUs and memory nodes, where the host has that controller.
@@ -89,35 +91,46 @@ impl Group {
         if !cpus.is_empty() {
             controller
                 .set_cpus(cpus)
-                .map_err(self.failed("Choosing the CPUs of"))?;
+                .map_err(self.failed("Choosing the CPUs of cgroup"))?;
         }
         if !nodes.is_empty() {
             controller
                 .set_mems(nodes)
-                .map_err(self.failed("Choosing the memory of"))?;
+                .map_err(self.failed("Choosing the memory of cgroup"))?;
         }
         Ok(())
     }
 
+    /// The library's errors say what it did in words of its own. What they name, and the kernel's
+    /// answer, is kept.
     fn failed(&self, action: &'static str) -> impl FnOnce(Error) -> CgroupError {
-        let path = self.cgroup.path().to_owned();
-        move |source| CgroupError::Group {
+        let path = self.cgroup.path().into();
+        move |error| CgroupError::Io {
             action,
-            path,
-            source,
+            path: match error.kind() {
+                ErrorKind::WriteFailed(file, _) | ErrorKind::ReadFailed(file) => file.into(),
+                _ => path,
+            },
+            source: match kernels(&error) {
+                Some(answer) => answer,
+                None => io::Error::other(error.kind().to_string()),
+            },
         }
     }
 }
 
+/// The kernel's answer that the library met with.
+fn kernels(error: &Error) -> Option<io::Error> {
+    let cause = error.source()?.downcast_ref::<io::Error>()?;
+    cause.raw_os_error().map(io::Error::from_raw_os_error)
+}
+
 /// Whether a cgroup was not made because one above it was removed meanwhile.
 fn parent_went(error: &Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|source| {
+    kernels(error).is_some_and(|answer| {
         // A file of a cgroup that was removed while it was open.
-        let removed = source.raw_os_error() == Some(nix::libc::ENODEV);
+        let removed = answer.raw_os_error() == Some(nix::libc::ENODEV);
         let kinds = [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists];
-        removed || kinds.contains(&source.kind())
+        removed || kinds.contains(&answer.kind())
     })
 }

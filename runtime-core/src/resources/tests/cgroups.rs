@@ -205,7 +205,13 @@ fn threads_are_apart_from_their_process_on_v1() {
     groups.confine("0", "0").unwrap();
     let set = PathBuf::from(format!("/sys/fs/cgroup/cpuset/{id}-ns/{id}/cpuset.cpus"));
     assert_eq!(fs::read_to_string(set).unwrap().trim(), "0");
-    assert!(groups.confine("x", "").is_err());
+    let refused = groups.confine("x", "").unwrap_err();
+    let crate::resources::cgroup::CgroupError::Io { path, source, .. } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(path.ends_with("cpuset.cpus"), "{path:?}");
+    assert!(source.raw_os_error().is_some(), "{source}");
+    assert!(!refused.to_string().contains("control group"), "{refused}");
     assert!(groups.leave().is_empty(), "{:?}", groups.leave());
     assert_eq!(find(Path::new("/sys/fs/cgroup"), &id), [] as [PathBuf; 0]);
     let shared = Path::new("/sys/fs/cgroup/cpu/imprint_overhead");

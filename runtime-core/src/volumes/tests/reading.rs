@@ -211,3 +211,32 @@ fn a_file_that_shrinks_is_not_half_copied() {
         "{outcome:?}"
     );
 }
+
+/// Names are held while what is below is read. At each level there are as many as may be copied.
+#[test]
+fn names_of_all_levels_together_are_within_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut level = dir.path().to_owned();
+    for _ in 0..20 {
+        for number in 0..50 {
+            fs::write(level.join(format!("file{number}")), "").unwrap();
+        }
+        level = level.join("above-the-files");
+        fs::create_dir(&level).unwrap();
+    }
+    let limits = Limits {
+        entries: 60,
+        ..LIMITS
+    };
+    let mut read_on = 0;
+    let error = read(&job(dir.path(), limits), &mut |_| {
+        read_on += 1;
+        true
+    })
+    .unwrap_err();
+    assert!(matches!(error, VolumeError::TooMany { .. }), "{error}");
+    assert!(
+        read_on <= 3,
+        "{read_on} pieces before the second directory was too much"
+    );
+}
