@@ -42,7 +42,6 @@ fn cases() -> Vec<Case> {
         volumes::cases(),
         network::cases(),
         resources::cases(),
-        memory::cases(),
         sizing::cases(),
         devices::cases(),
         death::cases(),
@@ -56,7 +55,7 @@ fn cases() -> Vec<Case> {
     all.extend(chaos::cases());
     all.extend(crowd::cases());
     all.extend(templating::cases());
-    all.extend(memory::of_templates());
+    all.extend(memory::cases());
     all.extend(bench::cases());
     all
 }

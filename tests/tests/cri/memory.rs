@@ -32,18 +32,18 @@ const DEFAULT_MIB: u32 = 2048;
 const ROOMY_MIB: u32 = 512;
 
 pub fn cases() -> Vec<Case> {
+    let small_pods = "memory::small_pods_live_in_what_kubelet_gives_them";
+    let taken_vm = "memory::a_vm_that_the_host_takes_is_oom_killed";
     vec![
-        Case::new("memory::small_pods_live_in_what_kubelet_gives_them", small),
-        Case::new("memory::a_vm_that_the_host_takes_is_oom_killed", taken),
+        Case::new(small_pods, small_in_default).booted(),
+        Case::new(small_pods, small).restored(),
+        Case::new(taken_vm, taken).booted(),
+        Case::new(taken_vm, taken).restored(),
+        Case::new(
+            "memory::the_first_pods_of_a_template_use_nearly_all_they_may",
+            first_pods,
+        ),
     ]
-}
-
-/// What makes its own template.
-pub fn of_templates() -> Vec<Case> {
-    vec![Case::new(
-        "memory::the_first_pods_of_a_template_use_nearly_all_they_may",
-        first_pods,
-    )]
 }
 
 /// The overhead of the RuntimeClass for this machine, in MiB.
@@ -106,14 +106,15 @@ fn tell(what: &str, memory: &PodMemory) -> Result<()> {
     Ok(())
 }
 
+fn small_in_default(node: &Node) -> Result<()> {
+    node.configure(&Settings {
+        memory_mib: DEFAULT_MIB,
+        ..node.settings()
+    })?;
+    small(node)
+}
+
 fn small(node: &Node) -> Result<()> {
-    let settings = node.settings();
-    if !settings.enable_template {
-        node.configure(&Settings {
-            memory_mib: DEFAULT_MIB,
-            ..settings
-        })?;
-    }
     let kubelet = Kubelet::new(node);
     let overhead = overhead(node)?;
     for limit in [16, 64] {
@@ -125,7 +126,7 @@ fn small(node: &Node) -> Result<()> {
         )?;
         // What it was given it can use.
         use_memory(&container, limit - 6)?;
-        for _ in 0..5 {
+        for _ in 0..3 {
             container.shell("for i in 1 2 3 4 5 6 7 8; do ls -R /bin /etc | wc -l; done")?;
         }
         tell("after some work", &memory)?;
