@@ -39,6 +39,7 @@ pub fn cases() -> Vec<Case> {
         Case::new(small_pods, small).restored(),
         Case::new(taken_vm, taken).booted(),
         Case::new(taken_vm, taken).restored(),
+        Case::new("memory::a_start_that_the_host_ends_says_why", unstarted).booted(),
         Case::new(
             "memory::the_first_pods_of_a_template_use_nearly_all_they_may",
             first_pods,
@@ -191,4 +192,18 @@ fn taken(node: &Node) -> Result<()> {
         |line| line.contains(&words).then_some(()),
     )?;
     pod.remove()
+}
+
+/// A pod whose limit no VM fits into.
+fn unstarted(node: &Node) -> Result<()> {
+    let kubelet = Kubelet::new(node);
+    if !kubelet.is_imprint() {
+        return Ok(());
+    }
+    let refused = pod_within(&kubelet, "unstarted", 48).map(drop);
+    let words = refused.err().map(|error| error.to_string());
+    let reason = "OOM killer ended a process of the pod: the pod may use 48 MiB";
+    let told = words.as_ref().is_some_and(|words| words.contains(reason));
+    ensure!(told, "{words:?}");
+    Ok(())
 }
