@@ -21,9 +21,9 @@ STOOD_STILL='The nested machine stood still'
 ctr='booted::output_and_errors restored::output_and_errors restored::the_restore_is_proven
 clones::ten_at_once templating::clones_are_unique restored::a_killed_vmm image::
 restored::channel:: channel::a_vsock'
-# CRI: pods booted and restored, networks, cgroups and their statistics, hot-plug, disk slots, kill -9.
+# CRI: pods booted and restored, networks, cgroups, their statistics and limits, hot-plug, disk slots, kill -9.
 cri='booted::resources::stats restored::resources::stats restored::network::pods restored::sizing::monitor
-restored::sizing::a_vm_grows restored::devices::a_slot restored::death::of_the_vmm'
+restored::sizing::a_vm_grows restored::devices::a_slot restored::death::of_the_vmm restored::memory::a_vm_that'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -35,7 +35,7 @@ pub enum InitError {
     /// What the template holds would be missed by others.
     #[error(
         "No template was made: its memory takes {mib} MiB of the node's, of which {available_mib} MiB are left; \
-         default_memory, or the sizes of templates, can be smaller"
+         default_memory, or the sizes in [[factory.shape]], can be smaller"
     )]
     NoMemory {
         /// Of all templates that were to be made.

@@ -105,8 +105,10 @@ impl Owner {
 
     /// An error that a client gets: where the guest went with its VM, why that did.
     pub(super) fn explained(&mut self, error: Error) -> Error {
-        let gone = self.life != Life::Running || silent(&error);
-        let why = self.out_of_memory().filter(|_| gone).map(str::to_owned);
+        if self.life == Life::Running && !silent(&error) {
+            return error;
+        }
+        let why = self.out_of_memory().map(str::to_owned);
         why.map_or(error, Error::Ended)
     }
 

@@ -54,7 +54,6 @@ fn cases() -> Vec<Case> {
         pid_namespaces::cases(),
         sysctls::cases(),
         resources::cases(),
-        memory::cases(),
         sizing::cases(),
         devices::cases(),
         death::cases(),
@@ -68,7 +67,7 @@ fn cases() -> Vec<Case> {
     all.extend(chaos::cases());
     all.extend(crowd::cases());
     all.extend(templating::cases());
-    all.extend(memory::of_templates());
+    all.extend(memory::cases());
     all.extend(bench::cases());
     all
 }

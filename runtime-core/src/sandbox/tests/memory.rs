@@ -124,11 +124,14 @@ async fn every_container_is_told_out_of_memory_before_its_end() {
 #[tokio::test]
 async fn a_vm_that_ends_otherwise_is_lost_as_before() {
     let host = Host::new();
-    // Packing an image took too much, which the container's maker was told.
-    host.kills(1);
     let cgroups = host.cgroups();
     let mut f = host.pod(&cgroups).await;
-    host.kills(2);
+    // What packs an image took too much.
+    host.kills(1);
+    f.guest.fail("create_container");
+    let new = new_container("other", Stdio::default());
+    let error = f.sandbox.create(new).await.unwrap_err();
+    assert!(matches!(error, Error::Agent { .. }), "{error}");
     cgroups.forget_kills();
     f.vm.die();
     assert_eq!(statuses(&f).await, [STATUS_LOST; 3]);
