@@ -71,7 +71,7 @@ pub(super) fn keep_fixed(
     linux: &host::Linux,
     devices: &mut Vec<wire::LinuxDevice>,
 ) -> Result<(), OciError> {
-    let all = rules(linux).iter().any(allows_all);
+    let all = rules_of(linux).iter().any(allows_all);
     if let Some(device) = devices.iter().find(|device| is_foreign(device) && !all) {
         return Err(OciError::Invalid {
             field: "linux.devices (a character device that is another one in a guest)",
@@ -89,7 +89,7 @@ fn is_foreign(device: &wire::LinuxDevice) -> bool {
     matches!(device.Type.as_str(), "c" | "u") && !FIXED.iter().any(fixed)
 }
 
-fn rules(linux: &host::Linux) -> &[host::LinuxDeviceCgroup] {
+fn rules_of(linux: &host::Linux) -> &[host::LinuxDeviceCgroup] {
     let resources = linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_ref());
     rules.map(Vec::as_slice).unwrap_or_default()
@@ -107,7 +107,7 @@ pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
 /// Takes the block devices out of `devices`, and returns those that were given to the container one
 /// by one. Whoever gets all devices of its host, as privileged containers do, has those of the guest.
 pub(super) fn take(linux: &host::Linux, devices: &mut Vec<wire::LinuxDevice>) -> Vec<HostDevice> {
-    let rules = rules(linux);
+    let rules = rules_of(linux);
     let all = rules.iter().any(allows_all);
     let nodes: Vec<_> = devices
         .extract_if(.., |device| device.Type == "b")
