@@ -34,6 +34,7 @@ use self::{
     command_line::{Accelerator, Machine, Sockets, Start},
     hotplug::Plugs,
     launch::Monitor,
+    ports::Ports,
     resize::Size,
     slots::Slots,
     vm::{Origin, QemuVm},
@@ -105,7 +106,9 @@ impl Qemu {
         let (monitor, _) =
             Monitor::start(binary, &arguments, tap(spec)?, owned, netns, &log).await?;
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
-        let plugs = Plugs::new(self.machine.config.pcie_root_ports, vhost_net, log);
+        let bridges = self.machine.bridge_slots().len() as u32;
+        let ports = Ports::new(self.machine.config.pcie_root_ports, bridges);
+        let plugs = Plugs::new(ports, vhost_net, log);
         let size = Size::new(spec, self.machine.config.memory_slots);
         let vm = QemuVm {
             monitor,

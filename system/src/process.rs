@@ -49,20 +49,31 @@ pub fn number_of(process: impl AsFd) -> io::Result<u32> {
     }
 }
 
+/// This process's number in `/proc`, or where that cannot be read, the one in its own pid namespace.
+pub fn own_number_or_id() -> u32 {
+    own_number().unwrap_or_else(|_| std::process::id())
+}
+
 /// The process of this number in `/proc`, held. `None` if there is none.
 ///
 /// # Errors
 /// It cannot be held: it is of a pid namespace that this process does not see
 /// ([`io::ErrorKind::Unsupported`]).
 pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
-    let Some(here) = number_here(number)? else {
+    let Some((here, direct)) = number_here(number)? else {
         return Ok(None);
     };
-    let Some(process) = open(here)? else {
-        return Ok(None);
-    };
+    let process = open(here)?;
     // What has the number here may be another by now.
-    Ok((shown_number(&process)? == i64::from(number)).then_some(process))
+    let shown = process.as_ref().map(shown_number).transpose()?;
+    if shown == Some(i64::from(number)) {
+        return Ok(process);
+    }
+    // A process of a namespace beside this one has as many numbers, and none of them is known here.
+    if !direct && numbers(&number.to_string()).is_ok() {
+        return Err(unseen(number));
+    }
+    Ok(None)
 }
 
 /// When the process of this number in `/proc` started (proc_pid_stat(5), field 22).
@@ -104,26 +115,31 @@ fn shown_number(process: impl AsFd) -> io::Result<i64> {
     number.ok_or_else(|| invalid("/proc/self/fdinfo says no number of a process"))
 }
 
-/// The number for system calls of the process that has `number` in `/proc`.
-fn number_here(number: u32) -> io::Result<Option<u32>> {
+/// The number for system calls of the process that has `number` in `/proc`, and whether `/proc` is of
+/// this process's own namespace.
+fn number_here(number: u32) -> io::Result<Option<(u32, bool)>> {
     let own = numbers("self").map_err(foreign)?;
     if own.len() <= 1 {
-        return Ok(Some(number));
+        return Ok(Some((number, true)));
     }
     let numbers = match numbers(&number.to_string()) {
         Err(error) if is_gone(&error) => return Ok(None),
         other => other?,
     };
     match numbers.get(own.len() - 1) {
-        Some(here) => Ok(Some(*here)),
-        None => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!(
-                "process {number} is of another pid namespace and is not seen from this one \
-                 (`nsenter --pid=/proc/1/ns/pid` enters the host's)"
-            ),
-        )),
+        Some(here) => Ok(Some((*here, false))),
+        None => Err(unseen(number)),
     }
+}
+
+fn unseen(number: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "process {number} is of another pid namespace and is not seen from this one \
+             (`nsenter --pid=/proc/1/ns/pid` enters the host's)"
+        ),
+    )
 }
 
 /// The numbers of a process, from the namespace of `/proc` to its own (`NSpid` of
@@ -197,21 +213,43 @@ mod tests {
         assert_eq!(of("7 (short) S 1"), None);
     }
 
+    /// A process that is the first of a pid namespace, and ends with its parent, which is returned with its
+    /// number.
+    fn first_of_another_namespace() -> (Child, String) {
+        let script = "echo; exec sleep 60";
+        let mut parent = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "sh", "-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut begun = [0];
+        let output = parent.stdout.as_mut().unwrap();
+        io::Read::read_exact(output, &mut begun).unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", parent.id());
+        let number = fs::read_to_string(children).unwrap().trim().to_owned();
+        (parent, number)
+    }
+
     /// This very test again, as the first process of a pid namespace of its own, under the `/proc` of
     /// the one above.
     #[test]
     fn under_the_proc_of_another_namespace_numbers_are_those_of_proc() {
         const INSIDE: &str = "IMPRINT_TEST_INSIDE";
+        const BESIDE: &str = "IMPRINT_TEST_BESIDE";
         if std::env::var_os(INSIDE).is_none() {
             let name =
                 "process::tests::under_the_proc_of_another_namespace_numbers_are_those_of_proc";
+            let (mut beside, number) = first_of_another_namespace();
             let inside = Command::new("unshare")
                 .args(["--pid", "--fork"])
                 .arg(std::env::current_exe().unwrap())
                 .args(["--exact", name])
                 .env(INSIDE, "1")
+                .env(BESIDE, number)
                 .output()
                 .unwrap();
+            beside.kill().unwrap();
+            beside.wait().unwrap();
             let told = String::from_utf8_lossy(&inside.stdout);
             assert!(
                 inside.status.success() && told.contains("1 passed"),
@@ -229,6 +267,9 @@ mod tests {
         assert!(hold(number).unwrap().is_some());
         // The first process of the host, which is not this one although that is process 1 too.
         assert_eq!(hold(1).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        // One of a namespace beside this one, which the test above has started.
+        let beside: u32 = std::env::var(BESIDE).unwrap().parse().unwrap();
+        assert_eq!(hold(beside).unwrap_err().kind(), io::ErrorKind::Unsupported);
         child.kill().unwrap();
         child.wait().unwrap();
     }

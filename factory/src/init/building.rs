@@ -9,7 +9,10 @@ use std::{
 };
 
 use hypervisors::Vm;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
 
 use super::InitError;
 use crate::{
@@ -87,7 +90,13 @@ impl Building {
                 .mode(0o600)
                 .open(&place)?;
             let length = i64::try_from(bytes).map_err(io::Error::other)?;
-            Ok(fallocate(&file, FallocateFlags::empty(), 0, length)?)
+            // A signal to the thread ends it half way.
+            while let Err(errno) = fallocate(&file, FallocateFlags::empty(), 0, length) {
+                if errno != Errno::EINTR {
+                    return Err(errno.into());
+                }
+            }
+            Ok(())
         };
         blocking(make).await.map_err(InitError::io("Making", &path))
     }

@@ -104,7 +104,7 @@ struct PrivateDir(std::path::PathBuf);
 impl PrivateDir {
     fn new() -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let own = system::process::own_number().unwrap_or_else(|_| std::process::id());
+        let own = system::process::own_number_or_id();
         let name = format!("imprint-probe-{own}-{}", unique());
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new()

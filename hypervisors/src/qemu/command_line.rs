@@ -19,6 +19,22 @@ pub struct Machine {
     pub config: QemuConfig,
     /// What executes guest instructions.
     pub accelerator: Accelerator,
+    /// Whether the binary has [bridges](BRIDGE). A build for few kinds of machines may lack them.
+    pub has_bridges: bool,
+}
+
+/// The device that many others can be plugged in behind.
+pub const BRIDGE: &str = "pcie-pci-bridge";
+
+impl Machine {
+    /// Slots on the root bus of the bridges that a VM has. One without root ports has none.
+    pub fn bridge_slots(&self) -> &'static [u32] {
+        if self.has_bridges && self.config.pcie_root_ports > 0 {
+            &BRIDGE_SLOTS
+        } else {
+            &[]
+        }
+    }
 }
 
 /// What executes guest instructions.
@@ -111,9 +127,7 @@ pub fn arguments(
             format!("pcie-root-port,id={bus},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}"),
         );
     }
-    if config.pcie_root_ports > 0 {
-        bridges(&mut line);
-    }
+    bridges(&mut line, machine.bridge_slots());
     if let Some(console) = &config.debug_console {
         let path = spec.run_dir.join(console);
         line.option(
@@ -135,12 +149,12 @@ pub fn arguments(
 /// Room for many devices at the price of one: a root port costs a guest as much as a bridge. With the
 /// bridge's own hot-plug controller firmware leaves room for addresses behind it; devices come and go
 /// by ACPI.
-fn bridges(line: &mut Line) {
-    for slot in BRIDGE_SLOTS {
-        let bus = layout::bus(slot);
+fn bridges(line: &mut Line, slots: &[u32]) {
+    for slot in slots {
+        let bus = layout::bus(*slot);
         line.option(
             "-device",
-            format!("pcie-pci-bridge,id={bus},bus=pcie.0,addr={slot:#x}"),
+            format!("{BRIDGE},id={bus},bus=pcie.0,addr={slot:#x}"),
         );
     }
 }

@@ -26,6 +26,7 @@ fn machine() -> Machine {
     Machine {
         config: QemuConfig::default(),
         accelerator: Accelerator::Tcg,
+        has_bridges: true,
     }
 }
 

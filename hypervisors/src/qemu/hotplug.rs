@@ -36,11 +36,11 @@ pub struct Plugs {
 }
 
 impl Plugs {
-    /// No devices, and `ports` root ports for them, with the bridges that go with those. With `vhost_net` the host's kernel moves the
-    /// packets of network interfaces where it offers to.
-    pub fn new(ports: u32, vhost_net: bool, log: slog::Logger) -> Self {
+    /// No devices, and these places for them. With `vhost_net` the host's kernel moves the packets of
+    /// network interfaces where it offers to.
+    pub fn new(ports: Ports, vhost_net: bool, log: slog::Logger) -> Self {
         Self {
-            ports: Mutex::new(Ports::new(ports)),
+            ports: Mutex::new(ports),
             vhost_net,
             log,
         }
@@ -57,6 +57,7 @@ impl Plugs {
                 id: &reserved.device,
                 bus: &reserved.port.bus(),
                 addr: &reserved.port.address(),
+                disable_legacy: "on",
                 backing: Backing::Disk { drive: &node },
             })
             .await;
@@ -89,6 +90,7 @@ impl Plugs {
                 id: &reserved.device,
                 bus: &reserved.port.bus(),
                 addr: &reserved.port.address(),
+                disable_legacy: "on",
                 backing: Backing::Net {
                     netdev: &backing,
                     mac: &net.mac,
@@ -179,7 +181,7 @@ impl Plugs {
 
     fn undone(&self, device: &str, undone: Result<()>) {
         if let Err(error) = undone {
-            warn!(self.log, "a failed plug could not be undone; its root port is given up";
+            warn!(self.log, "a failed plug could not be undone; its place is given up";
                 "device" => device, "error" => %error);
             self.lock().lose(device);
         }
@@ -195,7 +197,7 @@ impl Plugs {
     }
 }
 
-/// A root port that is free again unless the plug succeeds.
+/// A place that is free again unless the plug succeeds.
 struct Reserved<'a> {
     plugs: &'a Plugs,
     device: String,

@@ -1,6 +1,6 @@
 //! Which place is free: the book-keeping of plugged devices, without any of the plugging.
 
-use super::layout::{MAX_BEHIND_BRIDGES, Port};
+use super::layout::{BEHIND_BRIDGE, Port};
 
 /// The places for plugged devices of one VM, and what is in them: root ports first, then those behind
 /// bridges.
@@ -37,15 +37,10 @@ pub enum NoPort {
 }
 
 impl Ports {
-    /// The places of a VM with so many root ports, all free. One without root ports has no bridges.
-    pub fn new(root_ports: u32) -> Self {
-        let bridges = if root_ports > 0 {
-            MAX_BEHIND_BRIDGES
-        } else {
-            0
-        };
+    /// The places of a VM with so many root ports and bridges, all free.
+    pub fn new(root_ports: u32, bridges: u32) -> Self {
         Self {
-            slots: vec![State::Free; (root_ports + bridges) as usize],
+            slots: vec![State::Free; (root_ports + bridges * BEHIND_BRIDGE) as usize],
             root_ports,
         }
     }
@@ -105,7 +100,7 @@ mod tests {
 
     #[test]
     fn ports_are_given_in_order_and_reused() {
-        let mut ports = Ports::new(2);
+        let mut ports = Ports::new(2, 2);
         assert_eq!(ports.take("a"), Ok(Port::nth(0)));
         assert_eq!(ports.take("b"), Ok(Port::nth(1)));
         assert_eq!(ports.take("c"), Ok(Port::behind_bridge(0)));
@@ -118,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_vm_that_is_full_says_what_adds_places() {
-        let mut ports = Ports::new(1);
+        let mut ports = Ports::new(1, 2);
         for number in 0..63 {
             ports.take(&number.to_string()).unwrap();
         }
@@ -129,14 +124,14 @@ mod tests {
 
     #[test]
     fn one_name_is_given_one_port() {
-        let mut ports = Ports::new(2);
+        let mut ports = Ports::new(2, 2);
         ports.take("a").unwrap();
         assert_eq!(ports.take("a"), Err(NoPort::Duplicate));
     }
 
     #[test]
     fn a_lost_port_is_not_given_again() {
-        let mut ports = Ports::new(1);
+        let mut ports = Ports::new(1, 2);
         ports.take("a").unwrap();
         ports.lose("a");
         assert_eq!(ports.find("a"), None);
@@ -145,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_vm_without_ports_says_so() {
-        assert_eq!(Ports::new(0).take("a"), Err(NoPort::Full { places: 0 }));
+        assert_eq!(Ports::new(0, 0).take("a"), Err(NoPort::Full { places: 0 }));
+        let mut without_bridges = Ports::new(1, 0);
+        assert_eq!(without_bridges.take("a"), Ok(Port::nth(0)));
+        assert_eq!(without_bridges.take("b"), Err(NoPort::Full { places: 1 }));
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
     let machine = Machine {
         config,
         accelerator,
+        has_bridges: facts.bridges,
     };
     let identity = identity(&machine, &binary, &facts.version);
     Ok(Qemu {
@@ -195,9 +196,10 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
         binary: binary.to_owned(),
         version: version.to_string(),
         machine: format!(
-            "{},accel={accelerator},channel={channel},ports={},slots={},console={},layout={}",
+            "{},accel={accelerator},channel={channel},ports={},bridges={},slots={},console={},layout={}",
             config.machine_type,
             config.pcie_root_ports,
+            machine.bridge_slots().len(),
             config.memory_slots,
             if config.debug_console.is_some() {
                 "on"
@@ -227,6 +229,7 @@ mod tests {
             devices: vec!["virtio-blk-pci".into()],
             migration: vec!["x-ignore-shared".into()],
             disk_slots: true,
+            bridges: true,
         }
     }
 
@@ -248,6 +251,7 @@ mod tests {
                 ..QemuConfig::default()
             },
             accelerator: Accelerator::Tcg,
+            has_bridges: true,
         };
         let made_of = |agent_channel| {
             let version = facts(7, 2).version;
@@ -279,6 +283,7 @@ mod tests {
         let machine = Machine {
             config: QemuConfig::default(),
             accelerator: Accelerator::Tcg,
+            has_bridges: true,
         };
         let can = capabilities(&machine, &facts(7, 2));
         assert!(can.disk_hotplug && !can.net_hotplug && can.private_file_restore);
@@ -287,6 +292,8 @@ mod tests {
             pcie_root_ports: 0,
             ..QemuConfig::default()
         };
-        assert!(!capabilities(&Machine { config, ..machine }, &facts(7, 2)).disk_hotplug);
+        let without_ports = Machine { config, ..machine };
+        assert!(!capabilities(&without_ports, &facts(7, 2)).disk_hotplug);
+        assert!(without_ports.bridge_slots().is_empty());
     }
 }

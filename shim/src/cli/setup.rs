@@ -86,5 +86,5 @@ impl Setup {
 /// A number that no other command on the node has: the one in a pid namespace of its own would be that
 /// of a command in another.
 fn number() -> u32 {
-    system::process::own_number().unwrap_or_else(|_| std::process::id())
+    system::process::own_number_or_id()
 }

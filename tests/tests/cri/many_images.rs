@@ -7,7 +7,7 @@ use crate::{
     pods::{SERVICE, same},
 };
 
-/// With the pause container's, more images than 4 slots and 8 root ports hold.
+/// With the pause container's, more images than 4 slots and 6 root ports hold.
 const CONTAINERS: usize = 14;
 
 pub fn cases() -> Vec<Case> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
+    command_line::BRIDGE,
     launch::Monitor,
     qmp::{
         Version,
@@ -29,6 +30,8 @@ pub struct Facts {
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
     pub disk_slots: bool,
+    /// Whether it has the bridges that many devices can be plugged in behind.
+    pub bridges: bool,
 }
 
 const PLUGGABLE: [&str; 3] = ["virtio-blk-pci", "virtio-net-pci", "pc-dimm"];
@@ -68,10 +71,7 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
     let (all, cpu_hotplug) = (names(|_| true), names(|machine| machine.hotpluggable_cpus));
     let mut devices = Vec::new();
     for device in PLUGGABLE {
-        let types = monitor
-            .execute(&QomListTypes { implements: device })
-            .await?;
-        if types.iter().any(|kind| kind.name == device) {
+        if has_device(monitor, device).await? {
             devices.push(device.to_owned());
         }
     }
@@ -87,5 +87,13 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
         devices,
         migration,
         disk_slots: slots::possible(monitor).await,
+        bridges: has_device(monitor, BRIDGE).await?,
     })
+}
+
+async fn has_device(monitor: &Monitor, device: &str) -> Result<bool> {
+    let types = monitor
+        .execute(&QomListTypes { implements: device })
+        .await?;
+    Ok(types.iter().any(|kind| kind.name == device))
 }

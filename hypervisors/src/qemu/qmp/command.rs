@@ -330,6 +330,10 @@ pub struct DeviceAdd<'a> {
     pub bus: &'a str,
     /// The slot on that bus.
     pub addr: &'a str,
+    /// `on`: a virtio device of version 1 only, which takes no I/O ports. Behind a root port it is one
+    /// anyway; behind a bridge there are I/O ports for few devices.
+    #[serde(rename = "disable-legacy")]
+    pub disable_legacy: &'a str,
     /// What the device does its work with.
     #[serde(flatten)]
     pub backing: Backing<'a>,
