@@ -2,6 +2,7 @@
 
 mod disks;
 mod guest;
+mod parts;
 mod providing;
 mod reading;
 mod table;
