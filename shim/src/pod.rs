@@ -209,12 +209,14 @@ impl Pod {
         })
     }
 
-    /// If the OOM killer ended what packs an image, that is no end of the VM.
+    /// If the OOM killer ended what packs an image, that is no end of the VM. What else it has ended is
+    /// left to be told.
     fn not_prepared(&self, error: RootfsError) -> Error {
         let cgroups = self.cgroups.as_deref();
+        let is_kill = error.is_kill();
         let error = Error::from(error).in_memory_of(cgroups);
-        if let Some(cgroups) = cgroups {
-            cgroups.forget_kills();
+        if let Some(cgroups) = cgroups.filter(|_| is_kill) {
+            cgroups.forget_kill();
         }
         error
     }
