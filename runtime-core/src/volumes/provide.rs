@@ -7,7 +7,7 @@ use slog::{debug, warn};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Copy, HeldVolumes, Provided, Termination, VolumeError, Volumes,
+    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes,
     classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
@@ -108,7 +108,13 @@ impl Volumes {
                     _ => Watched::IfPossible,
                 };
                 let (target, _) = self
-                    .copied(source, bind, CONFIG, watched, &mut provided.held)
+                    .copied(
+                        source,
+                        bind,
+                        (CONFIG, watched),
+                        Vec::new(),
+                        &mut provided.held,
+                    )
                     .await?;
                 spec.provide(bind, &target);
             }
@@ -205,14 +211,14 @@ impl Volumes {
         &self,
         source: Source,
         bind: &HostBind,
-        limits: Limits,
-        watched: Watched,
+        (limits, watched): (Limits, Watched),
+        memory: Vec<String>,
         held: &mut HeldVolumes,
     ) -> Result<(String, Summary), VolumeError> {
         let target = self.target(&source.path);
         let recursive = bind.options.iter().any(|option| option == "rbind");
         let copy = self.copies.of(source.identity, || {
-            Copy::new(source, target, recursive, limits)
+            Copy::new(source, target, recursive, limits).leaving(memory)
         })?;
         match (watched, self.watch(&copy, watched).await) {
             (_, Ok(())) => {}
@@ -252,7 +258,8 @@ impl Volumes {
         // Held while it is copied, so that two at once do not each take what is left.
         let mut taken = self.taken.lock().await;
         let others = taken.iter().filter(|(path, _)| **path != target);
-        let others: u64 = others.map(|(_, bytes)| bytes).sum();
+        let others: u64 = others.map(|(_, taken)| taken.bytes).sum();
+        let before = taken.get(&target).map(|taken| taken.memory.clone());
         let limits = Limits {
             bytes: self.settings.host_path_limit.saturating_sub(others),
             entries: HOST_ENTRIES,
@@ -263,8 +270,20 @@ impl Volumes {
             true => Watched::Always,
             false => Watched::Never,
         };
-        let (target, copied) = self.copied(source, bind, limits, watched, held).await?;
-        taken.insert(target.clone(), copied.bytes);
+        let (target, copied) = self
+            .copied(
+                source,
+                bind,
+                (limits, watched),
+                before.unwrap_or_default(),
+                held,
+            )
+            .await?;
+        let now = Taken {
+            bytes: copied.bytes,
+            memory: copied.memory.clone(),
+        };
+        taken.insert(target.clone(), now);
         let all_read_only = bind.options.iter().any(|option| option == "rro");
         let memory = match all_read_only {
             true => Vec::new(),
