@@ -67,8 +67,8 @@ pub enum Error {
     /// The sandbox's record could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A container got no number on this node.
-    #[error("No thread could be started to stand for container {container}")]
+    /// No thread could be started to stand for a container.
+    #[error("Container {container} got no process number on this node")]
     Pid {
         /// The container.
         container: String,
@@ -85,6 +85,9 @@ pub enum Error {
     /// Whoever asked for the sandbox was gone when it was made. It was ended again.
     #[error("The sandbox was given up while it was made")]
     GivenUp,
+    /// Whoever asked for a container has deleted it before it was made.
+    #[error("Container {0} was given up while its root file system was made")]
+    ContainerGivenUp(String),
     /// A pod's container came before its pod.
     #[error("Sandbox {0:?} is not in this shim")]
     NoSandbox(String),
@@ -131,6 +134,7 @@ impl Error {
             | Self::State(_)
             | Self::Pid { .. }
             | Self::GivenUp
+            | Self::ContainerGivenUp(_)
             | Self::Lost(_) => Code::UNKNOWN,
         }
     }

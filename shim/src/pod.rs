@@ -1,5 +1,8 @@
 //! The pod a shim serves: its sandbox, and what it keeps on disk.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -151,7 +154,8 @@ impl Pod {
     /// Adds a container.
     ///
     /// # Errors
-    /// Nothing of it is left.
+    /// Nothing of it is left. [`Error::ContainerGivenUp`] if it was deleted while its root file system was
+    /// made: containerd deletes what it has waited for in vain, once.
     pub async fn add(&self, mut new: NewTask) -> Result<(), Error> {
         let id = new.id.clone();
         if let Some(api) = &self.api {
@@ -168,7 +172,8 @@ impl Pod {
             let rootfs =
                 rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await;
             let rootfs = rootfs.map_err(|error| self.not_prepared(error))?;
-            self.note_disk(&new.id, &rootfs).await?;
+            self.note_disks(&new.id, disk_records(&new.id, &rootfs))
+                .await?;
             let container = NewContainer {
                 id: new.id,
                 kind: new.kind,
@@ -204,12 +209,14 @@ impl Pod {
         })
     }
 
-    /// If the OOM killer ended what packs an image, that is no end of the VM.
+    /// If the OOM killer ended what packs an image, that is no end of the VM. What else it has ended is
+    /// left to be told.
     fn not_prepared(&self, error: RootfsError) -> Error {
         let cgroups = self.cgroups.as_deref();
+        let is_kill = error.is_kill();
         let error = Error::from(error).in_memory_of(cgroups);
-        if let Some(cgroups) = cgroups {
-            cgroups.forget_kills();
+        if let Some(cgroups) = cgroups.filter(|_| is_kill) {
+            cgroups.forget_kill();
         }
         error
     }
@@ -220,7 +227,13 @@ impl Pod {
     /// It has not ended, or does not exist.
     pub async fn delete(&self, id: TaskId) -> Result<Exit, Error> {
         let container = id.exec.is_none().then(|| id.container.clone());
-        let exit = self.sandbox.delete(id).await?;
+        let exit = match self.sandbox.delete(id.clone()).await {
+            // It may have been made just before it was given up.
+            Err(sandbox::Error::NotFound(_)) if self.give_up(&id).await => {
+                self.sandbox.delete(id).await?
+            }
+            told => told?,
+        };
         match container {
             Some(container) if container == self.main => self.remove_directory().await,
             Some(container) => self.strike(&container).await,
@@ -251,12 +264,28 @@ impl Pod {
     }
 
     /// Names a container's disks before the VM has them.
-    async fn note_disk(&self, id: &str, rootfs: &Rootfs) -> Result<(), Error> {
-        if let Some(dir) = self.dir.lock().await.as_mut() {
-            let disks = disk_records(id, rootfs);
-            dir.record(|state| note(state, id, disks))?;
-        }
+    async fn note_disks(&self, id: &str, disks: Vec<DiskRecord>) -> Result<(), Error> {
+        let mut dir = self.dir.lock().await;
+        let known = |dir: &&mut SandboxDir| dir.state().containers.contains_key(id);
+        let Some(dir) = dir.as_mut().filter(known) else {
+            return Err(Error::ContainerGivenUp(id.to_owned()));
+        };
+        dir.record(|state| note(state, id, disks))?;
         Ok(())
+    }
+
+    /// Nobody wants a container any more whose root file system is being made. Tells whether there is one.
+    async fn give_up(&self, id: &TaskId) -> bool {
+        let container = &id.container;
+        let is_known = match &*self.dir.lock().await {
+            Some(dir) => dir.state().containers.contains_key(container),
+            None => false,
+        };
+        let given_up = id.exec.is_none() && *container != self.main && is_known;
+        if given_up {
+            self.strike(container).await;
+        }
+        given_up
     }
 
     /// How many disks the layers of one more container may be: a VM has few places, and those that

@@ -235,10 +235,7 @@ impl GuestSpec {
             return;
         };
         let bind = self.binds.remove(position);
-        self.spec.Mounts.remove(bind.index);
-        for later in &mut self.binds[position..] {
-            later.index -= 1;
-        }
+        self.no_mounts.push(bind.index);
         self.linux().Devices.push(wire::LinuxDevice {
             Path: bind.destination.to_string_lossy().into_owned(),
             Type: "b".to_owned(),

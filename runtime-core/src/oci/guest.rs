@@ -31,6 +31,9 @@ pub struct GuestSpec {
     pub(super) devices: Vec<HostDevice>,
     /// Mounts below a bind, which come right after it; with its place.
     inner: Vec<(usize, wire::Mount)>,
+    /// Places of binds that became something else. They are left out at the end: until then every bind
+    /// has the place that it had.
+    pub(super) no_mounts: Vec<usize>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
 }
@@ -130,6 +133,20 @@ impl GuestSpec {
         &self.left_out
     }
 
+    fn arrange_mounts(&mut self) {
+        let mut inner = std::mem::take(&mut self.inner);
+        for (place, mount) in std::mem::take(&mut self.spec.Mounts)
+            .into_iter()
+            .enumerate()
+        {
+            if !self.no_mounts.contains(&place) {
+                self.spec.Mounts.push(mount);
+            }
+            let below = inner.extract_if(.., |(around, _)| *around == place);
+            self.spec.Mounts.extend(below.map(|(_, mount)| mount));
+        }
+    }
+
     /// The finished specification; an error while bind mounts or block devices are left.
     pub fn finish(mut self) -> Result<wire::Spec, OciError> {
         if let Some(device) = self.devices.first() {
@@ -139,11 +156,7 @@ impl GuestSpec {
             });
         }
         if self.binds.is_empty() {
-            self.inner.sort_by_key(|(place, _)| *place);
-            // From the last on, so that the places before stay right.
-            for (place, mount) in self.inner.into_iter().rev() {
-                self.spec.Mounts.insert(place + 1, mount);
-            }
+            self.arrange_mounts();
             return Ok(self.spec);
         }
         let destinations = self.binds.iter();
@@ -203,6 +216,7 @@ pub fn guest_spec(
         binds,
         devices,
         inner: Vec::new(),
+        no_mounts: Vec::new(),
         sandbox_pidns: linux.joins_pid_namespace,
         left_out,
     })

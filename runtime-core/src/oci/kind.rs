@@ -104,11 +104,12 @@ impl ContainerKind {
 /// The uid of a sandbox's pod: kubelet's, which names the pod's directory by it. That of a static pod is
 /// a digest of its file. `None` for what is no pod, and where the annotations contradict each other.
 ///
-/// containerd sets its annotations after those that it lets through from the pod. A release that does
-/// not know the uid sets the directory of the logs, `<namespace>_<name>_<uid>`: no name has a `_`.
+/// Each is written by one runtime, after those that it lets through from the pod, and can be the pod's own
+/// under another: so all that are there must agree. A release of containerd that does not know the uid sets
+/// the directory of the logs, `<namespace>_<name>_<uid>`: no name has a `_`.
 pub fn pod_uid(spec: &Spec) -> Option<String> {
     let annotations = spec.annotations().as_ref()?;
-    let named = UIDS.iter().find_map(|name| annotations.get(*name));
+    let named = UIDS.iter().filter_map(|name| annotations.get(*name));
     let logs = annotations.get("io.kubernetes.cri.sandbox-log-directory");
     let logs = logs.and_then(|path| {
         let parts: Vec<_> = Path::new(path).file_name()?.to_str()?.split('_').collect();
@@ -117,10 +118,9 @@ pub fn pod_uid(spec: &Spec) -> Option<String> {
             _ => None,
         }
     });
-    match (named.map(String::as_str), logs) {
-        (Some(named), Some(logs)) if named != logs => None,
-        (named, logs) => named.or(logs).map(str::to_owned),
-    }
+    let mut told = named.map(String::as_str).chain(logs);
+    let uid = told.next()?;
+    told.all(|other| other == uid).then(|| uid.to_owned())
 }
 
 #[cfg(test)]
@@ -145,7 +145,13 @@ mod tests {
         assert_eq!(of(&[(uid, "6c8f"), (logs, "/tmp/logs")]), some("6c8f"));
         // An annotation of the pod's own, let through by a containerd that sets none.
         assert_eq!(of(&[(uid, "other"), (logs, "/l/ns_name_6c8f")]), None);
-        assert_eq!(of(&[("io.kubernetes.pod.uid", "6c8f")]), some("6c8f"));
+        let label = "io.kubernetes.pod.uid";
+        assert_eq!(of(&[(label, "6c8f")]), some("6c8f"));
+        assert_eq!(of(&[(uid, "6c8f"), (label, "6c8f")]), some("6c8f"));
+        // The same of a CRI-O, which sets none of containerd's; and the other way round.
+        assert_eq!(of(&[(uid, "other"), (label, "6c8f")]), None);
+        assert_eq!(of(&[(uid, "6c8f"), (label, "other")]), None);
+        assert_eq!(of(&[(label, "other"), (logs, "/l/ns_name_6c8f")]), None);
         assert_eq!(of(&[(logs, "/l/ns_name_with_uid")]), None);
         assert_eq!(of(&[]), None);
     }

@@ -45,8 +45,7 @@ pub struct HostBind {
 impl HostBind {
     /// Whether the container may only read it.
     pub fn read_only(&self) -> bool {
-        let mut options = self.options.iter();
-        options.any(|option| option == "ro" || option == "rro")
+        self.options.iter().any(|option| is_read_only(option))
     }
 }
 
@@ -113,11 +112,27 @@ pub(super) fn is_bind(mount: &host::Mount) -> bool {
     mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind")
 }
 
-fn bound(options: &[String]) -> Vec<String> {
-    let mut options = options.iter();
-    let read_only = options.find(|option| *option == "ro" || *option == "rro");
-    let read_only = read_only.cloned();
-    ["rbind".to_owned()].into_iter().chain(read_only).collect()
+/// How mounts and unmounts pass between the container and what is around it.
+const PROPAGATION: [&str; 8] = [
+    "private",
+    "rprivate",
+    "slave",
+    "rslave",
+    "shared",
+    "rshared",
+    "unbindable",
+    "runbindable",
+];
+
+fn is_read_only(option: &str) -> bool {
+    option == "ro" || option == "rro"
+}
+
+/// What is left of a mount's options for a bind of what the guest has mounted.
+pub(super) fn bound(options: &[String]) -> Vec<String> {
+    let kept = |option: &&String| is_read_only(option) || PROPAGATION.contains(&option.as_str());
+    let kept = options.iter().filter(kept).cloned();
+    ["rbind".to_owned()].into_iter().chain(kept).collect()
 }
 
 /// Kernel interfaces that the guest has of its own under the same name. `/dev/shm` holds ordinary

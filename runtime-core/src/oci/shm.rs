@@ -44,12 +44,11 @@ pub(super) fn sandbox_shm(mount: &host::Mount, sandbox_id: &str) -> Option<wire:
         }
         _ => mount.typ().as_deref() == Some("tmpfs") && is_default(options),
     };
-    let read_only = options.iter().filter(|option| *option == "ro").cloned();
     meant.then(|| wire::Mount {
         destination: SHM.to_owned(),
         source: format!("{GUEST_SANDBOX}/shm"),
         type_: "bind".to_owned(),
-        options: ["rbind".to_owned()].into_iter().chain(read_only).collect(),
+        options: super::mounts::bound(options),
         ..Default::default()
     })
 }
@@ -88,6 +87,17 @@ mod tests {
                 read_only,
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn it_is_as_read_only_and_as_private_as_was_asked_for() {
+        for options in ["rbind,rro,rprivate", "rbind,ro,rslave", "rbind,rshared"] {
+            let given: Vec<_> = options.split(',').collect();
+            let mount = serde_json::json!({
+                "destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": given,
+            });
+            assert_eq!(decided(&mount.to_string()).unwrap().options, given);
         }
     }
 

@@ -42,14 +42,15 @@ pub(super) fn make(tree: &Path, image: &File) -> Result<(), RootfsError> {
     match result {
         Ended::Done(status, _) if status.success() => Ok(()),
         Ended::Done(status, words) => {
-            let how = match status.signal() {
+            let signal = status.signal();
+            let reason = match signal {
                 Some(signal) => format!("it ended by signal {signal}"),
                 None => match name_too_long(tree) {
                     Some(path) => format!("{words}; {path:?} has a name of {NAME_MAX} bytes"),
                     None => words,
                 },
             };
-            Err(RootfsError::Mkfs { reason: how })
+            Err(RootfsError::Mkfs { reason, signal })
         }
         Ended::TooLate => Err(RootfsError::Timeout {
             waited_for: "mkfs.erofs".to_owned(),

@@ -24,6 +24,8 @@ pub enum RootfsError {
     Mkfs {
         /// How it ended, or its last words.
         reason: String,
+        /// The signal that ended it.
+        signal: Option<i32>,
     },
     /// No space for the image, also after all unused images were removed.
     #[error("No space left for an image of the root file system in {dir}")]
@@ -62,6 +64,13 @@ pub enum RootfsError {
 }
 
 impl RootfsError {
+    /// Whether the program that makes images was killed, as the OOM killer does it.
+    #[must_use]
+    pub fn is_kill(&self) -> bool {
+        let killed = Some(nix::libc::SIGKILL);
+        matches!(self, Self::Mkfs { signal, .. } if *signal == killed)
+    }
+
     /// For `map_err` of a step on `path`.
     pub(super) fn io<E: Into<io::Error>>(
         action: &'static str,

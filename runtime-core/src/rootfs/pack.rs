@@ -28,7 +28,7 @@ pub(super) fn pack(tree: &Tree, dir: &Path, point: &Path) -> Result<Flock<File>,
         .open(dir)
         .map_err(RootfsError::io("Making a nameless file in", dir))?;
     with_view(tree, point, || erofs::make(point, &image)).map_err(|error| match error {
-        RootfsError::Mkfs { .. } if free_bytes(dir) < FULL => RootfsError::Full {
+        RootfsError::Mkfs { signal: None, .. } if free_bytes(dir) < FULL => RootfsError::Full {
             dir: dir.to_owned(),
         },
         other => other,

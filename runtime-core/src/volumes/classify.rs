@@ -23,7 +23,7 @@ pub(super) struct Asked<'a> {
     pub(super) destination: &'a Path,
     pub(super) read_only: bool,
     pub(super) options: &'a [String],
-    /// The plugin of the volume that the source is a part of, if kubelet says so.
+    /// The plugin of the pod's volume that the source was found to be a part of.
     pub(super) part_of: Option<&'a str>,
     /// The file system that the source is to have, as a block device.
     pub(super) fs_type: Option<&'a str>,
@@ -36,8 +36,8 @@ pub(super) struct Asked<'a> {
 pub(super) struct Owner {
     /// The pod's uid, by which kubelet names its directory.
     pub(super) uid: Option<String>,
-    /// kubelet's directory, links resolved.
-    pub(super) kubelet_root: PathBuf,
+    /// Directory of all pods in kubelet's, links resolved.
+    pub(super) pods: PathBuf,
     /// Identifiers of the sandbox and the container, by which runtimes name their directories.
     pub(super) ids: [String; 2],
 }
@@ -50,7 +50,7 @@ impl Owner {
         source: &'a Path,
         real: &Path,
     ) -> Option<Place<'a>> {
-        let roots = (root, self.kubelet_root.as_path());
+        let roots = (root, self.pods.as_path());
         kubelet::own_place(roots, self.uid.as_deref(), source, real)
     }
 
@@ -179,7 +179,7 @@ pub(super) fn classify(
     }
     match place {
         Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),
-        Some(Place::Subpath { name }) => part(asked, name),
+        Some(Place::Subpath { name }) => part(asked, name, settings),
         Some(Place::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
         Some(Place::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
         _ if facts.kind == Kind::File && asked.is_pod_file() => Ok(Way::PodFile),
@@ -205,8 +205,9 @@ fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<
     })
 }
 
-/// kubelet does not update parts of its own volumes either.
-fn part(asked: &Asked<'_>, name: &str) -> Result<Way, String> {
+/// kubelet does not update parts of its own volumes either. It makes a part of a path of the host under
+/// the same names: what is in none of the pod's volumes is that.
+fn part(asked: &Asked<'_>, name: &str, settings: &VolumeSettings) -> Result<Way, String> {
     match asked.part_of {
         Some(plugin) if is_config(plugin) => Ok(Way::Snapshot {
             wanted_to_write: false,
@@ -215,7 +216,7 @@ fn part(asked: &Asked<'_>, name: &str) -> Result<Way, String> {
             name: name.to_owned(),
         }),
         Some(plugin) => persistent(asked, plugin),
-        None => Err("kubelet does not say which volume it is a part of".to_owned()),
+        None => host_path(asked, settings),
     }
 }
 

@@ -29,10 +29,19 @@ pub(super) struct Copy {
     pub(super) target: String,
     pub(super) recursive: bool,
     pub(super) limits: Limits,
-    /// Held while it is copied; the current content that the guest has.
-    has: Mutex<Option<CString>>,
+    /// Held while it is copied.
+    has: Mutex<Has>,
     /// Ends the watch over the source.
     pub(super) registration: OnceLock<Registration>,
+}
+
+/// What the guest has of a source.
+#[derive(Debug, Default)]
+struct Has {
+    /// The current content.
+    current: Option<CString>,
+    /// Paths in it that containers may have written to since.
+    memory: Vec<String>,
 }
 
 impl Copy {
@@ -42,9 +51,15 @@ impl Copy {
             target,
             recursive,
             limits,
-            has: Mutex::new(None),
+            has: Mutex::default(),
             registration: OnceLock::new(),
         }
+    }
+
+    /// Of a source that the guest had before: these paths in it are its own.
+    pub(super) fn leaving(mut self, memory: Vec<String>) -> Self {
+        self.has.get_mut().memory = memory;
+        self
     }
 
     /// Brings what the guest does not have yet.
@@ -55,10 +70,12 @@ impl Copy {
             target: self.target.clone(),
             recursive: self.recursive,
             limits: self.limits,
-            has: has.clone(),
+            has: has.current.clone(),
+            left: has.memory.clone(),
         })
         .await?;
-        has.clone_from(&summary.current);
+        has.current.clone_from(&summary.current);
+        has.memory.clone_from(&summary.memory);
         Ok(summary)
     }
 }

@@ -1,6 +1,6 @@
 //! What kubelet's paths say about a volume.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// A place in a pod's directory of kubelet (`<root>/pods/<uid>/...`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(super) enum Place<'a> {
 }
 
 /// Reads a path of the pod `uid` itself; `None` if it is another's, or no one's. `real` is where the
-/// path leads, and `real_root` where `root` does: what a link below the pod's directory leads to (a
-/// container may have left one in a volume) is not the pod's.
+/// path leads, and `real_pods` where the directory of all pods is, which a node may have on another disk:
+/// what a link below that leads to (a container may have left one in a volume) is not the pod's.
 pub(super) fn own_place<'a>(
-    (root, real_root): (&Path, &Path),
+    (root, real_pods): (&Path, &Path),
     uid: Option<&str>,
     path: &'a Path,
     real: &Path,
@@ -41,7 +41,7 @@ pub(super) fn own_place<'a>(
     match place(root, path)? {
         // Made by kubelet, in a directory that nobody else writes to.
         Place::Device => Some(Place::Device),
-        place => (parts(real_root, real)? == named).then_some(place),
+        place => (parts(real_pods, real)? == named[1..]).then_some(place),
     }
 }
 
@@ -58,10 +58,15 @@ pub(super) fn place<'a>(root: &Path, path: &'a Path) -> Option<Place<'a>> {
     }
 }
 
+/// The directory of all pods' directories.
+pub(super) fn pods(root: &Path) -> PathBuf {
+    root.join("pods")
+}
+
 /// Directory of the volumes of the pod that `path` belongs to.
-pub(super) fn pod_volumes(root: &Path, path: &Path) -> Option<std::path::PathBuf> {
+pub(super) fn pod_volumes(root: &Path, path: &Path) -> Option<PathBuf> {
     match parts(root, path)?.as_slice() {
-        ["pods", uid, ..] => Some(root.join("pods").join(uid).join("volumes")),
+        ["pods", uid, ..] => Some(pods(root).join(uid).join("volumes")),
         _ => None,
     }
 }
@@ -91,3 +96,6 @@ pub(super) fn is_config(plugin: &str) -> bool {
 
 /// The plugin of an `emptyDir`.
 pub(super) const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
+
+/// The plugin of CSI drivers, which mounts a volume at `mount` in the volume's directory.
+pub(super) const CSI: &str = "kubernetes.io~csi";

@@ -15,7 +15,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, open};
 
 use super::{
     VolumeError,
-    kubelet::{self, EMPTY_DIR},
+    classify::Owner,
+    kubelet::{self, CSI, Place},
     tree,
 };
 
@@ -139,51 +140,68 @@ pub(super) fn is_tmpfs(handle: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(kind == TMPFS_MAGIC)
 }
 
-/// Which plugin made the pod's volume `name`, and where it is. Kubelet's path of a part of a volume
-/// does not say.
-pub(super) fn plugin_of(
-    kubelet_root: &Path,
-    subpath: &Path,
-    name: &str,
-) -> Option<(String, PathBuf)> {
-    let volumes = kubelet::pod_volumes(kubelet_root, subpath)?;
-    let plugins = fs::read_dir(volumes).ok()?;
-    plugins.flatten().find_map(|plugin| {
-        let volume = plugin.path().join(name);
-        let known = volume
-            .is_dir()
-            .then(|| plugin.file_name().into_string().ok());
-        Some((known.flatten()?, volume))
-    })
+/// A volume of the pod that something is a part of.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) plugin: String,
+    pub(super) volume: Source,
+    /// Path of the part within.
+    pub(super) part: PathBuf,
 }
 
-/// The part of an `emptyDir` that kubelet has bound at `subpath`: the volume, and the path within.
-pub(super) fn part_of_empty_dir(
+/// The volume `name` of the pod that holds what kubelet has bound at `subpath`. Several may have that
+/// name, and a path of the host may too: the name of a PersistentVolume is another's to choose.
+pub(super) fn whole_of(
     kubelet_root: &Path,
+    owner: &Owner,
     subpath: &Source,
     name: &str,
-) -> Result<Option<(Source, PathBuf)>, VolumeError> {
-    let Some((plugin, path)) = plugin_of(kubelet_root, &subpath.path, name) else {
+) -> Result<Option<Whole>, VolumeError> {
+    let plugins = kubelet::pod_volumes(kubelet_root, &subpath.path).map(fs::read_dir);
+    let Some(Ok(plugins)) = plugins else {
         return Ok(None);
     };
-    if plugin != EMPTY_DIR {
-        return Ok(None);
-    }
-    let volume = Source::open(&path)?;
-    let outer = within_file_system(&volume).map_err(VolumeError::io("Locating", &path))?;
-    let inner = within_file_system(subpath).map_err(VolumeError::io("Locating", &subpath.path))?;
-    match (outer, inner) {
-        ((device, outer), (same, inner)) if device == same => {
-            let part = inner.strip_prefix(&outer).ok().map(Path::to_path_buf);
-            Ok(part.map(|part| (volume, part)))
+    let inner = within_file_system(subpath)?;
+    for directory in plugins.flatten() {
+        let Ok(plugin) = directory.file_name().into_string() else {
+            continue;
+        };
+        let mut path = directory.path().join(name);
+        if plugin == CSI {
+            path.push("mount");
         }
-        _ => Ok(None),
+        if !path.is_dir() {
+            continue;
+        }
+        let volume = Source::open(&path)?;
+        let is_own = matches!(
+            owner.place(kubelet_root, &path, &volume.real),
+            Some(Place::Volume { .. })
+        );
+        if is_own && let Some(part) = part_within(&within_file_system(&volume)?, &inner) {
+            return Ok(Some(Whole {
+                plugin,
+                volume,
+                part,
+            }));
+        }
     }
+    Ok(None)
+}
+
+/// The path of `inner` within `outer`, each with the device of its file system.
+fn part_within(outer: &(String, PathBuf), inner: &(String, PathBuf)) -> Option<PathBuf> {
+    let part = inner.1.strip_prefix(&outer.1).ok()?;
+    (outer.0 == inner.0).then(|| part.to_owned())
 }
 
 /// Device of the file system that a source is on, and its path within: bind mounts of one
 /// directory have the same.
-fn within_file_system(source: &Source) -> io::Result<(String, PathBuf)> {
+fn within_file_system(source: &Source) -> Result<(String, PathBuf), VolumeError> {
+    located(source).map_err(VolumeError::io("Locating", &source.path))
+}
+
+fn located(source: &Source) -> io::Result<(String, PathBuf)> {
     let info = fs::read_to_string(format!(
         "/proc/self/fdinfo/{}",
         source.handle.as_fd().as_raw_fd()
@@ -228,7 +246,10 @@ mod tests {
         let volume = locate(table, "21", Path::new("/k/v/data x")).unwrap();
         let part = locate(table, "40", Path::new("/k/subpaths/v/c/0")).unwrap();
         assert_eq!(volume.0, part.0);
-        assert_eq!(part.1.strip_prefix(&volume.1).unwrap(), Path::new("sub"));
+        assert_eq!(part_within(&volume, &part), Some("sub".into()));
+        let of_other_disk = ("8:2".to_owned(), part.1.clone());
+        assert_eq!(part_within(&volume, &of_other_disk), None);
+        assert_eq!(part_within(&part, &volume), None);
         assert_eq!(locate(table, "22", Path::new("/")), None);
     }
 

@@ -100,10 +100,18 @@ pub(crate) struct Volumes {
     disks: Arc<Disks>,
     /// Started with the first volume that is to be kept up to date.
     watcher: OnceCell<Watcher>,
-    /// Bytes of the host's files in the guest, by their path there.
-    taken: tokio::sync::Mutex<HashMap<String, u64>>,
+    /// The host's files in the guest, by their path there.
+    taken: tokio::sync::Mutex<HashMap<String, Taken>>,
     /// Directories that were made in the guest.
     made: Mutex<HashSet<String>>,
+}
+
+/// A path of the host, copied.
+#[derive(Debug)]
+struct Taken {
+    bytes: u64,
+    /// Paths in it that stay writable. They are the guest's own, and outlive the containers.
+    memory: Vec<String>,
 }
 
 /// What a container gets, beside its specification.

@@ -7,14 +7,14 @@ use slog::{debug, warn};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Copy, HeldVolumes, Provided, Termination, VolumeError, Volumes,
+    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes,
     classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
     hex,
     kubelet::{self, Place},
     lock,
-    look::{self, Source},
+    look::{self, Source, Whole},
     termination::PATH_ANNOTATION,
     tree::{Limits, Summary},
     watch::Watcher,
@@ -32,6 +32,15 @@ const CONFIG: Limits = Limits {
 const HOST_ENTRIES: u32 = 16_384;
 /// The configuration's key.
 const HOST_LIMIT: &str = "host_path_copy_limit_mib, for all of a pod";
+
+/// A source, and what was decided.
+struct Looked {
+    source: Source,
+    way: Way,
+    owner: Owner,
+    /// The volume that it is a part of.
+    whole: Option<Whole>,
+}
 
 /// Whether a copy is kept up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +92,12 @@ impl Volumes {
         spec: &mut GuestSpec,
         provided: &mut Provided,
     ) -> Result<(), VolumeError> {
-        let (source, way, owner) = self.look(container, bind).await?;
+        let Looked {
+            source,
+            way,
+            owner,
+            whole,
+        } = self.look(container, bind).await?;
         debug!(self.log, "volume"; "container" => container,
             "destination" => %bind.destination.display(), "way" => ?way);
         match way {
@@ -94,7 +108,13 @@ impl Volumes {
                     _ => Watched::IfPossible,
                 };
                 let (target, _) = self
-                    .copied(source, bind, CONFIG, watched, &mut provided.held)
+                    .copied(
+                        source,
+                        bind,
+                        (CONFIG, watched),
+                        Vec::new(),
+                        &mut provided.held,
+                    )
                     .await?;
                 spec.provide(bind, &target);
             }
@@ -126,7 +146,7 @@ impl Volumes {
                 spec.provide(bind, &path);
             }
             Way::PartOfEmptyDir { .. } => {
-                let making = self.part(&owner, bind, source, spec).await?;
+                let making = self.part(&owner, bind, &source, whole, spec)?;
                 let path = self.make(making, provided).await?;
                 spec.provide(bind, &path);
             }
@@ -140,11 +160,7 @@ impl Volumes {
     }
 
     /// Opens the source and decides. Not on the runtime's threads: a host's path may hang.
-    async fn look(
-        &self,
-        container: &str,
-        bind: &HostBind,
-    ) -> Result<(Source, Way, Owner), VolumeError> {
+    async fn look(&self, container: &str, bind: &HostBind) -> Result<Looked, VolumeError> {
         let (bind, settings) = (bind.clone(), self.settings.clone());
         let mut owner = self.owner(container);
         let path = bind.source.clone();
@@ -152,9 +168,9 @@ impl Volumes {
             let source = Source::open(&bind.source)?;
             let root = &settings.kubelet_root;
             // A node without kubelet has none.
-            owner.kubelet_root = root.canonicalize().unwrap_or_else(|_| root.clone());
-            let part_of = match owner.place(root, &bind.source, &source.real) {
-                Some(Place::Subpath { name }) => look::plugin_of(root, &bind.source, name),
+            owner.pods = owner.pods.canonicalize().unwrap_or(owner.pods);
+            let whole = match owner.place(root, &bind.source, &source.real) {
+                Some(Place::Subpath { name }) => look::whole_of(root, &owner, &source, name)?,
                 _ => None,
             };
             let direct = direct::left_for(&settings.direct_volumes, &bind.source)?;
@@ -167,11 +183,16 @@ impl Volumes {
                 options: &bind.options,
                 fs_type: bind.fs_type.as_deref(),
                 direct: direct.as_ref(),
-                part_of: part_of.as_ref().map(|(plugin, _)| plugin.as_str()),
+                part_of: whole.as_ref().map(|whole| whole.plugin.as_str()),
             };
             let way = classify(&asked, &source.facts, &settings)
                 .map_err(|reason| refused(&bind, reason))?;
-            Ok((source, way, owner))
+            Ok(Looked {
+                source,
+                way,
+                owner,
+                whole,
+            })
         });
         looking.await.unwrap_or(Err(VolumeError::Ended { path }))
     }
@@ -180,7 +201,7 @@ impl Volumes {
     fn owner(&self, container: &str) -> Owner {
         Owner {
             uid: self.pod_uid.clone(),
-            kubelet_root: self.settings.kubelet_root.clone(),
+            pods: kubelet::pods(&self.settings.kubelet_root),
             ids: [self.sandbox.clone(), container.to_owned()],
         }
     }
@@ -190,14 +211,14 @@ impl Volumes {
         &self,
         source: Source,
         bind: &HostBind,
-        limits: Limits,
-        watched: Watched,
+        (limits, watched): (Limits, Watched),
+        memory: Vec<String>,
         held: &mut HeldVolumes,
     ) -> Result<(String, Summary), VolumeError> {
         let target = self.target(&source.path);
         let recursive = bind.options.iter().any(|option| option == "rbind");
         let copy = self.copies.of(source.identity, || {
-            Copy::new(source, target, recursive, limits)
+            Copy::new(source, target, recursive, limits).leaving(memory)
         })?;
         match (watched, self.watch(&copy, watched).await) {
             (_, Ok(())) => {}
@@ -237,7 +258,8 @@ impl Volumes {
         // Held while it is copied, so that two at once do not each take what is left.
         let mut taken = self.taken.lock().await;
         let others = taken.iter().filter(|(path, _)| **path != target);
-        let others: u64 = others.map(|(_, bytes)| bytes).sum();
+        let others: u64 = others.map(|(_, taken)| taken.bytes).sum();
+        let before = taken.get(&target).map(|taken| taken.memory.clone());
         let limits = Limits {
             bytes: self.settings.host_path_limit.saturating_sub(others),
             entries: HOST_ENTRIES,
@@ -248,8 +270,20 @@ impl Volumes {
             true => Watched::Always,
             false => Watched::Never,
         };
-        let (target, copied) = self.copied(source, bind, limits, watched, held).await?;
-        taken.insert(target.clone(), copied.bytes);
+        let (target, copied) = self
+            .copied(
+                source,
+                bind,
+                (limits, watched),
+                before.unwrap_or_default(),
+                held,
+            )
+            .await?;
+        let now = Taken {
+            bytes: copied.bytes,
+            memory: copied.memory.clone(),
+        };
+        taken.insert(target.clone(), now);
         let all_read_only = bind.options.iter().any(|option| option == "rro");
         let memory = match all_read_only {
             true => Vec::new(),
@@ -273,28 +307,20 @@ impl Volumes {
     }
 
     /// A directory within an `emptyDir`.
-    async fn part(
+    fn part(
         &self,
         owner: &Owner,
         bind: &HostBind,
-        source: Source,
+        source: &Source,
+        whole: Option<Whole>,
         spec: &GuestSpec,
     ) -> Result<Making, VolumeError> {
-        let root = self.settings.kubelet_root.clone();
-        let (asked, facts) = (bind.clone(), source.facts);
-        let found = spawn_blocking(move || match kubelet::place(&root, &asked.source) {
-            Some(Place::Subpath { name }) => look::part_of_empty_dir(&root, &source, name),
-            _ => Ok(None),
-        });
-        let ended = |_| {
-            Err(VolumeError::Ended {
-                path: bind.source.clone(),
-            })
+        let Some(Whole { volume, part, .. }) = whole else {
+            return Err(refused(
+                bind,
+                "it is not found within its emptyDir".to_owned(),
+            ));
         };
-        let (volume, part) = found
-            .await
-            .unwrap_or_else(ended)?
-            .ok_or_else(|| refused(bind, "it is not found within its emptyDir".to_owned()))?;
         if plain(&part).is_none() {
             return Err(refused(
                 bind,
@@ -317,7 +343,7 @@ impl Volumes {
         Ok(empty_dir::part(
             self.making(&way, &volume, spec),
             &part,
-            &facts,
+            &source.facts,
         ))
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub(super) limits: Limits,
     /// The current content that the guest has already, by kubelet's name for it.
     pub(super) has: Option<CString>,
+    /// Of an earlier [`Summary::memory`]: what is there is the guest's own by now.
+    pub(super) left: Vec<String>,
 }
 
 /// What was copied.
@@ -96,6 +98,7 @@ pub(super) fn read(job: &Job, sink: &mut Sink<'_>) -> Result<Summary, VolumeErro
         resolve,
         summary: Summary::default(),
         held: 0,
+        leaving: false,
     };
     let source = &job.source;
     match source.facts.kind {
@@ -117,6 +120,8 @@ struct Reader<'a, 's> {
     /// Names of the directories that are being read, one below the other. All of them are to be copied,
     /// so they are never more than what may be copied.
     held: usize,
+    /// Below one of [`Job::left`]: it is counted as what the guest has, and not sent.
+    leaving: bool,
 }
 
 /// A directory of the host that is being read.
@@ -240,13 +245,15 @@ impl Reader<'_, '_> {
             handle => handle?,
         };
         let stat = fstat(&handle).map_err(|e| self.failed(e))?;
-        self.emit(&stat, target, parent.mode, Vec::new())?;
+        let path = target.strip_prefix(&self.job.target).unwrap_or_default();
+        let path = path.trim_start_matches('/');
+        let around = self.leaving;
         let room = self.summary.memory.len() < MAX_MEMORY;
         if room && self.is_memory(parent, &handle, &stat)? {
-            let path = target.strip_prefix(&self.job.target).unwrap_or_default();
-            let path = path.trim_start_matches('/').to_owned();
-            self.summary.memory.push(path);
+            self.leaving |= self.job.left.iter().any(|left| left == path);
+            self.summary.memory.push(path.to_owned());
         }
+        self.emit(&stat, target, parent.mode, Vec::new())?;
         let directory = Directory {
             handle: handle.as_fd(),
             mode: stat.st_mode,
@@ -254,7 +261,9 @@ impl Reader<'_, '_> {
             depth: parent.depth + 1,
         };
         let names = self.names(&directory)?;
-        self.holding(&directory, &names)
+        self.holding(&directory, &names)?;
+        self.leaving = around;
+        Ok(())
     }
 
     /// Whether a tmpfs that can be written to is mounted at a directory below `parent`.
@@ -295,6 +304,9 @@ impl Reader<'_, '_> {
         }
         self.count()?;
         self.summary.bytes += size;
+        if self.leaving {
+            return Ok(());
+        }
         let mut offset = 0;
         loop {
             let length = (size - offset).min(PIECE as u64);
@@ -325,6 +337,9 @@ impl Reader<'_, '_> {
         data: Vec<u8>,
     ) -> Result<(), VolumeError> {
         self.count()?;
+        if self.leaving {
+            return Ok(());
+        }
         self.send(piece(stat, target, parent_mode, data))
     }
 

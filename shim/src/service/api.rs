@@ -14,7 +14,7 @@ use containerd_shim_protos::{
 };
 use runtime_core::process::TaskId;
 
-use super::{TaskService, whole};
+use super::{TaskService, to_its_end};
 use crate::{error::Error, events, info::VERSION};
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Task for TaskService {
             let pod = self.pod(&request.id)?;
             let pid = pod.pids.of(&request.id);
             let id = TaskId::new(request.id, request.exec_id);
-            whole("Starting the process", async move { pod.start(id).await }).await?;
+            to_its_end("Starting the process", async move { pod.start(id).await }).await?;
             Ok(pid)
         };
         let pid = self.answer("Start", started.await)?;

@@ -90,7 +90,7 @@ impl TaskService {
                 let pod = self
                     .pod(&new.id)
                     .map_err(|_| Error::NoSandbox(sandbox_id))?;
-                whole("Adding the container", async move {
+                to_its_end("Adding the container", async move {
                     let id = new.id.clone();
                     pod.add(new).await?;
                     Ok(pod.pids.of(&id))
@@ -126,7 +126,7 @@ impl TaskService {
         let pod = self.pod(&id.container)?;
         let pid = pod.pids.of(&id.container);
         let slot = self.slot.clone();
-        let exit = whole("Deleting the task", async move {
+        let exit = to_its_end("Deleting the task", async move {
             let exit = pod.delete(id).await?;
             if !pod.is_sandbox() && pod.sandbox.count().await == 0 {
                 slot.over();
@@ -212,7 +212,7 @@ impl TaskService {
 
 /// Does something to its end, whatever becomes of the client: its request is dropped at its deadline, and
 /// what was half made would be known to nobody.
-async fn whole<T: Send + 'static>(
+async fn to_its_end<T: Send + 'static>(
     what: &'static str,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {

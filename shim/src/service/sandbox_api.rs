@@ -23,7 +23,7 @@ use runtime_core::{
     oci::{self, Bundle, ContainerKind},
 };
 
-use super::{TaskService, lifetime::Slot, whole};
+use super::{TaskService, lifetime::Slot, to_its_end};
 use crate::{
     create::NewPod,
     error::Error,
@@ -124,7 +124,7 @@ impl Sandbox for TaskService {
         let started = async {
             let pod = self.sandbox(&request.sandbox_id)?;
             let connecting = pod.clone();
-            whole(
+            to_its_end(
                 "Connecting the pod",
                 async move { connecting.connect().await },
             )

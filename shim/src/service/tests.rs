@@ -51,7 +51,7 @@ async fn what_is_begun_goes_on_when_its_client_is_gone() {
         done.send("done").unwrap();
         Ok(())
     };
-    let client = timeout(Duration::from_millis(10), whole("Working", work));
+    let client = timeout(Duration::from_millis(10), to_its_end("Working", work));
     assert!(client.await.is_err(), "the client's time is over");
     go.send(()).unwrap();
     assert_eq!(told.await, Ok("done"));

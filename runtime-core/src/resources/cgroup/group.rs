@@ -101,21 +101,43 @@ impl Group {
         Ok(())
     }
 
-    /// The library's errors say what it did in words of its own. What they name, and the kernel's
-    /// answer, is kept.
     fn failed(&self, action: &'static str) -> impl FnOnce(Error) -> CgroupError {
-        let path = self.cgroup.path().into();
-        move |error| CgroupError::Io {
-            action,
-            path: match error.kind() {
-                ErrorKind::WriteFailed(file, _) | ErrorKind::ReadFailed(file) => file.into(),
-                _ => path,
-            },
-            source: match kernels(&error) {
-                Some(answer) => answer,
-                None => io::Error::other(error.kind().to_string()),
-            },
+        let path = PathBuf::from(self.cgroup.path());
+        move |error| failed(action, path, error.kind(), kernels(&error))
+    }
+}
+
+/// The library's errors say what it did in words of its own. What they name, and the kernel's answer, is
+/// kept; where the kernel was not asked, the reason is said here.
+fn failed(
+    action: &'static str,
+    cgroup: PathBuf,
+    kind: &ErrorKind,
+    answer: Option<io::Error>,
+) -> CgroupError {
+    let path = match kind {
+        ErrorKind::WriteFailed(file, _) | ErrorKind::ReadFailed(file) => cgroup.join(file),
+        _ => cgroup,
+    };
+    let source = answer.unwrap_or_else(|| io::Error::other(reason(kind)));
+    CgroupError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+fn reason(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::WriteFailed(_, value) => format!("{value:?} could not be written there"),
+        ErrorKind::ReadFailed(_) => "it could not be read".to_owned(),
+        ErrorKind::SubsystemsEmpty | ErrorKind::SpecifiedControllers => {
+            "the host has mounted no controller for it".to_owned()
         }
+        ErrorKind::CgroupVersion | ErrorKind::CgroupMode | ErrorKind::InvalidOperation => {
+            "the host's version of cgroups does not have that".to_owned()
+        }
+        other => format!("the library for cgroups did not do it ({other})"),
     }
 }
 
@@ -133,4 +155,40 @@ fn parent_went(error: &Error) -> bool {
         let kinds = [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists];
         removed || kinds.contains(&answer.kind())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_file_and_the_reason() {
+        let told = |kind: ErrorKind, answer: Option<i32>| {
+            let answer = answer.map(io::Error::from_raw_os_error);
+            let error = failed("Entering cgroup", "/imprint/pod".into(), &kind, answer);
+            format!("{error}: {}", error.source().unwrap())
+        };
+        let write = |file: &str| ErrorKind::WriteFailed(file.to_owned(), "12".to_owned());
+        assert_eq!(
+            told(write("cgroup.procs"), None),
+            "Entering cgroup /imprint/pod/cgroup.procs failed: \"12\" could not be written there"
+        );
+        let refused = told(
+            write("/sys/fs/cgroup/pod/cgroup.procs"),
+            Some(nix::libc::EBUSY),
+        );
+        assert!(
+            refused.starts_with("Entering cgroup /sys/fs/cgroup/pod/cgroup.procs failed: Device"),
+            "{refused}"
+        );
+        assert_eq!(
+            told(ErrorKind::SubsystemsEmpty, None),
+            "Entering cgroup /imprint/pod failed: the host has mounted no controller for it"
+        );
+        let other = told(ErrorKind::ParseError, None);
+        assert!(
+            other.contains("/imprint/pod failed: the library for cgroups"),
+            "{other}"
+        );
+    }
 }

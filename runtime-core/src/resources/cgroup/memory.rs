@@ -72,7 +72,17 @@ impl Memory {
         self.known.store(self.kills(), Ordering::Relaxed);
     }
 
-    /// Whether there was a kill since the last that was forgotten.
+    /// Takes one of the kills so far for another's, if there is one that is not known.
+    pub fn forget_kill(&self) {
+        let kills = self.kills();
+        let one_more = |known| (known < kills).then_some(known + 1);
+        // Without a kill there is nothing to forget.
+        let _ = self
+            .known
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+    }
+
+    /// Whether there was a kill that is not known.
     pub fn killed(&self) -> Option<OutOfMemory> {
         let new = self.kills() > self.known.load(Ordering::Relaxed);
         new.then(|| OutOfMemory {
@@ -210,6 +220,21 @@ mod tests {
             fs::write(own.join(files.events), "oom_kill 2\n").unwrap();
             assert!(memory.killed().is_some());
         }
+    }
+
+    #[test]
+    fn one_kill_is_forgotten_at_a_time() {
+        let (_root, own) = groups(&V2, "max\n", "memory.peak");
+        let memory = Memory::of(&own, 2, true);
+        memory.forget_kill();
+        assert_eq!(memory.killed(), None);
+        // One that never was does not make up for the next.
+        memory.forget_kill();
+        fs::write(own.join(V2.events), "oom_kill 3\n").unwrap();
+        memory.forget_kill();
+        assert!(memory.killed().is_some(), "of two, one was another's");
+        memory.forget_kill();
+        assert_eq!(memory.killed(), None);
     }
 
     #[test]

@@ -124,23 +124,25 @@ impl PodCgroups {
     }
 
     /// Whether the host's OOM killer has ended the monitor, or a process beside it, since that was
-    /// [known](Self::forget_kills).
+    /// [known](Self::forget_kill).
     #[must_use]
     pub fn out_of_memory(&self) -> Option<OutOfMemory> {
         self.home.memory()?.killed()
     }
 
-    /// Takes what the OOM killer has ended so far for other processes than the monitor.
-    pub fn forget_kills(&self) {
+    /// Takes one process that the OOM killer has ended for another than the monitor.
+    pub fn forget_kill(&self) {
         if let Some(memory) = self.home.memory() {
-            memory.forget_kills();
+            memory.forget_kill();
         }
     }
 
     fn make_and_enter(&self) -> Result<(), CgroupError> {
         self.home.make()?;
         // The cgroup may have been there before.
-        self.forget_kills();
+        if let Some(memory) = self.home.memory() {
+            memory.forget_kills();
+        }
         if let Some(vcpus) = &self.vcpus {
             vcpus.make()?;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     time::{Duration, Instant},
 };
 
@@ -68,6 +68,35 @@ fn an_absent_mkfs_is_named() {
         let error = fixture.image_of(&tree).unwrap_err();
         assert!(error.to_string().contains("erofs-utils"), "{error}");
     });
+}
+
+#[test]
+fn a_mkfs_that_was_killed_is_told_from_one_that_failed() {
+    if !possible() {
+        return;
+    }
+    for (end, is_kill) in [
+        ("kill -KILL $$", true),
+        ("kill -TERM $$", false),
+        ("false", false),
+    ] {
+        in_namespace(|| {
+            let fixture = Fixture::new();
+            let tree = fixture.tree("tree", "a");
+            let script = fixture.dir.path().join("script");
+            fs::write(&script, format!("#!/bin/sh\n{end}\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            for dir in ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"] {
+                let program = Path::new(dir).join("mkfs.erofs");
+                if program.exists() {
+                    let none = None::<&str>;
+                    mount(Some(&script), &program, none, MsFlags::MS_BIND, none).unwrap();
+                }
+            }
+            let error = fixture.image_of(&tree).unwrap_err();
+            assert_eq!(error.is_kill(), is_kill, "{error}");
+        });
+    }
 }
 
 /// mkfs.erofs 1.5 cannot; a newer one may.

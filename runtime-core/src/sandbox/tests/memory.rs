@@ -132,10 +132,21 @@ async fn a_vm_that_ends_otherwise_is_lost_as_before() {
     let new = new_container("other", Stdio::default());
     let error = f.sandbox.create(new).await.unwrap_err();
     assert!(matches!(error, Error::Agent { .. }), "{error}");
-    cgroups.forget_kills();
+    cgroups.forget_kill();
     f.vm.die();
     assert_eq!(statuses(&f).await, [STATUS_LOST; 3]);
     assert!(!f.events().iter().any(|event| event.starts_with("oom")));
+}
+
+#[tokio::test]
+async fn a_vm_that_was_killed_beside_what_packs_an_image_is_told() {
+    let host = Host::new();
+    let cgroups = host.cgroups();
+    let f = host.pod(&cgroups).await;
+    host.kills(2);
+    cgroups.forget_kill();
+    f.vm.die();
+    assert_eq!(statuses(&f).await, [STATUS_KILLED; 3]);
 }
 
 #[tokio::test]

@@ -59,12 +59,19 @@ fn a_bind_of_a_device_becomes_a_node_and_the_other_mounts_stay() {
         (path, "/b", "rbind"),
     ];
     let mut spec = spec("c", &mounts, "{}");
-    let binds = spec.host_binds().to_vec();
-    spec.provide_as_device(&binds[1], 0o660);
+    // As they are provided: in their order, as they were at first.
     for bind in spec.host_binds().to_vec() {
-        spec.provide(&bind, &format!("/guest{}", bind.destination.display()));
+        match bind.destination.starts_with("/dev") {
+            true => spec.provide_as_device(&bind, 0o660),
+            false => spec.provide(&bind, &format!("/guest{}", bind.destination.display())),
+        }
     }
     let spec = spec.finish().unwrap();
+    assert!(
+        spec.Mounts
+            .iter()
+            .all(|mount| mount.destination != "/dev/disk")
+    );
     assert_eq!(
         (source(&spec, "/a"), source(&spec, "/b")),
         ("/guest/a", "/guest/b")

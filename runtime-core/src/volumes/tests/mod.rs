@@ -2,6 +2,7 @@
 
 mod disks;
 mod guest;
+mod parts;
 mod providing;
 mod reading;
 mod table;
@@ -16,6 +17,10 @@ use std::{
 };
 
 use agent_client::oci as wire;
+use nix::{
+    mount::{MsFlags, mount as mount_host},
+    sched::{CloneFlags, unshare},
+};
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 
@@ -156,4 +161,25 @@ fn mount<'a>(spec: &'a wire::Spec, destination: &str) -> &'a wire::Mount {
         .iter()
         .find(|mount| mount.destination == destination)
         .unwrap()
+}
+
+/// Runs `work` on a thread with mounts of its own, so that a failed test leaves none behind. Says so where
+/// that is not possible.
+fn with_own_mounts(work: impl FnOnce() + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can mount");
+        return;
+    }
+    let apart = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (none, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount_host(none, "/", none, flags, none).unwrap();
+        work();
+    };
+    std::thread::spawn(apart).join().unwrap();
+}
+
+fn mount_memory(path: &Path) {
+    let (kind, flags) = (Some("tmpfs"), MsFlags::empty());
+    mount_host(kind, path, kind, flags, None::<&str>).unwrap();
 }

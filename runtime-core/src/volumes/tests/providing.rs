@@ -163,6 +163,41 @@ async fn paths_of_the_host_are_read_only_and_counted_over_the_pod() {
     assert!(error.is_refusal());
 }
 
+#[test]
+fn what_containers_wrote_below_a_path_of_the_host_stays() {
+    with_own_mounts(|| {
+        // Its threads have the mounts of this one.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(written_and_mounted_again());
+    });
+}
+
+async fn written_and_mounted_again() {
+    let node = Fixture::new().await;
+    let memory = node.dir.path().join("srv/memory");
+    fs::create_dir_all(&memory).unwrap();
+    mount_memory(&memory);
+    fs::write(memory.join("file"), "of the host").unwrap();
+    let outer = node.dir.path().join("srv");
+    let mounts = [(outer.as_path(), "/srv", "rbind,rw")];
+    let (first, spec) = node.provide("c1", &mounts).await.unwrap();
+    let inside = node.guest.path(source(&spec, "/srv/memory")).join("file");
+    assert_eq!(fs::read_to_string(&inside).unwrap(), "of the host");
+    fs::write(&inside, "written").unwrap();
+    // One beside it, and one that comes when all are gone.
+    let (second, _) = node.provide("c2", &mounts).await.unwrap();
+    drop((first, second));
+    let (_third, spec) = node.provide("c3", &mounts).await.unwrap();
+    assert_eq!(
+        mount(&spec, "/srv/memory").options,
+        ["rbind", "rprivate", "rw"]
+    );
+    assert_eq!(fs::read_to_string(&inside).unwrap(), "written");
+}
+
 #[tokio::test]
 async fn what_is_no_file_is_refused_by_name() {
     let node = Fixture::new().await;

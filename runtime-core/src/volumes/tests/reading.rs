@@ -7,8 +7,9 @@ use std::{
 };
 
 use agent_client::agent::CopyFileRequest;
+use nix::mount::umount;
 
-use super::publish;
+use super::{mount_memory, publish, with_own_mounts};
 use crate::volumes::{
     VolumeError,
     look::Source,
@@ -28,6 +29,7 @@ fn job(path: &Path, limits: Limits) -> Job {
         recursive: true,
         limits,
         has: None,
+        left: Vec::new(),
     }
 }
 
@@ -239,4 +241,39 @@ fn names_of_all_levels_together_are_within_the_limit() {
         read_on <= 3,
         "{read_on} pieces before the second directory was too much"
     );
+}
+
+#[test]
+fn what_the_guest_may_have_written_to_is_not_sent_again() {
+    with_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = dir.path().join("memory");
+        fs::create_dir(&memory).unwrap();
+        mount_memory(&memory);
+        fs::create_dir(memory.join("sub")).unwrap();
+        fs::write(memory.join("sub/file"), "12345").unwrap();
+        fs::write(dir.path().join("outside"), "123").unwrap();
+
+        let mut job = job(dir.path(), LIMITS);
+        let (first, summary) = pieces(&job).unwrap();
+        let all = [
+            "/t",
+            "/t/memory",
+            "/t/memory/sub",
+            "/t/memory/sub/file",
+            "/t/outside",
+        ];
+        assert_eq!(paths(&first), all);
+        assert_eq!(summary.memory, ["memory"]);
+        job.left = summary.memory.clone();
+        let (again, counted) = pieces(&job).unwrap();
+        assert_eq!(paths(&again), ["/t", "/t/outside"]);
+        assert_eq!(counted, summary, "the guest still has it");
+        // The host's memory is there no more: the path is a directory like others.
+        umount(&memory).unwrap();
+        assert_eq!(
+            paths(&pieces(&job).unwrap().0),
+            ["/t", "/t/memory", "/t/outside"]
+        );
+    });
 }

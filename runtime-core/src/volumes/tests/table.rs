@@ -58,7 +58,7 @@ impl Row {
     fn decide_for(&self, uid: Option<&str>, settings: &VolumeSettings) -> Result<Way, String> {
         let owner = Owner {
             uid: uid.map(str::to_owned),
-            kubelet_root: "/var/lib/kubelet".into(),
+            pods: "/var/lib/kubelet/pods".into(),
             ids: ["5a9d".into(), "c0c0".into()],
         };
         let asked = Asked {
@@ -276,10 +276,6 @@ fn what_would_be_silently_wrong_is_refused() {
             "would be lost",
         ),
         (
-            kubelet("volume-subpaths/data/main/0", DIR),
-            "does not say which volume",
-        ),
-        (
             Row {
                 part_of: Some("kubernetes.io~csi"),
                 ..kubelet("volume-subpaths/data/main/0", DIR)
@@ -340,6 +336,8 @@ fn what_is_not_proven_to_be_the_pods_own_is_the_hosts() {
         other("volumes/kubernetes.io~projected/kube-api-access-x", DIR),
         other("volumes/kubernetes.io~empty-dir/cache", DIR),
         other("volume-subpaths/config/main/0", FILE),
+        // Found in none of the pod's volumes.
+        kubelet("volume-subpaths/config/main/0", FILE),
         other("containers/c/1234", FILE),
         // What a link in a volume of the pod's own leads to.
         led(
@@ -421,7 +419,7 @@ fn a_disk_that_was_left_for_another_pod_is_not_plugged_in() {
         let source = format!("/var/lib/kubelet/pods/{pod}/volumes/kubernetes.io~csi/pv/mount");
         let owner = Owner {
             uid: Some("6c8f".into()),
-            kubelet_root: "/var/lib/kubelet".into(),
+            pods: "/var/lib/kubelet/pods".into(),
             ids: Default::default(),
         };
         let asked = Asked {

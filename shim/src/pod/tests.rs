@@ -1,0 +1,232 @@
+//! A pod without a machine: what it notes of containers that are not made yet.
+
+use agent_client::{
+    Agent,
+    agent::{CreateSandboxRequest, GuestDetailsRequest, GuestDetailsResponse},
+    agent_ttrpc::{AgentService, create_agent_service},
+};
+use async_trait::async_trait;
+use containerd_shim_protos::ttrpc::{
+    self,
+    asynchronous::{Server, TtrpcContext, transport::Listener},
+};
+use futures::stream;
+use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
+use protobuf::well_known_types::empty::Empty;
+use runtime_core::{
+    container::RootDisks,
+    resources::{Demand, PodResources, Shape, Sizing, VmSize},
+    sandbox::{EVENTS, NewSandbox},
+    volumes::VolumeSettings,
+};
+use slog::{Discard, o};
+use tempfile::TempDir;
+use tokio::{io::duplex, sync::mpsc};
+
+use super::*;
+
+/// A guest in which a sandbox can be made, and nothing else.
+struct Guest;
+
+#[async_trait]
+impl AgentService for Guest {
+    async fn create_sandbox(
+        &self,
+        _: &TtrpcContext,
+        _: CreateSandboxRequest,
+    ) -> ttrpc::Result<Empty> {
+        Ok(Empty::default())
+    }
+
+    async fn get_guest_details(
+        &self,
+        _: &TtrpcContext,
+        _: GuestDetailsRequest,
+    ) -> ttrpc::Result<GuestDetailsResponse> {
+        Ok(GuestDetailsResponse::default())
+    }
+}
+
+/// A VM that runs for ever.
+struct Machine(AgentChannel);
+
+#[async_trait]
+impl Vm for Machine {
+    fn process(&self) -> VmmProcess {
+        VmmProcess {
+            pid: std::process::id(),
+            start_time: 1,
+        }
+    }
+
+    fn agent_channel(&self) -> &AgentChannel {
+        &self.0
+    }
+
+    fn log_socket(&self) -> Option<&Path> {
+        None
+    }
+
+    async fn origin(&self) -> hypervisors::Result<String> {
+        Ok("made up".to_owned())
+    }
+
+    async fn pause(&self) -> hypervisors::Result<()> {
+        Ok(())
+    }
+
+    async fn resume(&self) -> hypervisors::Result<()> {
+        Ok(())
+    }
+
+    async fn save(&self, _: &Path) -> hypervisors::Result<()> {
+        Ok(())
+    }
+
+    async fn add_disk(&self, _: &DiskSpec) -> hypervisors::Result<PciPath> {
+        Ok("02/00".parse().unwrap())
+    }
+
+    async fn remove_disk(&self, _: &str) -> hypervisors::Result<()> {
+        Ok(())
+    }
+
+    async fn add_net(&self, _: NetSpec) -> hypervisors::Result<PciPath> {
+        Ok("03/00".parse().unwrap())
+    }
+
+    async fn remove_net(&self, _: &str) -> hypervisors::Result<()> {
+        Ok(())
+    }
+
+    async fn wait(&self) -> VmExit {
+        std::future::pending().await
+    }
+
+    async fn kill(&self) -> hypervisors::Result<()> {
+        Ok(())
+    }
+}
+
+const SHAPE: Shape = Shape {
+    vcpus: 1,
+    memory_mib: 256,
+};
+
+struct Fixture {
+    dir: TempDir,
+    pod: Pod,
+    _events: mpsc::Receiver<sandbox::Event>,
+    _guest: Server,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Logger::root(Discard, o!());
+        let (host, guest) = duplex(1 << 16);
+        let mut server = Server::new()
+            .add_listener(Listener::new(stream::iter([Ok(guest)])))
+            .register_service(create_agent_service(Arc::new(Guest)));
+        server.start().await.unwrap();
+        let (events, queue) = mpsc::channel(EVENTS);
+        let sandbox = opened(Agent::over(host), events, &log).await;
+        let cache = RootfsCache::open(dir.path().join("cache"), 1 << 20).unwrap();
+        let state = SandboxDir::create(&dir.path().join("run"), "pod", dir.path()).unwrap();
+        let pod = Pod {
+            api: None,
+            created: SystemTime::now(),
+            start_report: OnceLock::new(),
+            pids: Arc::new(Pids::of_pod(sandbox.pid(), "pod", &log)),
+            sandbox,
+            cache,
+            options: SpecOptions {
+                guest_seccomp: false,
+            },
+            main: "pod".to_owned(),
+            dir: Mutex::new(Some(state)),
+            cgroups: None,
+            events: Mutex::new(None),
+            management: OnceLock::new(),
+            network: Mutex::new(KeptNetwork::Nothing),
+            log,
+        };
+        Self {
+            dir,
+            pod,
+            _events: queue,
+            _guest: server,
+        }
+    }
+
+    /// As far as a container is before its root file system is made.
+    async fn begun(&self, id: &str) {
+        let path = self.dir.path().join(id);
+        std::fs::create_dir_all(&path).unwrap();
+        let spec = Spec::default();
+        let bundle = Bundle { path, spec };
+        self.pod.note(id, &bundle).await.unwrap();
+    }
+
+    async fn recorded(&self) -> Vec<String> {
+        let dir = self.pod.dir.lock().await;
+        let all = dir.as_ref().unwrap().state().containers.keys();
+        all.cloned().collect()
+    }
+}
+
+async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger) -> Sandbox {
+    let vm: Arc<dyn Vm> = Arc::new(Machine(AgentChannel::VirtioSerial("/none".into())));
+    let sizing = Sizing {
+        base: SHAPE,
+        most: SHAPE,
+        overhead_vcpus: 0.0,
+        overhead_memory_mib: 64,
+        fixed: true,
+    };
+    let size = VmSize::new(vm.clone(), agent.clone(), sizing, SHAPE, log.clone());
+    let new = NewSandbox {
+        id: "pod".to_owned(),
+        pod_uid: None,
+        main: "pod".to_owned(),
+        hostname: "host".to_owned(),
+        dns: Vec::new(),
+        volumes: VolumeSettings::default(),
+        disks: RootDisks::new(&DiskSlots::default(), &["pod"], log.clone()),
+        storages: Vec::new(),
+        resources: PodResources::new(size, Demand::default(), None, log.clone()),
+        vm,
+        agent,
+        events,
+        log: log.clone(),
+    };
+    Sandbox::open(new).await.unwrap()
+}
+
+/// containerd deletes it once, is told that there is none, and asks no more.
+#[tokio::test]
+async fn a_container_that_is_deleted_while_its_image_is_packed_is_not_made() {
+    let f = Fixture::new().await;
+    f.begun("wanted").await;
+    f.begun("given-up").await;
+    let deleted = f.pod.delete(TaskId::new("given-up", "")).await;
+    assert!(matches!(
+        deleted,
+        Err(Error::Sandbox(sandbox::Error::NotFound(_)))
+    ));
+    assert_eq!(f.recorded().await, ["wanted"]);
+    let packed = f.pod.note_disks("given-up", Vec::new()).await;
+    assert!(matches!(packed, Err(Error::ContainerGivenUp(id)) if id == "given-up"));
+    assert!(f.pod.note_disks("wanted", Vec::new()).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_a_container_is_given_up() {
+    let f = Fixture::new().await;
+    f.begun("pod").await;
+    f.begun("web").await;
+    for id in [TaskId::new("web", "exec"), TaskId::new("pod", "")] {
+        assert!(f.pod.delete(id).await.is_err());
+    }
+    assert_eq!(f.recorded().await, ["pod", "web"]);
+}
