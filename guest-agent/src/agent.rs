@@ -181,7 +181,7 @@ impl Agent {
             mount_points,
         };
         let created = Container::create(&self.zygote, plan).await;
-        let container = created.map_err(|error| staged.failed_mount().unwrap_or(error))?;
+        let container = created.map_err(|error| staged.explain(error))?;
         drop(staged);
         if is_sandbox && let Ok(namespace) = container.pid_namespace(&self.reaper) {
             self.processes.are_in(namespace).await;
