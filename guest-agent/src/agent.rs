@@ -81,6 +81,7 @@ impl Agent {
                 settings.root.clone(),
                 uevents.clone(),
                 settings.hotplug_timeout,
+                log.clone(),
             ),
             settings,
             log,
