@@ -65,6 +65,15 @@ fn read(exec_id: &str, len: u32) -> agent::ReadStreamRequest {
 }
 
 #[tokio::test]
+async fn a_feature_is_asked_for_until_there_is_an_answer() {
+    let machine = machine().await;
+    let agent = machine.connect().await;
+    assert!(!agent.finds_present_devices().await, "no answer");
+    assert!(agent.finds_present_devices().await);
+    assert!(!agent.joins_pid_namespaces().await);
+}
+
+#[tokio::test]
 async fn calls_reach_the_agent() {
     let machine = machine().await;
     let agent = machine.connect().await;

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,7 +16,6 @@ use agent_client::{
 };
 use nix::sys::stat::{major, minor};
 use slog::Logger;
-use std::os::unix::fs::MetadataExt;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     container::{Container, Plan},
     copy_file,
     error::{Doing, Error, Result},
+    log,
     making::Named,
     mounts,
     oci::{self, Adaptation},
@@ -81,6 +82,7 @@ impl Agent {
                 settings.root.clone(),
                 uevents.clone(),
                 settings.hotplug_timeout,
+                log.clone(),
             ),
             settings,
             log,
@@ -132,8 +134,9 @@ impl Agent {
         {
             Ok(container) => Ok(container),
             Err(error) => {
-                self.storages.remove(&mount_points).await.ok();
-                remove_directory(&bundle).ok();
+                let unmounted = self.storages.remove(&mount_points).await;
+                let removed = unmounted.and_then(|()| remove_directory(&bundle));
+                log::not_undone(&self.log, removed);
                 Err(error)
             }
         }
@@ -180,8 +183,8 @@ impl Agent {
             bundle,
             mount_points,
         };
-        let created = Container::create(&self.zygote, plan).await;
-        let container = created.map_err(|error| staged.failed_mount().unwrap_or(error))?;
+        let created = Container::create(&self.zygote, &self.log, plan).await;
+        let container = created.map_err(|error| staged.explain(error))?;
         drop(staged);
         if is_sandbox && let Ok(namespace) = container.pid_namespace(&self.reaper) {
             self.processes.are_in(namespace).await;
@@ -240,11 +243,12 @@ impl Agent {
             .delete(&self.zygote, &self.reaper, patience)
             .await?;
         let same = |present: &Container| std::ptr::eq(present, &*container);
-        if !self.containers.remove_if(id, same) {
+        let Some(_name_stays_taken) = self.containers.begin_removal(id, same) else {
             return Ok(());
-        }
+        };
         let unmounted = self.storages.remove(&container.mount_points).await;
-        unmounted.and(remove_directory(&container.bundle))
+        // Never through what is still mounted there.
+        unmounted.and_then(|()| remove_directory(&container.bundle))
     }
 
     /// Removes every container, and forgets the sandbox's pid namespace.

@@ -118,15 +118,39 @@ pub fn find_or_make(base: &Path, path: &Path, new: New) -> Result<OwnedFd> {
     }
 }
 
-/// Opens the directory that `path` below `base` is in, which is made if need be, and names the last
-/// part.
+/// Opens the directory that `path` below `base` is in, and names the last part.
 pub fn parent<'a>(base: &Path, path: &'a Path) -> Result<(OwnedFd, &'a str)> {
-    let parts = parts(base, path)?;
-    let (name, parents) = parts
-        .split_last()
-        .ok_or_else(|| Error::Invalid(format!("{} names nothing", path.display())))?;
-    let directory = descend(open_base(base)?, parents, New::PLAIN).on("create", path)?;
+    let (parents, name) = split(base, path)?;
+    let (base, flags) = (open_base(base)?, OFlag::O_DIRECTORY | OFlag::O_RDONLY);
+    if parents.is_empty() {
+        return Ok((base, name));
+    }
+    let parents: PathBuf = parents.into_iter().collect();
+    let directory = open_at(base, &parents, flags, Mode::empty()).on("find the parent of", path)?;
     Ok((directory, name))
+}
+
+/// Opens what is at `path` below `base`, of any kind, as [`find`]; where there is nothing, a file is
+/// made, with its parents.
+pub fn file(base: &Path, path: &Path) -> Result<OwnedFd> {
+    match find(base, path) {
+        Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let (parents, name) = split(base, path)?;
+    let parent = descend(open_base(base)?, &parents, New::PLAIN).on("create", path)?;
+    // Never one that somebody else has put there meanwhile, which could be of a kind that blocks.
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    let mode = Mode::from_bits_truncate(0o644);
+    open_at(&parent, Path::new(name), flags, mode).on("create", path)
+}
+
+fn split<'a>(base: &Path, path: &'a Path) -> Result<(Vec<&'a str>, &'a str)> {
+    let mut parts = parts(base, path)?;
+    match parts.pop() {
+        Some(name) => Ok((parts, name)),
+        None => Err(Error::Invalid(format!("{} names nothing", path.display()))),
+    }
 }
 
 /// Goes down `names` from `directory`, making what is missing.
@@ -176,6 +200,35 @@ mod tests {
         assert_eq!(fs::read(pinned(&found)).unwrap(), b"x");
         assert!(directory(base.path(), &file, New::PLAIN).is_err());
         assert!(find(base.path(), &path.join("absent")).is_err());
+    }
+
+    #[test]
+    fn a_parent_is_found_and_never_made() {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(base.path().join("a")).unwrap();
+        for path in ["top", "a/below"] {
+            let path = base.path().join(path);
+            let (_, name) = parent(base.path(), &path).unwrap();
+            assert!(path.ends_with(name));
+        }
+        assert!(parent(base.path(), &base.path().join("b/c/d")).is_err());
+        assert!(!base.path().join("b").exists());
+    }
+
+    #[test]
+    fn a_file_is_made_only_where_nothing_is() {
+        let base = tempfile::tempdir().unwrap();
+        let new = base.path().join("a/b");
+        file(base.path(), &new).unwrap();
+        fs::write(&new, "kept").unwrap();
+        file(base.path(), &new).unwrap();
+        assert_eq!(fs::read(&new).unwrap(), b"kept");
+        // Nobody reads from it: opened to be written to, it would block.
+        let pipe = base.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        file(base.path(), &pipe).unwrap();
+        symlink("/absent", base.path().join("link")).unwrap();
+        assert!(file(base.path(), &base.path().join("link")).is_err());
     }
 
     #[test]

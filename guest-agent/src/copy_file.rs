@@ -117,7 +117,13 @@ fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -
     } else {
         Mode::empty()
     };
-    let file: File = open(directory, &part, begin | OFlag::O_RDWR, private)?.into();
+    // What a container has put there is not waited for, and not written to unless it is a file.
+    let flags = begin | OFlag::O_RDWR | OFlag::O_NONBLOCK;
+    let file: File = open(directory, &part, flags, private)?.into();
+    if !file.metadata()?.is_file() {
+        let odd = format!("{part} is there and no regular file");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, odd));
+    }
     file.write_all_at(&request.data, request.offset.unsigned_abs())?;
     if end < request.file_size {
         return Ok(());
@@ -208,6 +214,17 @@ mod tests {
         );
         let parent = fs::metadata(base.path().join("a")).unwrap();
         assert_eq!(parent.permissions().mode() & 0o7777, 0o750);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_written_to() {
+        let base = tempfile::tempdir().unwrap();
+        let part = base.path().join("x.part");
+        nix::unistd::mkfifo(&part, Mode::S_IRWXU).unwrap();
+        let wanted = request(&base.path().join("x"), 0o100_644, b"abc");
+        let error = copy(base.path(), &wanted).unwrap_err().chain();
+        assert!(error.contains("no regular file"), "{error}");
+        assert!(part.exists() && !base.path().join("x").exists());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub enum Error {
         after: Duration,
     },
     /// The agent itself failed.
-    #[error("{0} was ended by a fault of the agent")]
+    #[error("The call {0} was ended by a fault of the agent")]
     Broken(&'static str),
     /// Known, and not provided by this agent.
     #[error("Not supported by this guest: {0}")]
@@ -75,14 +75,6 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A container nobody made, or that is gone.
-    pub fn no_container(id: &str) -> Self {
-        Self::NotFound {
-            kind: "container",
-            id: id.to_owned(),
-        }
-    }
-
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::INVALID_ARGUMENT,

@@ -10,7 +10,7 @@ use std::{
 
 use slog::{Drain, Level, Logger, o};
 
-use crate::ports;
+use crate::{error::Result, ports};
 
 /// A logger on the virtio port named `imprint.log` if there is one, else on standard error.
 ///
@@ -52,5 +52,12 @@ impl Write for Sink {
 
     fn flush(&mut self) -> io::Result<()> {
         self.console.flush()
+    }
+}
+
+/// Says that something could not be undone, to whom no caller listens: another error is being returned.
+pub fn not_undone(log: &Logger, undone: Result<()>) {
+    if let Err(error) = undone {
+        slog::warn!(log, "not undone"; "cause" => error.chain());
     }
 }

@@ -130,8 +130,9 @@ async fn serve_plain(settings: Settings, listen: &str) -> Result<()> {
     terminate.recv().await;
     agent.remove_all_containers().await;
     agent.storages.remove_all().await;
-    shared_root::end(&agent.settings.root);
-    agent.zygote.forget_records()
+    let unmounted = shared_root::end(&agent.settings.root);
+    let forgotten = agent.zygote.forget_records();
+    unmounted.and(forgotten)
 }
 
 /// An agent that is ready to make containers.

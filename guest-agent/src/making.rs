@@ -21,17 +21,18 @@ const MAKING: Duration = Duration::from_secs(100);
 #[derive(Debug)]
 pub struct Named<T> {
     kind: &'static str,
-    /// `None` while a thing is being made.
+    /// `None` while a thing is being made or removed.
     by_name: Mutex<BTreeMap<String, Option<Arc<T>>>>,
     settled: Notify,
 }
 
-/// A name whose thing is being made. Dropped, the name is free again.
+/// A name whose thing is being made. Dropped, the name is again what it was before.
 #[derive(Debug)]
 pub struct Place<'a, T> {
     of: &'a Named<T>,
     name: String,
-    made: bool,
+    /// What had the name, or what has it from now on.
+    thing: Option<Arc<T>>,
 }
 
 impl<T> Named<T> {
@@ -44,28 +45,45 @@ impl<T> Named<T> {
         }
     }
 
-    /// Takes a name for what is about to be made; what `replaceable` says of may lose it.
+    /// Takes a name for what is about to be made; one of which `replaceable` holds loses it then.
     ///
     /// # Errors
     ///
     /// When the name is taken.
     pub fn begin(&self, name: &str, replaceable: impl Fn(&T) -> bool) -> Result<Place<'_, T>> {
         let mut things = self.things();
-        match things.get(name) {
-            None => {}
-            Some(Some(present)) if replaceable(present) => {}
-            Some(_) => {
+        let before = match things.get(name) {
+            None => None,
+            Some(Some(present)) if replaceable(present) => Some(Arc::clone(present)),
+            Some(None | Some(_)) => {
                 return Err(Error::Exists {
                     kind: self.kind,
                     id: name.to_owned(),
                 });
             }
-        }
+        };
         things.insert(name.to_owned(), None);
         Ok(Place {
             of: self,
             name: name.to_owned(),
-            made: false,
+            thing: before,
+        })
+    }
+
+    /// Begins to remove a thing if `condition` holds for it. Nobody finds it any more; its name is free
+    /// when what is returned is dropped.
+    pub fn begin_removal(
+        &self,
+        name: &str,
+        condition: impl Fn(&T) -> bool,
+    ) -> Option<Place<'_, T>> {
+        let mut things = self.things();
+        let present = things.get_mut(name)?;
+        present.take_if(|thing| condition(thing))?;
+        Some(Place {
+            of: self,
+            name: name.to_owned(),
+            thing: None,
         })
     }
 
@@ -135,17 +153,18 @@ impl<T> Named<T> {
 impl<T> Place<'_, T> {
     /// It was made.
     pub fn fill(mut self, thing: T) {
-        self.made = true;
-        let thing = Some(Arc::new(thing));
-        self.of.things().insert(self.name.clone(), thing);
+        self.thing = Some(Arc::new(thing));
     }
 }
 
 impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
-        if !self.made {
-            self.of.things().remove(&self.name);
-        }
+        let mut things = self.of.things();
+        match self.thing.take() {
+            Some(thing) => things.insert(std::mem::take(&mut self.name), Some(thing)),
+            None => things.remove(&self.name),
+        };
+        drop(things);
         self.of.settled.notify_waiters();
     }
 }
@@ -167,6 +186,30 @@ mod tests {
         let (found, ()) = join!(things.made("a"), async { place.fill(7) });
         assert_eq!(*found.unwrap(), 7);
         assert_eq!(*things.find("a").unwrap(), 7);
+    }
+
+    #[test]
+    fn what_could_not_be_replaced_is_still_there() {
+        let things = Named::new("number");
+        things.begin("a", NEVER).unwrap().fill(1);
+        let place = things.begin("a", |_| true).unwrap();
+        assert!(things.find("a").is_err());
+        drop(place);
+        assert_eq!(*things.find("a").unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_taken_until_the_removal_is_over() {
+        let things = Named::new("number");
+        things.begin("a", NEVER).unwrap().fill(1);
+        assert!(things.begin_removal("a", NEVER).is_none());
+        assert_eq!(*things.find("a").unwrap(), 1);
+        let removal = things.begin_removal("a", |_| true).unwrap();
+        assert!(things.begin_removal("a", |_| true).is_none());
+        assert!(things.begin("a", |_| true).is_err() && things.find("a").is_err());
+        let (found, ()) = join!(things.made("a"), async { drop(removal) });
+        assert_eq!(found.unwrap_err().to_string(), "No number \"a\"");
+        things.begin("a", NEVER).unwrap().fill(2);
     }
 
     #[tokio::test]

@@ -240,3 +240,18 @@ pub fn default_sigpipe() {
     // SAFETY: the default disposition runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
+
+/// Closes what this program was started with, beyond its standard streams. To be called before anything
+/// is opened.
+///
+/// # Errors
+///
+/// Those of close_range(2) (Linux 5.9).
+pub fn close_inherited() -> io::Result<()> {
+    let (first, last, flags): (libc::c_uint, libc::c_uint, libc::c_uint) =
+        (3, libc::c_uint::MAX, 0);
+    // SAFETY: takes numbers only. Nothing of this program's has a descriptor yet, as the caller says.
+    let outcome = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    Errno::result(outcome)?;
+    Ok(())
+}

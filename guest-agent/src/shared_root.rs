@@ -3,13 +3,16 @@
 
 use std::{fs, io, path::Path};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
 
 use crate::error::{Doing, Result};
 
 /// Makes an empty directory of what may be a full one.
 pub fn begin(root: &Path) -> Result<()> {
-    end(root);
+    end(root)?;
     match fs::remove_dir_all(root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).on("remove", root);
@@ -23,13 +26,21 @@ pub fn begin(root: &Path) -> Result<()> {
 }
 
 /// Lets go of the mount, with all that is mounted below it.
-pub fn end(root: &Path) {
+///
+/// # Errors
+///
+/// When the kernel refuses: it is still mounted.
+pub fn end(root: &Path) -> Result<()> {
     let alone = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
-    while change(root, alone).is_ok() {
-        let flags = MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH;
-        if umount2(root, flags).is_err() {
-            return;
+    loop {
+        match change(root, alone) {
+            Ok(()) => {}
+            // No mount point any more, or nothing at all.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno).on("make a private mount of", root),
         }
+        let flags = MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH;
+        umount2(root, flags).on("unmount", root)?;
     }
 }
 

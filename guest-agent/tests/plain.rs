@@ -418,6 +418,15 @@ async fn refusals(plain: &Plain) {
             .await
             .is_err()
     );
+    plain.kill("refused", "", libc::SIGKILL).await;
+    plain.wait("refused", "").await;
+    let mut request = StartContainerRequest::new();
+    request.container_id = "refused".into();
+    for attempt in 1..=2 {
+        let refused = plain.client.start_container(soon(), &request).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("has ended"), "{attempt}: {refused}");
+    }
     plain.remove("refused").await;
     assert!(plain.create("../up", process(&["true"])).await.is_err());
     let empty = CreateContainerRequest::new();

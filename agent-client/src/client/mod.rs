@@ -112,7 +112,7 @@ impl Agent {
     }
 
     /// Whether the agent says that it finds devices which were there before it
-    /// ([`FINDS_PRESENT_DEVICES`]). It is asked once; one that does not answer does not.
+    /// ([`FINDS_PRESENT_DEVICES`]). It is asked until it answers; one that does not answer does not.
     pub async fn finds_present_devices(&self) -> bool {
         self.has_feature(FINDS_PRESENT_DEVICES).await
     }
@@ -125,12 +125,12 @@ impl Agent {
 
     async fn has_feature(&self, name: &str) -> bool {
         let ask = async || {
-            let details = self.get_guest_details(Default::default()).await;
-            let details = details.unwrap_or_default().agent_details;
-            details.into_option().unwrap_or_default().extra_features
+            let details = self.get_guest_details(Default::default()).await?;
+            let details = details.agent_details.into_option();
+            Ok::<_, Error>(details.unwrap_or_default().extra_features)
         };
-        let features = self.features.get_or_init(ask).await;
-        features.iter().any(|feature| feature == name)
+        let features = self.features.get_or_try_init(ask).await;
+        features.is_ok_and(|features| features.iter().any(|feature| feature == name))
     }
 
     /// Asks whether the agent serves.

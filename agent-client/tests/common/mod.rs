@@ -1,16 +1,29 @@
 //! A small agent in this process.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use agent_client::{Code, MAX_DATA, MAX_REPLY, agent, agent_ttrpc, health, health_ttrpc, types};
+use agent_client::{
+    Code, FINDS_PRESENT_DEVICES, MAX_DATA, MAX_REPLY, agent, agent_ttrpc, health, health_ttrpc,
+    types,
+};
 use async_trait::async_trait;
 use protobuf::well_known_types::empty::Empty;
 use ttrpc::asynchronous::{Server, TtrpcContext, transport::Listener};
 
 pub const SOON: Duration = Duration::from_secs(5);
 
-pub struct Guest;
+#[derive(Default)]
+pub struct Guest {
+    was_asked: AtomicBool,
+}
 
 fn refusal(code: Code, message: &str) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, message))
@@ -69,6 +82,22 @@ impl agent_ttrpc::AgentService for Guest {
         Ok(reply)
     }
 
+    /// The first question gets no answer.
+    async fn get_guest_details(
+        &self,
+        _: &TtrpcContext,
+        _: agent::GuestDetailsRequest,
+    ) -> ttrpc::Result<agent::GuestDetailsResponse> {
+        if !self.was_asked.swap(true, Ordering::Relaxed) {
+            return Err(refusal(Code::UNAVAILABLE, "not now"));
+        }
+        let mut details = agent::AgentDetails::new();
+        details.extra_features = vec![FINDS_PRESENT_DEVICES.to_owned()];
+        let mut reply = agent::GuestDetailsResponse::new();
+        reply.agent_details = Some(details).into();
+        Ok(reply)
+    }
+
     async fn list_interfaces(
         &self,
         _: &TtrpcContext,
@@ -104,8 +133,8 @@ impl health_ttrpc::Health for Guest {
 }
 
 fn services() -> HashMap<String, ttrpc::asynchronous::Service> {
-    let mut services = agent_ttrpc::create_agent_service(Arc::new(Guest));
-    services.extend(health_ttrpc::create_health(Arc::new(Guest)));
+    let mut services = agent_ttrpc::create_agent_service(Arc::new(Guest::default()));
+    services.extend(health_ttrpc::create_health(Arc::new(Guest::default())));
     services
 }
 

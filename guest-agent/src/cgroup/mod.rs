@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 pub use self::{
-    devices::{Rules, prepare},
+    devices::{Rules, check_confinement, confine, prepare},
     stats::{network, statistics},
 };
 use crate::error::{Doing, Error, Result};

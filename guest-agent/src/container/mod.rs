@@ -18,12 +18,17 @@ use std::{
 use agent_client::oci;
 use nix::unistd::Uid;
 use serde_json::Value;
-use tokio::time::timeout;
+use slog::Logger;
+use tokio::{
+    sync::{RwLock, RwLockReadGuard},
+    time::timeout,
+};
 
 pub use self::process::{Output, Process};
 use crate::{
     cgroup::{Group, Rules},
     error::{Doing, Error, Result},
+    log,
     making::Named,
     oci as wire,
     pid_namespace::PidNamespace,
@@ -57,7 +62,8 @@ pub struct Container {
     /// Names of those that have ended, in the order of their end.
     ended: Mutex<VecDeque<String>>,
     started: AtomicBool,
-    paused: AtomicBool,
+    /// Read while a process is made: one in a frozen group would never be ready.
+    paused: RwLock<bool>,
     next_file: AtomicU64,
 }
 
@@ -81,7 +87,7 @@ impl Container {
     ///
     /// When the runtime refuses; then no process and no group is left, but the bundle is and what
     /// was mounted.
-    pub async fn create(zygote: &Zygote, plan: Plan) -> Result<Self> {
+    pub async fn create(zygote: &Zygote, log: &Logger, plan: Plan) -> Result<Self> {
         let Plan {
             id,
             bundle,
@@ -117,11 +123,11 @@ impl Container {
                 others: Named::new("process"),
                 ended: Mutex::default(),
                 started: AtomicBool::new(false),
-                paused: AtomicBool::new(false),
+                paused: RwLock::new(false),
                 next_file: AtomicU64::new(0),
             }),
             Err(error) => {
-                zygote.request(Request::Delete { id }).await.ok();
+                log::not_undone(log, zygote.request(Request::Delete { id }).await);
                 Err(error)
             }
         }
@@ -139,11 +145,12 @@ impl Container {
                 self.id
             )));
         }
-        zygote
-            .request(Request::Start {
-                id: self.id.clone(),
-            })
-            .await
+        let id = self.id.clone();
+        let started = zygote.request(Request::Start { id }).await;
+        if started.is_err() {
+            self.started.store(false, Ordering::Release);
+        }
+        started
     }
 
     /// Runs a process beside the first one, under the name `exec_id`.
@@ -157,7 +164,7 @@ impl Container {
         exec_id: &str,
         wanted: oci::Process,
     ) -> Result<()> {
-        self.must_run()?;
+        let _not_paused_meanwhile = self.must_run().await?;
         if self.is_first(exec_id) {
             return Err(Error::Exists {
                 kind: "process",
@@ -183,15 +190,16 @@ impl Container {
         Ok(())
     }
 
-    fn must_run(&self) -> Result<()> {
+    async fn must_run(&self) -> Result<RwLockReadGuard<'_, bool>> {
+        let paused = self.paused.read().await;
         let why = if !self.started.load(Ordering::Acquire) {
             "has not been started"
         } else if self.first.exit_code().is_some() {
             "has ended"
-        } else if self.paused.load(Ordering::Acquire) {
+        } else if *paused {
             "is paused"
         } else {
-            return Ok(());
+            return Ok(paused);
         };
         Err(Error::State(format!("Container {} {why}", self.id)))
     }
@@ -283,8 +291,9 @@ impl Container {
     ///
     /// When the group does not follow.
     pub async fn pause(&self, paused: bool) -> Result<()> {
+        let mut is_paused = self.paused.write().await;
         self.group.freeze(paused).await?;
-        self.paused.store(paused, Ordering::Release);
+        *is_paused = paused;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub struct Process {
 
 /// How a process is to be connected.
 enum Connection {
-    Pipes { ours: [OwnedFd; 3] },
+    Pipes { ours: [Stream; 3] },
     Terminal(Terminal),
 }
 
@@ -70,37 +70,32 @@ impl Process {
                 ours: [input, output, errors],
             } => {
                 let child = zygote.make(request(None), theirs).await?;
-                Self::new(child, input, output, Some(errors))
+                Ok(Self::new(child, input, output, Some(errors)))
             }
             Connection::Terminal(terminal) => {
                 let request = request(Some(terminal.path().to_owned()));
                 let (child, master) = terminal.meet(zygote.make(request, theirs)).await;
                 let child = child?;
-                let master = match master {
-                    Ok(master) => master,
+                match master.and_then(both_ways) {
+                    Ok((input, output)) => Ok(Self::new(child, input, output, None)),
                     Err(error) => {
                         zygote.end(&child)?;
-                        return Err(error);
+                        Err(error)
                     }
-                };
-                let input = master.try_clone().doing(|| "share the terminal".into())?;
-                Self::new(child, input, master, None)
+                }
             }
         }
     }
 
-    fn new(child: Child, input: OwnedFd, output: OwnedFd, errors: Option<OwnedFd>) -> Result<Self> {
-        Ok(Self {
+    fn new(child: Child, input: Stream, output: Stream, errors: Option<Stream>) -> Self {
+        Self {
             pid: child.pid,
             exit: child.exit,
             terminal: errors.is_none(),
-            input: Mutex::new(Some(Arc::new(Stream::new(input, Interest::WRITABLE)?))),
-            output: Arc::new(Stream::new(output, Interest::READABLE)?),
-            errors: errors
-                .map(|end| Stream::new(end, Interest::READABLE))
-                .transpose()?
-                .map(Arc::new),
-        })
+            input: Mutex::new(Some(Arc::new(input))),
+            output: Arc::new(output),
+            errors: errors.map(Arc::new),
+        }
     }
 
     /// Its number, as the agent sees it.
@@ -193,7 +188,20 @@ fn connect(
             .doing(|| format!("give a standard stream to the user {owner}"))?;
     }
     let connection = Connection::Pipes {
-        ours: [input, output, errors],
+        ours: [
+            Stream::new(input, Interest::WRITABLE)?,
+            Stream::new(output, Interest::READABLE)?,
+            Stream::new(errors, Interest::READABLE)?,
+        ],
     };
     Ok((connection, theirs))
+}
+
+/// A terminal's input and output.
+fn both_ways(master: OwnedFd) -> Result<(Stream, Stream)> {
+    let input = master.try_clone().doing(|| "share the terminal".into())?;
+    Ok((
+        Stream::new(input, Interest::WRITABLE)?,
+        Stream::new(master, Interest::READABLE)?,
+    ))
 }

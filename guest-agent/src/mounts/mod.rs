@@ -19,7 +19,10 @@ use self::{
     stage::{Source, Staging},
     walk::{Walk, Wanted},
 };
-use crate::error::{Doing, Error, Result};
+use crate::{
+    error::{Doing, Error, Result},
+    zygote,
+};
 
 /// What was mounted for the runtime to clone; unmounted when it is dropped.
 #[derive(Debug)]
@@ -30,8 +33,18 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// The mount for which the runtime has failed, if it is one of those that it makes by itself.
-    pub fn failed_mount(&mut self) -> Option<Error> {
+    /// The runtime's error; or the mount for which it has failed, if it is one of those that it makes by
+    /// itself.
+    pub fn explain(&mut self, error: Error) -> Error {
+        match &error {
+            Error::Runtime { reason, .. } if zygote::is_about_mounts(reason) => {
+                self.failed_mount().unwrap_or(error)
+            }
+            _ => error,
+        }
+    }
+
+    fn failed_mount(&mut self) -> Option<Error> {
         let left = std::mem::take(&mut self.left);
         left.iter().find_map(|mount| {
             let tried = self.staging.try_memory(mount);
@@ -83,15 +96,15 @@ fn ready(mount: &Mount, source: Source, walk: &mut Walk, staging: &mut Staging) 
     }
     let staged = staging.place(mount, &source).doing(doing)?;
     let content = source.into_content(mount, staged.as_deref()).doing(doing)?;
-    let ready = rewritten(mount, &resolved, staged);
+    let ready = rewritten(mount, &resolved, staged)?;
     walk.mounted(resolved, content);
     Ok(ready)
 }
 
 /// What the runtime is told.
-fn rewritten(mount: &Mount, destination: &Path, staged: Option<PathBuf>) -> Mount {
+fn rewritten(mount: &Mount, destination: &Path, staged: Option<PathBuf>) -> Result<Mount> {
     let mut ready = mount.clone();
-    ready.destination = destination.to_string_lossy().into_owned();
+    ready.destination = text(destination)?;
     ready.options.retain(|option| !is_propagation(option));
     if let Some(staged) = staged {
         if !options::is_bind(mount) {
@@ -102,9 +115,15 @@ fn rewritten(mount: &Mount, destination: &Path, staged: Option<PathBuf>) -> Moun
                 .retain(|option| option == "ro" || option == "rro");
             ready.options.push("bind".to_owned());
         }
-        ready.source = staged.to_string_lossy().into_owned();
+        ready.source = text(&staged)?;
     }
-    ready
+    Ok(ready)
+}
+
+/// A changed name would be that of another place.
+fn text(path: &Path) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::Invalid(format!("{path:?}, where a mount leads, is no UTF-8")))
 }
 
 /// A directory lies over a directory, anything else over anything that is none.

@@ -142,7 +142,7 @@ fn propagation_is_ours_and_not_the_runtimes() {
     use nix::mount::MsFlags;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     assert_eq!(changes, [slave, MsFlags::MS_PRIVATE]);
-    let told = rewritten(&asked, Path::new("/z"), Some("/staged".into()));
+    let told = rewritten(&asked, Path::new("/z"), Some("/staged".into())).unwrap();
     assert_eq!(told.options, ["rbind", "ro"]);
     assert_eq!(
         (told.source.as_str(), told.destination.as_str()),
@@ -158,4 +158,42 @@ fn propagation_is_ours_and_not_the_runtimes() {
     }
     let wrong = root_propagation("rslaved").unwrap_err().chain();
     assert!(wrong.contains("rslaved"), "{wrong}");
+}
+
+#[test]
+fn only_a_failed_mount_is_one() {
+    let (root, agent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let refused = |reason: &str| Error::Runtime {
+        doing: "create container a".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let explained = |reason: &str| {
+        let mut spec = Spec::new();
+        spec.Root.mut_or_insert_default().Path = root.path().to_str().unwrap().to_owned();
+        let mut tmpfs = mount(Path::new("tmpfs"), "/tmp", &["size=much"]);
+        tmpfs.type_ = "tmpfs".to_owned();
+        spec.Mounts = vec![tmpfs];
+        let mut staged = stage(agent.path(), "a", &mut spec).unwrap();
+        staged.explain(refused(reason)).chain()
+    };
+    let innocent = explained("exec: \"x\": executable file not found in $PATH");
+    assert!(innocent.contains("executable file"), "{innocent}");
+    let guilty = explained("failed to prepare rootfs: invalid argument");
+    assert!(
+        guilty.contains("mount a tmpfs at /tmp (size=much)"),
+        "{guilty}"
+    );
+}
+
+#[test]
+fn a_name_that_is_no_text_is_refused() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let (root, agent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    symlink(OsStr::from_bytes(b"/x\xff"), root.path().join("link")).unwrap();
+    let mut spec = Spec::new();
+    spec.Root.mut_or_insert_default().Path = root.path().to_str().unwrap().to_owned();
+    spec.Mounts = vec![mount(agent.path(), "/link", &["rbind", "ro"])];
+    let error = stage(&agent.path().join("run"), "a", &mut spec).unwrap_err();
+    assert!(error.chain().contains("no UTF-8"), "{}", error.chain());
 }

@@ -2,7 +2,9 @@
 //!
 //! It is the agent's own program, started twice: the first enters a new namespace for its children, the
 //! second is its first process. What it can reach is bare, since every process of the namespace may look
-//! through `/proc/1`: an empty root, no capabilities, no descriptors but its two pipes.
+//! through `/proc/1`: an empty root, no capabilities, no descriptors but its two pipes and the null device.
+//! A container with `CAP_SYS_PTRACE` can have it do what it wants; so it is in a group with the device
+//! rules of such containers, and with limits.
 
 use std::{
     env,
@@ -25,12 +27,13 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
     sys::prctl,
-    unistd::{chdir, pipe2, pivot_root},
+    unistd::{chdir, dup2_stderr, pipe2, pivot_root},
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::open;
 use crate::{
+    cgroup,
     error::{Doing, Error, Result},
     raw,
     reaper::Reaper,
@@ -44,6 +47,8 @@ const NAME: &str = "/pause";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where its empty root is mounted before it is the root.
 const AT: &str = "/run";
+
+const NOWHERE: &str = "/dev/null";
 
 const READY: &str = "ready";
 const PID: &str = "pid ";
@@ -64,6 +69,7 @@ impl Keeper {
     ///
     /// When the system refuses, or it takes too long.
     pub async fn start(reaper: &Arc<Reaper>) -> Result<(Self, OwnedFd)> {
+        cgroup::check_confinement()?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into());
         let ((theirs, life), (end, told)) = (pipe()?, pipe()?);
         let expectation = reaper.expect_child();
@@ -131,6 +137,7 @@ pub fn run() -> Result<()> {
     if std::process::id() == 1 {
         keep()
     } else {
+        cgroup::confine()?;
         unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a process namespace".into())?;
         let child = program(false).and_then(|mut program| program.spawn());
         let child = child.doing(|| "start the first process of a namespace".into())?;
@@ -139,11 +146,17 @@ pub fn run() -> Result<()> {
 }
 
 fn keep() -> Result<()> {
+    raw::close_inherited().doing(|| "close what it was started with".into())?;
     raw::leave_children_to_the_kernel();
+    let nowhere = File::options().write(true).open(NOWHERE);
+    let nowhere = nowhere.on("open", Path::new(NOWHERE))?;
     // As the zygote's: without the privilege it stays as it is.
     let _not_privileged = fs::write("/proc/self/oom_score_adj", "-999");
     empty_root()?;
     give_up_power()?;
+    // What it could not do was told there; the guest's console is not for containers.
+    dup2_stderr(&nowhere).doing(|| "let go of the error output".into())?;
+    drop(nowhere);
     tell(READY)?;
     // Nobody writes: this is the end of the agent, or of its pod.
     let read = io::stdin().read(&mut [0]);

@@ -86,7 +86,8 @@ impl Health for Service {
 /// Runs a call to its end, whatever becomes of its caller. ttrpc drops a call at its deadline and with its
 /// connection: what it makes would then be left without a name, and half of it missing.
 ///
-/// It begins at once, so that a name is taken before the next call on the connection looks for it.
+/// It begins at once, so that it takes a name as early as it can; but ttrpc has a task for each call of a
+/// connection, and nothing says which of two begins first.
 async fn whole<T: Send + 'static>(
     name: &'static str,
     call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,

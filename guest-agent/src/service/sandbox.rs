@@ -10,7 +10,7 @@ use super::{Service, unsupported};
 use crate::{
     boot,
     error::{Doing, Result},
-    identity, shared_root, termination,
+    identity, log, shared_root, termination,
 };
 
 /// The longest host name Linux takes.
@@ -66,7 +66,7 @@ impl Service {
     ) -> Result<Empty> {
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
-        shared_root::end(&self.0.settings.root);
+        log::not_undone(&self.0.log, shared_root::end(&self.0.settings.root));
         if self.0.settings.init {
             tokio::spawn(boot::power_off_soon(self.0.log.clone()));
         }

@@ -1,7 +1,7 @@
 //! How each kind of storage is mounted.
 
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::OwnedFd,
         unix::fs::{PermissionsExt, chown},
@@ -11,9 +11,8 @@ use std::{
 
 use agent_client::agent::Storage;
 use nix::{
-    fcntl::OFlag,
-    mount::{MsFlags, mount},
-    sys::stat::Mode,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statvfs::{FsFlags, statvfs},
     unistd::{Gid, Uid},
 };
 
@@ -37,18 +36,36 @@ pub fn mount_storage(
     source: &Path,
     mount_point: &Path,
 ) -> Result<()> {
+    let mut group = storage.fs_group.as_ref().map(|group| group.group_id);
     match storage.driver.as_str() {
         "blk" => block(root, storage, source, mount_point)?,
         "overlayfs" => overlay(root, storage, mount_point)?,
-        "ephemeral" => ephemeral(root, storage, source, mount_point)?,
+        "ephemeral" => {
+            let own = ephemeral(root, storage, source, mount_point)?;
+            group = group.or(own);
+        }
         "local" => return local(root, storage, mount_point),
         "bind" => bind(root, storage, source, mount_point)?,
         other => return Err(Error::Unsupported(format!("the storage driver {other:?}"))),
     }
-    if let Some(group) = storage.fs_group.as_ref() {
-        give_to_group(mount_point, group.group_id)?;
-    }
-    Ok(())
+    let Some(group) = group else {
+        return Ok(());
+    };
+    let given = Place::present(root, mount_point).and_then(|at| at.give_to_group(group));
+    given.or_else(|error| undo(root, mount_point, error))
+}
+
+/// Unmounts what was mounted in vain, since nobody will know of it.
+fn undo(root: &Path, mount_point: &Path, error: Error) -> Result<()> {
+    let undone = Place::present(root, mount_point).and_then(|at| at.unmount());
+    Err(match undone {
+        Ok(()) => error,
+        Err(left) => Error::State(format!(
+            "{}; it stays mounted: {}",
+            error.chain(),
+            left.chain()
+        )),
+    })
 }
 
 fn block(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
@@ -74,7 +91,13 @@ fn overlay(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
     mount_at(root, Path::new("overlay"), mount_point, "overlay", &options)
 }
 
-fn ephemeral(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
+/// Returns the group that its options give it to.
+fn ephemeral(
+    root: &Path,
+    storage: &Storage,
+    source: &Path,
+    mount_point: &Path,
+) -> Result<Option<u32>> {
     let (group, rest) = split_group(&storage.options)?;
     if storage.fstype == "hugetlbfs" {
         hugepages::reserve(Path::new(hugepages::POOLS), &rest)?;
@@ -86,7 +109,7 @@ fn ephemeral(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) 
         &storage.fstype,
         &Options::parse(rest),
     )?;
-    group.map_or(Ok(()), |group| give_to_group(mount_point, group))
+    Ok(group)
 }
 
 /// A directory, made where there is nothing; what is there stays as it is, also a file.
@@ -113,7 +136,6 @@ pub fn local(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
 
 /// Removes what [`local`] made, with its content.
 pub fn remove_local(root: &Path, mount_point: &Path) -> Result<()> {
-    beneath::find(root, mount_point)?;
     let (parent, name) = beneath::parent(root, mount_point)?;
     let there = beneath::pinned(&parent).join(name);
     let removed = match fs::symlink_metadata(&there)
@@ -127,66 +149,98 @@ pub fn remove_local(root: &Path, mount_point: &Path) -> Result<()> {
 }
 
 /// Where something is mounted, or what is: opened, if it is below the agent's directory.
-struct Place {
+struct Place<'a> {
+    /// As it was asked for.
+    name: &'a Path,
+    /// By which the kernel finds it.
     path: PathBuf,
-    /// Keeps the path good.
-    _opened: Option<OwnedFd>,
+    /// Keeps that good.
+    opened: Option<OwnedFd>,
 }
 
-impl Place {
-    fn pinned(opened: OwnedFd) -> Self {
+impl<'a> Place<'a> {
+    fn pinned(name: &'a Path, opened: OwnedFd) -> Self {
         Self {
+            name,
             path: beneath::pinned(&opened),
-            _opened: Some(opened),
+            opened: Some(opened),
         }
     }
 
-    fn outside(path: &Path) -> Self {
+    fn outside(name: &'a Path) -> Self {
         Self {
-            path: path.to_owned(),
-            _opened: None,
+            name,
+            path: name.to_owned(),
+            opened: None,
         }
     }
 
-    fn directory(root: &Path, path: &Path) -> Result<Self> {
+    fn directory(root: &Path, path: &'a Path) -> Result<Self> {
         if path.starts_with(root) {
-            return beneath::directory(root, path, New::PLAIN).map(Self::pinned);
+            let opened = beneath::directory(root, path, New::PLAIN)?;
+            return Ok(Self::pinned(path, opened));
         }
         fs::create_dir_all(path).on("create", path)?;
         Ok(Self::outside(path))
     }
 
-    fn file(root: &Path, path: &Path) -> Result<Self> {
+    fn file(root: &Path, path: &'a Path) -> Result<Self> {
         if path.starts_with(root) {
-            let (parent, name) = beneath::parent(root, path)?;
-            let flags = OFlag::O_CREAT | OFlag::O_WRONLY;
-            let mode = Mode::from_bits_truncate(0o644);
-            let opened = beneath::open_at(&parent, Path::new(name), flags, mode);
-            return opened.on("create", path).map(Self::pinned);
+            let opened = beneath::file(root, path)?;
+            return Ok(Self::pinned(path, opened));
         }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).on("create", parent)?;
         }
-        let mut file = fs::File::options();
-        file.append(true)
-            .create(true)
-            .open(path)
-            .on("create", path)?;
+        match fs::File::create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => drop(other.on("create", path)?),
+        }
         Ok(Self::outside(path))
     }
 
-    fn source(root: &Path, path: &Path) -> Result<Self> {
+    /// What is there: after something was mounted, that.
+    fn present(root: &Path, path: &'a Path) -> Result<Self> {
         match path.starts_with(root) {
-            true => beneath::find(root, path).map(Self::pinned),
+            true => Ok(Self::pinned(path, beneath::find(root, path)?)),
             false => Ok(Self::outside(path)),
         }
+    }
+
+    /// Mounts it again with other flags and options.
+    fn remount(&self, flags: MsFlags, data: Option<&str>) -> nix::Result<()> {
+        let (flags, none) = (flags | MsFlags::MS_REMOUNT, None::<&str>);
+        mount(none, &self.path, none, flags, data)
+    }
+
+    /// At once, whoever is in there. What was opened is itself, and behind a link of the kernel's.
+    fn unmount(self) -> Result<()> {
+        let flags = match self.opened {
+            Some(_) => MntFlags::MNT_DETACH,
+            None => MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
+        };
+        umount2(&self.path, flags).on("unmount", self.name)
+    }
+
+    /// Lets a group write to a volume, and own what will be made in it. One that is read-only stays as
+    /// it is: nobody writes to it.
+    fn give_to_group(&self, group: u32) -> Result<()> {
+        let found = statvfs(&self.path).on("look at the file system of", self.name)?;
+        if found.flags().contains(FsFlags::ST_RDONLY) {
+            return Ok(());
+        }
+        chown(&self.path, None, Some(group)).on("change the group of", self.name)?;
+        let found = fs::metadata(&self.path).on("find", self.name)?;
+        let mode = found.permissions().mode() & 0o7777 | 0o2070;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+            .on("set the mode of", self.name)
     }
 }
 
 /// A bind mount takes no flags but `MS_REC`; the others need a second call.
 fn bind(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
     let options = Options::parse(storage.options.iter().map(String::as_str));
-    let from = Place::source(root, source)?;
+    let from = Place::present(root, source)?;
     let is_directory = fs::metadata(&from.path).on("find", source)?.is_dir();
     let at = match is_directory {
         true => Place::directory(root, mount_point)?,
@@ -205,9 +259,10 @@ fn bind(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Re
     if others.is_empty() {
         return Ok(());
     }
-    let flags = others | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
-    mount(None::<&str>, mount_point, None::<&str>, flags, None::<&str>)
-        .on("set the flags of", mount_point)
+    let flags = others | MsFlags::MS_BIND;
+    let changed = Place::present(root, mount_point)
+        .and_then(|at| at.remount(flags, None).on("set the flags of", mount_point));
+    changed.or_else(|error| undo(root, mount_point, error))
 }
 
 fn mount_at(
@@ -229,7 +284,7 @@ fn mount_at(
 }
 
 /// Mounts an ephemeral storage again with other options.
-pub fn remount(storage: &Storage, mount_point: &Path) -> Result<()> {
+pub fn remount(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
     if storage.driver != "ephemeral" {
         return Err(Error::Invalid(format!(
             "{:?} is no ephemeral storage",
@@ -239,8 +294,8 @@ pub fn remount(storage: &Storage, mount_point: &Path) -> Result<()> {
     let (_, rest) = split_group(&storage.options)?;
     let options = Options::parse(rest);
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
-    let flags = options.flags | MsFlags::MS_REMOUNT;
-    mount(None::<&str>, mount_point, None::<&str>, flags, data).on("remount", mount_point)
+    let at = Place::present(root, mount_point)?;
+    at.remount(options.flags, data).on("remount", mount_point)
 }
 
 /// Takes the option `fsgid=` out of a list.
@@ -259,18 +314,4 @@ fn split_group(options: &[String]) -> Result<(Option<u32>, Vec<&str>)> {
         }
     }
     Ok((group, rest))
-}
-
-/// Lets a group write to a volume, and own what will be made in it.
-fn give_to_group(directory: &Path, group: u32) -> Result<()> {
-    chown(directory, None, Some(group)).on("change the group of", directory)?;
-    let mode = fs::metadata(directory)
-        .on("find", directory)?
-        .permissions()
-        .mode();
-    fs::set_permissions(
-        directory,
-        fs::Permissions::from_mode(mode & 0o7777 | 0o2070),
-    )
-    .on("set the mode of", directory)
 }

@@ -14,11 +14,13 @@ use std::{
 
 use agent_client::agent::Storage;
 use nix::mount::{MntFlags, umount2};
+use slog::Logger;
 use tokio::sync::Mutex;
 
 pub use self::{drivers::DRIVERS, options::Options};
 use crate::{
     error::{Doing, Error, Result},
+    log,
     pci::{self, PciPath},
     uevent::Uevents,
 };
@@ -31,6 +33,7 @@ pub struct Storages {
     uevents: Uevents,
     /// How long a device may take to appear.
     patience: Duration,
+    log: Logger,
     /// Held while something is mounted: two containers may name the same mount point at once.
     in_use: Mutex<BTreeMap<PathBuf, Use>>,
 }
@@ -46,11 +49,12 @@ struct Use {
 
 impl Storages {
     /// No storages yet.
-    pub fn new(root: PathBuf, uevents: Uevents, patience: Duration) -> Self {
+    pub fn new(root: PathBuf, uevents: Uevents, patience: Duration, log: Logger) -> Self {
         Self {
             root,
             uevents,
             patience,
+            log,
             in_use: Mutex::new(BTreeMap::new()),
         }
     }
@@ -68,7 +72,7 @@ impl Storages {
             match self.add_one(storage).await {
                 Ok(mount_point) => added.push(mount_point),
                 Err(error) => {
-                    self.remove(&added).await.ok();
+                    log::not_undone(&self.log, self.remove(&added).await);
                     return Err(error);
                 }
             }
@@ -138,9 +142,9 @@ impl Storages {
     ///
     /// When one is not mounted, or the kernel refuses; earlier ones stay changed.
     pub fn remount(&self, storages: &[Storage]) -> Result<()> {
-        storages
-            .iter()
-            .try_for_each(|storage| drivers::remount(storage, &plain_path(&storage.mount_point)?))
+        storages.iter().try_for_each(|storage| {
+            drivers::remount(&self.root, storage, &plain_path(&storage.mount_point)?)
+        })
     }
 
     /// Unmounts everything, for a sandbox that begins anew or ends.
@@ -148,7 +152,7 @@ impl Storages {
         let mut in_use = self.in_use.lock().await;
         for (mount_point, used) in std::mem::take(&mut *in_use) {
             if !used.directory {
-                unmount(&mount_point).ok();
+                log::not_undone(&self.log, unmount(&mount_point));
             }
         }
     }

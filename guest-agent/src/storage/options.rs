@@ -29,35 +29,110 @@ impl Options {
     }
 }
 
+/// Not to follow links (Linux 5.10, include/uapi/linux/mount.h); nix does not name it.
+const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
+const BIND_ALL: MsFlags = MsFlags::MS_BIND.union(MsFlags::MS_REC);
+
+/// Words and their flags, set or cleared. Those of which the specification knows a form for all mounts
+/// below, with an `r` before it, come first: here that is for the mount itself.
+const RECURSIVE: [(&str, MsFlags, bool); 18] = [
+    ("ro", MsFlags::MS_RDONLY, true),
+    ("rw", MsFlags::MS_RDONLY, false),
+    ("nosuid", MsFlags::MS_NOSUID, true),
+    ("suid", MsFlags::MS_NOSUID, false),
+    ("nodev", MsFlags::MS_NODEV, true),
+    ("dev", MsFlags::MS_NODEV, false),
+    ("noexec", MsFlags::MS_NOEXEC, true),
+    ("exec", MsFlags::MS_NOEXEC, false),
+    ("noatime", MsFlags::MS_NOATIME, true),
+    ("atime", MsFlags::MS_NOATIME, false),
+    ("nodiratime", MsFlags::MS_NODIRATIME, true),
+    ("diratime", MsFlags::MS_NODIRATIME, false),
+    ("relatime", MsFlags::MS_RELATIME, true),
+    ("norelatime", MsFlags::MS_RELATIME, false),
+    ("strictatime", MsFlags::MS_STRICTATIME, true),
+    ("nostrictatime", MsFlags::MS_STRICTATIME, false),
+    ("nosymfollow", NO_LINKS, true),
+    ("symfollow", NO_LINKS, false),
+];
+const PLAIN: [(&str, MsFlags, bool); 16] = [
+    ("sync", MsFlags::MS_SYNCHRONOUS, true),
+    ("async", MsFlags::MS_SYNCHRONOUS, false),
+    ("dirsync", MsFlags::MS_DIRSYNC, true),
+    ("remount", MsFlags::MS_REMOUNT, true),
+    ("mand", MsFlags::MS_MANDLOCK, true),
+    ("nomand", MsFlags::MS_MANDLOCK, false),
+    ("lazytime", MsFlags::MS_LAZYTIME, true),
+    ("nolazytime", MsFlags::MS_LAZYTIME, false),
+    ("silent", MsFlags::MS_SILENT, true),
+    ("loud", MsFlags::MS_SILENT, false),
+    ("iversion", MsFlags::MS_I_VERSION, true),
+    ("noiversion", MsFlags::MS_I_VERSION, false),
+    ("bind", MsFlags::MS_BIND, true),
+    ("rbind", BIND_ALL, true),
+    // Of other mounts than those that the agent makes, and nothing to the runtime.
+    ("idmap", MsFlags::empty(), true),
+    ("ridmap", MsFlags::empty(), true),
+];
+
 /// The flag that an option sets or clears.
 fn flag(option: &str) -> Option<(MsFlags, bool)> {
-    Some(match option {
-        "ro" => (MsFlags::MS_RDONLY, true),
-        "rw" => (MsFlags::MS_RDONLY, false),
-        "nosuid" => (MsFlags::MS_NOSUID, true),
-        "suid" => (MsFlags::MS_NOSUID, false),
-        "nodev" => (MsFlags::MS_NODEV, true),
-        "dev" => (MsFlags::MS_NODEV, false),
-        "noexec" => (MsFlags::MS_NOEXEC, true),
-        "exec" => (MsFlags::MS_NOEXEC, false),
-        "sync" => (MsFlags::MS_SYNCHRONOUS, true),
-        "async" => (MsFlags::MS_SYNCHRONOUS, false),
-        "dirsync" => (MsFlags::MS_DIRSYNC, true),
-        "noatime" => (MsFlags::MS_NOATIME, true),
-        "atime" => (MsFlags::MS_NOATIME, false),
-        "nodiratime" => (MsFlags::MS_NODIRATIME, true),
-        "diratime" => (MsFlags::MS_NODIRATIME, false),
-        "relatime" => (MsFlags::MS_RELATIME, true),
-        "strictatime" => (MsFlags::MS_STRICTATIME, true),
-        "bind" => (MsFlags::MS_BIND, true),
-        "rbind" => (MsFlags::MS_BIND.union(MsFlags::MS_REC), true),
-        _ => return None,
-    })
+    let named = |word: &str| {
+        let mut known = RECURSIVE.iter().chain(&PLAIN);
+        known.find(|one| one.0 == word)
+    };
+    let recursive = |word: &str| RECURSIVE.iter().find(|one| one.0 == word);
+    let found = named(option).or_else(|| recursive(option.strip_prefix('r')?))?;
+    Some((found.1, found.2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_the_runtimes_is_no_data() {
+        let words = [
+            "defaults",
+            "norelatime",
+            "nostrictatime",
+            "mand",
+            "nomand",
+            "rnosuid",
+            "rsuid",
+            "rnodev",
+            "rdev",
+            "rnoexec",
+            "rexec",
+            "rro",
+            "rrw",
+            "ratime",
+            "rnoatime",
+            "rdiratime",
+            "rnodiratime",
+            "rrelatime",
+            "rnorelatime",
+            "rstrictatime",
+            "rnostrictatime",
+            "rnosymfollow",
+            "rsymfollow",
+            "idmap",
+            "ridmap",
+            "remount",
+            "lazytime",
+            "nolazytime",
+            "silent",
+            "loud",
+            "iversion",
+            "noiversion",
+        ];
+        for word in words {
+            assert_eq!(Options::parse([word]).data, "", "{word}");
+        }
+        assert_eq!(Options::parse(["rnoexec"]).flags, MsFlags::MS_NOEXEC);
+        assert_eq!(Options::parse(["ro", "rrw", "rw"]).flags, MsFlags::empty());
+        assert_eq!(Options::parse(["rsize=1", "rsync"]).data, "rsize=1,rsync");
+    }
 
     #[test]
     fn flags_and_data_are_told_apart() {

@@ -4,7 +4,7 @@
 //! `createContainer` hook, in the container's mount namespace and outside its root. So the agent's own
 //! program is the hook, and its exit code the error's number.
 
-use std::{env, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::ExitCode};
+use std::{env, fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, process::ExitCode};
 
 use libcontainer::{
     error::LibcontainerError,
@@ -42,8 +42,8 @@ pub fn have_it_made(configuration: &Path) -> Result<(), LibcontainerError> {
         &root,
         &directory,
     ]
-    .map(|one| one.to_string_lossy().into_owned())
-    .to_vec();
+    .map(text);
+    let arguments = arguments.into_iter().collect::<Result<Vec<_>, _>>()?;
     let hook = HookBuilder::default()
         .path(program)
         .args(arguments)
@@ -55,6 +55,15 @@ pub fn have_it_made(configuration: &Path) -> Result<(), LibcontainerError> {
     spec.set_hooks(Some(hooks));
     spec.save(configuration)?;
     Ok(())
+}
+
+/// A changed name would be another directory's.
+fn text(path: &Path) -> Result<String, LibcontainerError> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let unreadable = format!("{} is no UTF-8", path.display());
+        LibcontainerError::OtherIO(io::Error::new(io::ErrorKind::InvalidInput, unreadable))
+    })
 }
 
 /// Makes `directory` in `root`, with whatever lacks above it: root's, mode 0755. Links are followed

@@ -25,7 +25,10 @@ use nix::sys::{
 };
 
 use self::protocol::{Reply, receive, send};
-pub use self::protocol::{Request, receive_bytes};
+pub use self::{
+    protocol::{Request, receive_bytes},
+    reason::is_about_mounts,
+};
 use crate::{
     error::{Doing, Error, Result},
     reaper::{Exit, Reaper},

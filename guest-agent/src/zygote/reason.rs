@@ -45,6 +45,11 @@ pub fn reason(error: &dyn Error, events: &[Event], directory: &Path) -> String {
     }
 }
 
+/// Whether a reason is that the container's root could not be put together, mounts included.
+pub fn is_about_mounts(reason: &str) -> bool {
+    reason.starts_with("failed to prepare rootfs")
+}
+
 /// Whether the working directory was looked for in vain.
 pub fn lacks_directory(events: &[Event]) -> bool {
     events.iter().any(|event| {

@@ -99,15 +99,18 @@ impl Workload {
 
     fn confine(&self) -> Result<(), String> {
         if let Some(filter) = &self.filter {
-            initialize_seccomp(filter)
-                .map_err(|error| format!("no system call filter: {error}"))?;
+            initialize_seccomp(filter).map_err(|error| {
+                format!("the system call filter could not be installed: {error}")
+            })?;
         }
         if let Some((effective, permitted)) = &self.capabilities {
             for (kind, set) in [
                 (CapSet::Effective, effective),
                 (CapSet::Permitted, permitted),
             ] {
-                caps::set(None, kind, set).map_err(|error| format!("no {kind:?} set: {error}"))?;
+                caps::set(None, kind, set).map_err(|error| {
+                    format!("the {kind:?} capabilities could not be set: {error}")
+                })?;
             }
         }
         Ok(())

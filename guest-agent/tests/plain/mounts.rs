@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_client::{
-    agent::Storage,
+    agent::{FSGroup, Storage},
     oci::{Mount, Process, User},
 };
 
@@ -256,7 +256,7 @@ async fn a_tmpfs_is_what_its_options_say() {
     };
     let mounts = [
         tmpfs("/new/tmp", &["rprivate", "size=4m", "mode=0750", "noexec"]),
-        tmpfs("/read-only", &["ro", "size=4m"]),
+        tmpfs("/read-only", &["ro", "size=4m", "norelatime", "rnosuid"]),
         bind(&volume, "/read-only/below/it", &["rbind"]),
     ];
     let look = "busybox df -k /new/tmp | busybox awk '/[0-9]%/ { print $2 }'; busybox stat -c %a /new/tmp; \
@@ -299,5 +299,58 @@ async fn a_mount_that_fails_is_named() {
             refused.contains(words) && !refused.contains("rootfs:"),
             "{refused}"
         );
+    }
+}
+
+/// What nobody knows of would be in the way of the next, and never unmounted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_fails_halfway_is_not_left_mounted() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let point = plain.directory.path().join("run/half");
+    let group = FSGroup {
+        group_id: 1000,
+        ..Default::default()
+    };
+    // A directory that even root cannot give away.
+    let storage = Storage {
+        driver: "bind".into(),
+        source: "/proc/1".into(),
+        mount_point: point.to_str().unwrap().into(),
+        fs_group: Some(group).into(),
+        ..Default::default()
+    };
+    let refused = plain
+        .create_with("b", process(&["true"]), &[storage], &[])
+        .await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("change the group of"), "{refused}");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(point.to_str().unwrap()), "{mounts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_storage_keeps_its_group() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let point = plain.directory.path().join("run/ro");
+    let storage = |options: &[&str]| Storage {
+        driver: "ephemeral".into(),
+        source: "tmpfs".into(),
+        fstype: "tmpfs".into(),
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+        mount_point: point.to_str().unwrap().into(),
+        ..Default::default()
+    };
+    let mounts = [bind(&point, "/ro", &["rbind"])];
+    for (options, group) in [
+        (&["fsgid=1000", "ro"][..], "0\n"),
+        (&["fsgid=1000"], "1000\n"),
+    ] {
+        let look = script("busybox stat -c %g /ro");
+        let seen = plain.says("b", look, &[storage(options)], &mounts).await;
+        assert_eq!(seen.unwrap(), group, "{options:?}");
     }
 }

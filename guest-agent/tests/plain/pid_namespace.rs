@@ -1,6 +1,10 @@
 //! Process namespaces that containers share.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use agent_client::{
     PID_NAMESPACE_OF,
@@ -55,13 +59,14 @@ impl Plain {
     }
 }
 
-/// How many processes are in a namespace.
-fn members(namespace: &str) -> usize {
+/// The processes that are in a namespace.
+fn members(namespace: &str) -> Vec<PathBuf> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    let within = processes.filter_map(|one| fs::read_link(one.path().join("ns/pid")).ok());
-    within
-        .filter(|link| link.to_str() == Some(namespace))
-        .count()
+    let within = |process: &PathBuf| {
+        let link = fs::read_link(process.join("ns/pid"));
+        link.is_ok_and(|link| link.to_str() == Some(namespace))
+    };
+    processes.map(|one| one.path()).filter(within).collect()
 }
 
 const MEMBER: (&str, &str) = (KIND, "pod_container");
@@ -77,7 +82,20 @@ async fn a_pods_namespace_outlives_its_first_container() {
     // Nothing of the guest is seen through it.
     assert!(first[1].starts_with("/pause"), "{first:?}");
     assert_eq!(first[2..], ["end"], "{first:?}");
-    assert_eq!(members(&first[0]), 1, "the namespace is kept");
+    let kept = members(&first[0]);
+    assert_eq!(kept.len(), 1, "the namespace is kept");
+    let descriptors = fs::read_dir(kept[0].join("fd")).unwrap().flatten();
+    let mut open: Vec<_> = descriptors
+        .map(|one| (one.file_name(), fs::read_link(one.path()).unwrap()))
+        .collect();
+    open.sort();
+    assert_eq!(open.len(), 3, "{open:?}");
+    assert_eq!(open[2].1, Path::new("/dev/null"));
+    // Whoever makes it open a device gets no further than a container.
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        let group = fs::read_to_string(kept[0].join("cgroup")).unwrap();
+        assert!(group.contains("0::/imprint-devices\n"), "{group}");
+    }
     let request = DestroySandboxRequest::new();
     plain
         .client
@@ -85,7 +103,7 @@ async fn a_pods_namespace_outlives_its_first_container() {
         .await
         .unwrap();
     let begun = Instant::now();
-    while members(&first[0]) > 0 {
+    while !members(&first[0]).is_empty() {
         assert!(begun.elapsed().as_secs() < 10, "and ends with the sandbox");
         tokio::task::yield_now().await;
     }

@@ -6,6 +6,7 @@ mod program;
 use std::{
     collections::HashMap,
     fs::{self, File},
+    io::Write,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::OnceLock,
@@ -45,8 +46,13 @@ const EVERYBODYS: [(u32, Option<u32>); 10] = [
 
 /// The program for containers that have nothing of their own, made before there is one.
 static USUAL: OnceLock<OwnedFd> = OnceLock::new();
-/// A group without processes that is held to it, for the kernel to be set up for such programs.
+/// A group that is held to it: for the kernel to be set up for such programs, and for those processes of
+/// the agent's that containers can reach.
 const PREPARED: &str = "imprint-devices";
+/// There is such a group.
+static IS_PREPARED: OnceLock<()> = OnceLock::new();
+/// What its processes may have together. One keeper of a process namespace takes two to be made.
+const LIMITS: [(&str, &str); 2] = [("pids.max", "8"), ("memory.max", "33554432")];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -86,7 +92,9 @@ impl Rules {
         disks: &HashMap<String, (u64, u64)>,
     ) -> Result<Self> {
         if wanted.len() + disks.len() > MOST {
-            return Err(Error::Invalid(format!("more than {MOST} device rules")));
+            return Err(Error::Invalid(format!(
+                "linux.resources.devices has more than {MOST} rules, those for disks among them"
+            )));
         }
         let mut rules = Self::default();
         for one in wanted {
@@ -156,7 +164,11 @@ impl Rules {
             "b" if major.is_some() || minor.is_some() => return Ok(()),
             "b" => Kind::Block,
             "c" => Kind::Character,
-            other => return Err(Error::Invalid(format!("no device has the type {other:?}"))),
+            other => {
+                return Err(Error::Invalid(format!(
+                    "linux.resources.devices has the type {other:?}, which no device has"
+                )));
+            }
         };
         self.list.push(Rule {
             allow: wanted.Allow,
@@ -184,7 +196,9 @@ fn access(words: &str) -> Result<u32> {
         'r' => Ok(all | READ),
         'w' => Ok(all | WRITE),
         'm' => Ok(all | MAKE_NODE),
-        _ => Err(Error::Invalid(format!("no access to a device is {one:?}"))),
+        _ => Err(Error::Invalid(format!(
+            "linux.resources.devices has the access {one:?}, which is none of r, w and m"
+        ))),
     })
 }
 
@@ -201,13 +215,58 @@ pub fn prepare() -> Result<()> {
     let rules = Rules::new(&[], &[], &HashMap::new())?;
     let _is_made_once = USUAL.set(load(&rules)?);
     let group = Group::new(format!("/{PREPARED}"));
+    // What an agent before left would keep that one's program beside this one's.
+    let _not_there = fs::remove_dir(&group.directory);
     fs::create_dir_all(&group.directory).on("create", &group.directory)?;
-    group.hold_to(&rules)
+    group.hold_to(&rules)?;
+    group.limit()?;
+    let _is_so_once = IS_PREPARED.set(());
+    Ok(())
 }
 
 /// A hierarchy of version 1 has none of this.
 fn is_enforced() -> bool {
-    Path::new(ROOT).join("cgroup.controllers").exists()
+    has_rules(Path::new(ROOT))
+}
+
+fn has_rules(root: &Path) -> bool {
+    root.join("cgroup.controllers").exists()
+}
+
+/// Whether a process of the agent's that containers can reach can be confined.
+///
+/// # Errors
+///
+/// When it cannot although device rules are enforced.
+pub fn check_confinement() -> Result<()> {
+    if is_enforced() && IS_PREPARED.get().is_none() {
+        return Err(Error::State(
+            "The agent has no group with device rules for its own processes; its log says why"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Puts this process, and what it starts later, into the prepared group. Where no device rules are
+/// enforced, nothing is done.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn confine() -> Result<()> {
+    enter_below(Path::new(ROOT))
+}
+
+fn enter_below(root: &Path) -> Result<()> {
+    if !has_rules(root) {
+        return Ok(());
+    }
+    let processes = root.join(PREPARED).join("cgroup.procs");
+    // It is there, or this is no group: never to be created.
+    let group = File::options().write(true).open(&processes);
+    let entered = group.and_then(|mut group| group.write_all(b"0"));
+    entered.on("enter the group of", &processes)
 }
 
 fn load(rules: &Rules) -> Result<OwnedFd> {
@@ -233,6 +292,13 @@ impl Group {
             Some(program) => self.attach(program),
             None => self.attach(&load(rules)?),
         }
+    }
+
+    /// A controller that the kernel does not have limits nothing.
+    fn limit(&self) -> Result<()> {
+        let there = |(file, _): &&(&str, &str)| self.directory.join(file).exists();
+        let mut limits = LIMITS.iter().filter(there);
+        limits.try_for_each(|(file, most)| self.write(file, most))
     }
 
     fn attach(&self, program: &OwnedFd) -> Result<()> {

@@ -94,13 +94,9 @@ fn one(rule: &Rule) -> Vec<Instruction> {
     for (position, (register, number)) in conditions.iter().enumerate() {
         // Over the other conditions and the consequence.
         let over = conditions.len() - position - 1 + consequence.len();
-        program.push(instruction(
-            UNLESS_EQUAL,
-            *register,
-            0,
-            over as i16,
-            *number,
-        ));
+        // A handful at most; a jump that were too far would be one that the kernel refuses.
+        let over = i16::try_from(over).unwrap_or(i16::MAX);
+        program.push(instruction(UNLESS_EQUAL, *register, 0, over, *number));
     }
     program.extend(consequence);
     program

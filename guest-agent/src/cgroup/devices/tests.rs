@@ -194,3 +194,35 @@ fn nonsense_is_refused() {
     let many = vec![rule(true, "c", 1, 1, "r"); MOST + 1];
     assert!(Rules::new(&many, &[], &HashMap::new()).is_err());
 }
+
+#[test]
+fn a_process_enters_the_prepared_group_or_fails() {
+    let root = tempfile::tempdir().unwrap();
+    enter_below(root.path()).expect("nothing is enforced in a hierarchy of version 1");
+    fs::write(root.path().join("cgroup.controllers"), "memory pids").unwrap();
+    let error = enter_below(root.path()).unwrap_err().chain();
+    assert!(error.contains(PREPARED), "{error}");
+    let group = root.path().join(PREPARED);
+    fs::create_dir(&group).unwrap();
+    enter_below(root.path()).expect_err("a directory is no group");
+    let processes = group.join("cgroup.procs");
+    fs::write(&processes, "").unwrap();
+    enter_below(root.path()).unwrap();
+    assert_eq!(fs::read_to_string(processes).unwrap(), "0");
+}
+
+#[test]
+fn a_group_gets_the_limits_that_the_kernel_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let group = Group {
+        name: "/x".into(),
+        directory: directory.path().to_owned(),
+    };
+    fs::write(directory.path().join("pids.max"), "max").unwrap();
+    group.limit().unwrap();
+    assert_eq!(
+        fs::read_to_string(directory.path().join("pids.max")).unwrap(),
+        "8"
+    );
+    assert!(!directory.path().join("memory.max").exists());
+}
