@@ -88,6 +88,11 @@ pub fn beyond_the_first(kubelet: &Kubelet) -> Result<()> {
     let one = start(&pod, "one", "exec sleep 1111", POD, "")?;
     let two = start(&pod, "two", "exec sleep 2222", POD, "")?;
     let init = init(kubelet, &two)?;
+    if kubelet.asks_for_sandboxes() {
+        // The agent's own process 1 is held to the rules for devices, as a pause container is.
+        let group = two.shell("cat /proc/1/cgroup")?;
+        ensure!(group.contains("imprint-devices"), "{group}");
+    }
     let seen = two.shell("ps")?;
     let both = seen.contains("sleep 1111") && seen.contains("sleep 2222");
     ensure!(both, "{seen}");
