@@ -88,7 +88,7 @@ impl Health for Service {
 ///
 /// It begins at once, so that it takes a name as early as it can; but ttrpc has a task for each call of a
 /// connection, and nothing says which of two begins first.
-async fn whole<T: Send + 'static>(
+async fn to_its_end<T: Send + 'static>(
     name: &'static str,
     call: impl Future<Output = ttrpc::Result<T>> + Send + 'static,
 ) -> ttrpc::Result<T> {
@@ -103,7 +103,7 @@ async fn whole<T: Send + 'static>(
 
 /// Runs a call as long as its caller waits: it changes nothing, or takes from a stream what nobody else
 /// would get.
-async fn wanted<T>(
+async fn while_awaited<T>(
     _name: &'static str,
     call: impl Future<Output = ttrpc::Result<T>>,
 ) -> ttrpc::Result<T> {
@@ -133,46 +133,46 @@ macro_rules! calls {
 }
 
 calls! {
-    whole create_sandbox: agent::CreateSandboxRequest => Empty;
-    whole destroy_sandbox: agent::DestroySandboxRequest => Empty;
-    whole create_container: agent::CreateContainerRequest => Empty;
-    whole start_container: agent::StartContainerRequest => Empty;
-    whole remove_container: agent::RemoveContainerRequest => Empty;
-    whole exec_process: agent::ExecProcessRequest => Empty;
-    whole signal_process: agent::SignalProcessRequest => Empty;
-    wanted wait_process: agent::WaitProcessRequest => agent::WaitProcessResponse;
-    whole update_container: agent::UpdateContainerRequest => Empty;
-    wanted stats_container: agent::StatsContainerRequest => agent::StatsContainerResponse;
-    whole pause_container: agent::PauseContainerRequest => Empty;
-    whole resume_container: agent::ResumeContainerRequest => Empty;
-    wanted write_stdin: agent::WriteStreamRequest => agent::WriteStreamResponse;
-    wanted read_stdout: agent::ReadStreamRequest => agent::ReadStreamResponse;
-    wanted read_stderr: agent::ReadStreamRequest => agent::ReadStreamResponse;
-    whole close_stdin: agent::CloseStdinRequest => Empty;
-    whole tty_win_resize: agent::TtyWinResizeRequest => Empty;
-    wanted get_oom_event: agent::GetOOMEventRequest => agent::OOMEvent;
-    whole copy_file: agent::CopyFileRequest => Empty;
-    whole update_interface: agent::UpdateInterfaceRequest => types::Interface;
-    whole update_routes: agent::UpdateRoutesRequest => agent::Routes;
-    wanted list_interfaces: agent::ListInterfacesRequest => agent::Interfaces;
-    wanted list_routes: agent::ListRoutesRequest => agent::Routes;
-    whole add_arp_neighbors: agent::AddARPNeighborsRequest => Empty;
-    whole online_cpu_mem: agent::OnlineCPUMemRequest => Empty;
-    whole reseed_random_dev: agent::ReseedRandomDevRequest => Empty;
-    whole set_guest_date_time: agent::SetGuestDateTimeRequest => Empty;
-    wanted get_guest_details: agent::GuestDetailsRequest => agent::GuestDetailsResponse;
-    whole set_policy: agent::SetPolicyRequest => Empty;
-    whole update_ephemeral_mounts: agent::UpdateEphemeralMountsRequest => Empty;
-    whole remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest => Empty;
-    wanted get_ip_tables: agent::GetIPTablesRequest => agent::GetIPTablesResponse;
-    whole set_ip_tables: agent::SetIPTablesRequest => agent::SetIPTablesResponse;
-    wanted get_metrics: agent::GetMetricsRequest => agent::Metrics;
-    whole mem_hotplug_by_probe: agent::MemHotplugByProbeRequest => Empty;
-    whole add_swap: agent::AddSwapRequest => Empty;
-    whole add_swap_path: agent::AddSwapPathRequest => Empty;
-    wanted get_volume_stats: agent::VolumeStatsRequest => agent_client::csi::VolumeStatsResponse;
-    whole resize_volume: agent::ResizeVolumeRequest => Empty;
-    wanted get_diagnostic_data: agent::GetDiagnosticDataRequest => agent::GetDiagnosticDataResponse;
+    to_its_end create_sandbox: agent::CreateSandboxRequest => Empty;
+    to_its_end destroy_sandbox: agent::DestroySandboxRequest => Empty;
+    to_its_end create_container: agent::CreateContainerRequest => Empty;
+    to_its_end start_container: agent::StartContainerRequest => Empty;
+    to_its_end remove_container: agent::RemoveContainerRequest => Empty;
+    to_its_end exec_process: agent::ExecProcessRequest => Empty;
+    to_its_end signal_process: agent::SignalProcessRequest => Empty;
+    while_awaited wait_process: agent::WaitProcessRequest => agent::WaitProcessResponse;
+    to_its_end update_container: agent::UpdateContainerRequest => Empty;
+    while_awaited stats_container: agent::StatsContainerRequest => agent::StatsContainerResponse;
+    to_its_end pause_container: agent::PauseContainerRequest => Empty;
+    to_its_end resume_container: agent::ResumeContainerRequest => Empty;
+    while_awaited write_stdin: agent::WriteStreamRequest => agent::WriteStreamResponse;
+    while_awaited read_stdout: agent::ReadStreamRequest => agent::ReadStreamResponse;
+    while_awaited read_stderr: agent::ReadStreamRequest => agent::ReadStreamResponse;
+    to_its_end close_stdin: agent::CloseStdinRequest => Empty;
+    to_its_end tty_win_resize: agent::TtyWinResizeRequest => Empty;
+    while_awaited get_oom_event: agent::GetOOMEventRequest => agent::OOMEvent;
+    to_its_end copy_file: agent::CopyFileRequest => Empty;
+    to_its_end update_interface: agent::UpdateInterfaceRequest => types::Interface;
+    to_its_end update_routes: agent::UpdateRoutesRequest => agent::Routes;
+    while_awaited list_interfaces: agent::ListInterfacesRequest => agent::Interfaces;
+    while_awaited list_routes: agent::ListRoutesRequest => agent::Routes;
+    to_its_end add_arp_neighbors: agent::AddARPNeighborsRequest => Empty;
+    to_its_end online_cpu_mem: agent::OnlineCPUMemRequest => Empty;
+    to_its_end reseed_random_dev: agent::ReseedRandomDevRequest => Empty;
+    to_its_end set_guest_date_time: agent::SetGuestDateTimeRequest => Empty;
+    while_awaited get_guest_details: agent::GuestDetailsRequest => agent::GuestDetailsResponse;
+    to_its_end set_policy: agent::SetPolicyRequest => Empty;
+    to_its_end update_ephemeral_mounts: agent::UpdateEphemeralMountsRequest => Empty;
+    to_its_end remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest => Empty;
+    while_awaited get_ip_tables: agent::GetIPTablesRequest => agent::GetIPTablesResponse;
+    to_its_end set_ip_tables: agent::SetIPTablesRequest => agent::SetIPTablesResponse;
+    while_awaited get_metrics: agent::GetMetricsRequest => agent::Metrics;
+    to_its_end mem_hotplug_by_probe: agent::MemHotplugByProbeRequest => Empty;
+    to_its_end add_swap: agent::AddSwapRequest => Empty;
+    to_its_end add_swap_path: agent::AddSwapPathRequest => Empty;
+    while_awaited get_volume_stats: agent::VolumeStatsRequest => agent_client::csi::VolumeStatsResponse;
+    to_its_end resize_volume: agent::ResizeVolumeRequest => Empty;
+    while_awaited get_diagnostic_data: agent::GetDiagnosticDataRequest => agent::GetDiagnosticDataResponse;
 }
 
 fn unsupported<T>(call: &str) -> Result<T> {
@@ -196,7 +196,7 @@ mod tests {
             done.send("done").unwrap();
             Ok(())
         };
-        let caller = timeout(Duration::from_millis(10), whole("call", call));
+        let caller = timeout(Duration::from_millis(10), to_its_end("call", call));
         assert!(caller.await.is_err(), "the caller's time is over");
         go.send(()).unwrap();
         assert_eq!(told.await, Ok("done"));
@@ -212,7 +212,7 @@ mod tests {
                 assert!(std::hint::black_box(false), "a fault of the test's own");
                 Ok(())
             };
-            let error = whole("call", call).await.unwrap_err().to_string();
+            let error = to_its_end("call", call).await.unwrap_err().to_string();
             assert!(error.contains("call"), "{error}");
         }
     }

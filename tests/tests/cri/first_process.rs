@@ -1,9 +1,6 @@
 //! What a container's first process and those beside it get, and how they end.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use imprint_tests::{
     Error, Result,
@@ -15,7 +12,7 @@ use imprint_tests::{
 
 use crate::{
     harness::Case,
-    pods::{POD, SERVICE, same},
+    pods::{POD, SERVICE, mount, same},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -148,13 +145,6 @@ fn directories(node: &Node) -> Result<()> {
         "{told}"
     );
     pod.remove()
-}
-
-fn mount(host: &Path, container: &str) -> api::Mount {
-    let mut mount = api::Mount::new();
-    mount.host_path = host.to_string_lossy().into_owned();
-    container.clone_into(&mut mount.container_path);
-    mount
 }
 
 /// What is said of a container that does not come to run.

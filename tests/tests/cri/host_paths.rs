@@ -10,20 +10,16 @@ use imprint_tests::{
     node::Node,
 };
 
-use crate::{harness::Case, pods::same};
+use crate::{
+    harness::Case,
+    pods::{mount, same},
+};
 
 pub fn cases() -> Vec<Case> {
     vec![Case::new(
         "host_paths::what_is_another_pods_is_the_hosts",
         another_pods,
     )]
-}
-
-fn mount(host: &Path, container: &str) -> api::Mount {
-    let mut mount = api::Mount::new();
-    mount.host_path = host.to_string_lossy().into_owned();
-    container.clone_into(&mut mount.container_path);
-    mount
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

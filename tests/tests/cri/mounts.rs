@@ -16,7 +16,7 @@ use protobuf::MessageField;
 
 use crate::{
     harness::Case,
-    pods::{SERVICE, same},
+    pods::{SERVICE, mount, same},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -28,13 +28,6 @@ pub fn cases() -> Vec<Case> {
         Case::new("mounts::parts_of_an_empty_dir", parts),
         Case::new("mounts::a_refusal_names_the_mount", refusals),
     ]
-}
-
-fn mount(host: &Path, container: &str) -> api::Mount {
-    let mut mount = api::Mount::new();
-    mount.host_path = host.to_string_lossy().into_owned();
-    container.clone_into(&mut mount.container_path);
-    mount
 }
 
 /// A mount of the host. Dropped, it is gone.

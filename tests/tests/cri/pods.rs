@@ -1,5 +1,7 @@
 //! Pods: made, asked about, shared by their containers, stopped, removed.
 
+use std::path::Path;
+
 use imprint_tests::{
     Error, Result,
     cri::{Kubelet, Pod, api},
@@ -29,6 +31,14 @@ pub fn cases() -> Vec<Case> {
         Case::new("pods::a_name_is_taken_once", duplicates),
         Case::new("pods::the_network_of_the_host_is_refused", host_network),
     ]
+}
+
+/// A mount of a path of the host.
+pub fn mount(host: &Path, container: &str) -> api::Mount {
+    let mut mount = api::Mount::new();
+    mount.host_path = host.to_string_lossy().into_owned();
+    container.clone_into(&mut mount.container_path);
+    mount
 }
 
 /// Compares, and tells both on a difference.

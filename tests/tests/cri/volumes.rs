@@ -11,7 +11,7 @@ use imprint_tests::{
 
 use crate::{
     harness::Case,
-    pods::{SERVICE, same},
+    pods::{self, SERVICE, same},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -32,9 +32,7 @@ pub fn cases() -> Vec<Case> {
 
 /// A mount of a path of the host.
 fn mount(host: &Path, container: &str, readonly: bool) -> api::Mount {
-    let mut mount = api::Mount::new();
-    mount.host_path = host.to_string_lossy().into_owned();
-    container.clone_into(&mut mount.container_path);
+    let mut mount = pods::mount(host, container);
     mount.readonly = readonly;
     mount
 }
