@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    AgentConfig, Config, ConfigError, NetworkModel, RuntimeConfig, command_line, factory,
+    AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RuntimeConfig, VolumeSettings,
+    command_line, factory,
     hypervisor::{self, Chosen, Monitor},
     keys,
     schema::{Section, invalid},
@@ -15,10 +16,7 @@ use super::{
     view::View,
 };
 
-use crate::{
-    state::RUN_ROOT_MAX,
-    volumes::{HostPathPolicy, VolumeSettings},
-};
+use crate::state::RUN_ROOT_MAX;
 
 /// Checks everything and fills in the defaults.
 pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {

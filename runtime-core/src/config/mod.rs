@@ -19,6 +19,7 @@ mod source;
 mod tests;
 mod tree;
 mod view;
+mod volumes;
 
 use std::{
     path::{Path, PathBuf},
@@ -31,11 +32,10 @@ use hypervisors::{
     qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 
-use crate::volumes::VolumeSettings;
-
 pub use annotations::{AnnotationError, AnnotationGate};
 pub use error::{ConfigError, Location};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
+pub use volumes::{HostPathPolicy, VolumeSettings};
 
 /// A configuration that was checked.
 #[derive(Debug, Clone)]

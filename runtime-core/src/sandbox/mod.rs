@@ -47,10 +47,10 @@ pub(crate) use request::Action;
 pub use request::TaskState;
 
 use crate::{
+    config::VolumeSettings,
     container::{CreatePhases, NewContainer, RootDisks},
     process::{Exit, NewExec, TaskId},
     resources::PodResources,
-    volumes::VolumeSettings,
 };
 use owner::Owner;
 use request::{Reply, Request};
