@@ -19,7 +19,7 @@ use runtime_core::{
     container::{self, Counts, CreatePhases, NewContainer, RootDisks},
     oci::{self, ContainerKind},
     resources::{
-        Demand, PodResources, Sizing, VmSize,
+        Demand, PodResources, VmSize,
         cgroup::{CgroupPath, PodCgroups},
     },
     rootfs::{self, MOST_LAYERS, Rootfs, RootfsCache},
@@ -347,7 +347,7 @@ impl Making {
         let size = VmSize::new(
             vm.vm.clone(),
             vm.agent.clone(),
-            Sizing::of(&self.config),
+            self.config.sizing(),
             vm.shape,
             self.log.clone(),
         );

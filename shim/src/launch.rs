@@ -13,8 +13,8 @@ use factory::{
 };
 use hypervisors::{DiskSlots, Hypervisor, NicSpec, VmSpec};
 use runtime_core::{
-    config::{Config, ConfigError},
-    resources::{Beyond, Demand, Shape, Sizing, VmSize},
+    config::{Config, ConfigError, Shape, Sizing},
+    resources::{Beyond, Demand, VmSize},
 };
 use slog::{Logger, warn};
 
@@ -110,8 +110,8 @@ impl Launch for FromConfig {
         timeline.ended("probe", start);
 
         let start = Instant::now();
-        let sizing = Sizing::of(config);
-        let shape = sizing.shape(wanted.demand).shape;
+        let sizing = config.sizing();
+        let shape = wanted.demand.shape(&sizing).shape;
         let mut base = config.vm_spec(wanted.id, wanted.run_dir);
         base.netns = Some(wanted.netns.to_owned());
         base.nic = wanted.nic.cloned();

@@ -14,6 +14,7 @@ mod hypervisor;
 mod keys;
 mod nearest;
 mod schema;
+mod sizing;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use hypervisors::{
 
 pub use annotations::{AnnotationError, AnnotationGate};
 pub use error::{ConfigError, Location};
+pub use sizing::{Shape, Sizing};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
 

@@ -14,9 +14,9 @@ use futures::stream;
 use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
 use protobuf::well_known_types::empty::Empty;
 use runtime_core::{
-    config::VolumeSettings,
+    config::{Shape, Sizing, VolumeSettings},
     container::RootDisks,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize},
+    resources::{Demand, PodResources, VmSize},
     sandbox::{EVENTS, NewSandbox},
 };
 use slog::{Discard, o};
