@@ -397,7 +397,7 @@ fn demand(new: &NewTask) -> Demand {
     let announced = spec.annotations().as_ref().map(Demand::of_annotations);
     let linux = spec.linux().as_ref();
     let limits = linux.and_then(|linux| linux.resources().as_ref());
-    let own = limits.map(|limits| Demand::of_limits(&oci::guest_limits(limits)));
+    let own = limits.map(Demand::of_limits);
     announced.unwrap_or_default().or(own.unwrap_or_default())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use agent_client::oci as wire;
+use oci_spec::runtime::LinuxResources;
 
 use super::super::{Demand, Fit, oom_score};
 use crate::config::{Shape, Sizing};
@@ -20,22 +20,12 @@ fn annotations(list: &[(&str, &str)]) -> HashMap<String, String> {
         .collect()
 }
 
-fn limits(quota: i64, period: u64, memory: i64) -> wire::LinuxResources {
-    wire::LinuxResources {
-        CPU: Some(wire::LinuxCPU {
-            Quota: quota,
-            Period: period,
-            Shares: 4096,
-            ..Default::default()
-        })
-        .into(),
-        Memory: Some(wire::LinuxMemory {
-            Limit: memory,
-            ..Default::default()
-        })
-        .into(),
-        ..Default::default()
-    }
+fn limits(quota: i64, period: u64, memory: i64) -> LinuxResources {
+    let limits = serde_json::json!({
+        "cpu": {"quota": quota, "period": period, "shares": 4096},
+        "memory": {"limit": memory},
+    });
+    serde_json::from_value(limits).unwrap()
 }
 
 #[test]
