@@ -205,9 +205,8 @@ impl Making {
             if self.files.is_some() {
                 return Ok((None, start, start.elapsed()));
             }
-            let (mounts, bundle) = (&new.mounts, &new.bundle);
-            let rootfs =
-                rootfs::prepare(mounts, bundle, &self.cache, MOST_LAYERS, &self.log).await?;
+            let (mounts, own) = (&new.mounts, new.bundle.rootfs());
+            let rootfs = rootfs::prepare(mounts, &own, &self.cache, MOST_LAYERS, &self.log).await?;
             // Named before any VM has them.
             let disks = disk_records(&new.id, &rootfs);
             self.dir.record(|state| note(state, &new.id, disks))?;
