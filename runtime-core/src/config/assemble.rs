@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RuntimeConfig, VolumeSettings,
-    command_line, factory,
+    AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RUN_ROOT_MAX, RuntimeConfig,
+    VolumeSettings, command_line, factory,
     hypervisor::{self, Chosen, Monitor},
     keys,
     schema::{Section, invalid},
@@ -15,8 +15,6 @@ use super::{
     tree::Table,
     view::View,
 };
-
-use crate::state::RUN_ROOT_MAX;
 
 /// Checks everything and fills in the defaults.
 pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {

@@ -18,7 +18,7 @@ mod mounts;
 mod record;
 
 pub use cleanup::{MonitorOutcome, Report, cleanup};
-pub use dir::{MANAGEMENT_SOCKET, RUN_ROOT_MAX, SandboxDir};
+pub use dir::{MANAGEMENT_SOCKET, SandboxDir};
 pub use error::StateError;
 pub use record::{ContainerRecord, DiskRecord, NetworkRecord, ProcessRecord, SandboxState};
 
