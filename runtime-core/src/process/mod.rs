@@ -1,10 +1,13 @@
-//! One process in the guest: its names, its exit, and the watch over its streams and its end.
+//! One process in the guest: its names, its life and what it accepts when, its exit, and the watch
+//! over its streams and its end.
 
+pub mod policy;
 mod record;
 mod watch;
 
 use std::{fmt, time::SystemTime};
 
+pub use policy::Phase;
 pub use record::NewExec;
 pub(crate) use record::Process;
 pub(crate) use watch::{Ended, Watch};

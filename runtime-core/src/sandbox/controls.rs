@@ -14,12 +14,11 @@ use super::{
     Error, Event,
     actions::signal_request,
     owner::{Life, Owner, commit},
-    policy::Phase,
     request::{Action, Reply, SIGKILL, SIGTERM},
 };
 use crate::{
     oci::guest_limits,
-    process::{Exit, TaskId, status_of_signal},
+    process::{Exit, Phase, TaskId, status_of_signal},
 };
 
 /// A change of a container that one call into the guest makes.

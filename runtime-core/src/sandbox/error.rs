@@ -2,9 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use super::{Phase, policy::Verb};
 use crate::{
-    io::InvalidStdio, oci::OciError, process::TaskId, resources::ResizeError, volumes::VolumeError,
+    io::InvalidStdio,
+    oci::OciError,
+    process::{Phase, TaskId, policy::Verb},
+    resources::ResizeError,
+    volumes::VolumeError,
 };
 
 /// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.

@@ -21,7 +21,7 @@ use crate::{
     config::{Shape, Sizing},
     io::{Sink, Stdio},
     oci::{Bundle, ContainerKind, SpecOptions},
-    process::NewExec,
+    process::{NewExec, Phase},
     resources::{Demand, PodResources, VmSize, cgroup::PodCgroups},
     rootfs::Rootfs,
 };
