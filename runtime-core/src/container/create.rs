@@ -11,11 +11,10 @@ use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
 use slog::{Logger, debug, info};
 
-use super::{CreatePhases, Held, NewContainer, RootDisks};
+use super::{CreatePhases, Error, Held, NewContainer, RootDisks};
 use crate::{
     oci::{self, GuestSpec, RootfsDisk},
     rootfs::Rootfs,
-    sandbox::Error,
     volumes::{Provided, Volumes},
 };
 
@@ -70,7 +69,7 @@ pub(crate) async fn create(
         held: volumes,
     } = provided;
     if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
-        if error.is_unanswered() {
+        if matches!(error.of_agent(), Some(agent_client::Error::Timeout { .. })) {
             remove(&agent, &new.id, &log).await;
         }
         volumes.release(&*vm, &log).await;

@@ -287,7 +287,9 @@ impl Owner {
         self.run_aside(async move {
             let admitted = resources.admit(&new.id, &new.bundle.spec).await;
             let made = match admitted {
-                Ok(()) => container::create(vm, agent, volumes, disks, new, log).await,
+                Ok(()) => container::create(vm, agent, volumes, disks, new, log)
+                    .await
+                    .map_err(Error::from),
                 Err(error) => Err(error.into()),
             };
             commit(move |owner| match made {
