@@ -19,7 +19,6 @@ use runtime_core::{
 use slog::{Logger, warn};
 
 use crate::{
-    error::chain,
     timeline::Timeline,
     turn::{Turn, TurnError},
 };
@@ -216,7 +215,7 @@ async fn grow(
     let Err(error) = size.ensure(demand, Beyond::Clip).await else {
         return Ok(());
     };
-    let reason = chain(&error);
+    let reason = factory::chain(&error);
     warn!(log, "VM is too small, another is booted"; "reason" => &reason);
     if let Err(error) = started.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);
