@@ -1,0 +1,119 @@
+//! Volumes that a storage driver leaves for the runtime to mount: it has attached the block device and
+//! written down what is on it, under the name of the path that the pod mounts. The format and the
+//! directory are those of Kata's direct-assigned volumes, which drivers know.
+
+use std::{
+    collections::HashMap,
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use oci::base64url;
+use serde::Deserialize;
+
+use super::VolumeError;
+
+/// Longest description that is read, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// A file system on a block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DirectVolume {
+    /// The block device's node on the host.
+    pub(super) device: PathBuf,
+    /// As in `ext4`.
+    pub(super) fs_type: String,
+    /// Mount options.
+    pub(super) options: Vec<String>,
+    /// The group that its root is given to.
+    pub(super) group: Option<u32>,
+}
+
+/// The description as it is on disk.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct MountInfo {
+    volume_type: String,
+    device: PathBuf,
+    #[serde(rename = "fstype")]
+    fs_type: String,
+    #[serde(default)]
+    metadata: HashMap<String, String>,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+/// What was left for the volume at `path`, if anything was.
+pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>, VolumeError> {
+    let file = root
+        .join(base64url(&path.to_string_lossy()))
+        .join("mountInfo.json");
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(&file);
+    let fail = |source| VolumeError::io("Reading", &file)(source);
+    let mut content = Vec::new();
+    match opened {
+        Ok(opened) => opened
+            .take(MAX_BYTES)
+            .read_to_end(&mut content)
+            .map_err(fail)?,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let info: MountInfo = serde_json::from_slice(&content).map_err(|e| fail(e.into()))?;
+    if !["block", "directvol"].contains(&info.volume_type.as_str()) {
+        let reason = format!("volume-type {:?} is not known", info.volume_type);
+        return Err(fail(io::Error::other(reason)));
+    }
+    Ok(Some(DirectVolume {
+        device: info.device,
+        fs_type: info.fs_type,
+        options: info.options,
+        group: info
+            .metadata
+            .get("fsGroup")
+            .and_then(|group| group.parse().ok()),
+    }))
+}
+
+/// A path too long to have a directory of its name has none.
+fn absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_found_by_the_volumes_path() {
+        let root = tempfile::tempdir().unwrap();
+        let path = Path::new("/var/lib/kubelet/pods/6c8f/volumes/kubernetes.io~csi/pv/mount");
+        assert_eq!(left_for(root.path(), path).unwrap(), None);
+        assert_eq!(
+            left_for(root.path(), Path::new(&"/x".repeat(2000))).unwrap(),
+            None
+        );
+        let dir = root.path().join(base64url(path.to_str().unwrap()));
+        std::fs::create_dir(&dir).unwrap();
+        let text = r#"{"volume-type": "block", "device": "/dev/sdf", "fstype": "ext4",
+            "metadata": {"fsGroup": "1000"}, "options": ["noatime"]}"#;
+        std::fs::write(dir.join("mountInfo.json"), text).unwrap();
+        let expected = DirectVolume {
+            device: "/dev/sdf".into(),
+            fs_type: "ext4".into(),
+            options: vec!["noatime".into()],
+            group: Some(1000),
+        };
+        assert_eq!(left_for(root.path(), path).unwrap(), Some(expected));
+        std::fs::write(dir.join("mountInfo.json"), text.replace("block", "nfs")).unwrap();
+        assert!(left_for(root.path(), path).is_err());
+    }
+}
