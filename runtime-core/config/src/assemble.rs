@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RUN_ROOT_MAX, RuntimeConfig,
-    VolumeSettings, command_line, factory,
+    VolumeSettings, command_line,
+    error::missing,
+    factory,
     hypervisor::{self, Chosen, Monitor},
     keys,
     schema::{Section, invalid},
@@ -69,14 +71,6 @@ pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
         runtime,
         files: merged.files,
     })
-}
-
-/// Something without which there is no configuration.
-pub fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
-    ConfigError::Missing {
-        file: file.to_path_buf(),
-        what: what.into(),
-    }
 }
 
 /// The hypervisor that `hypervisor_name` picks, or the only one there is.

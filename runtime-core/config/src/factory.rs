@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, assemble::missing,
+    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, error::missing,
     keys, schema::invalid, view::View,
 };
 

@@ -11,8 +11,7 @@ use regex::RegexBuilder;
 
 use super::{
     AnnotationGate, ClhSettings, ConfigError, HypervisorConfig, MonitorSettings, QemuSettings,
-    assemble::missing,
-    error::quote,
+    error::{missing, quote},
     keys,
     schema::invalid,
     tree::Value,

@@ -11,6 +11,7 @@ mod assemble;
 mod command_line;
 mod error;
 mod factory;
+mod gate;
 mod hypervisor;
 mod keys;
 mod nearest;
@@ -34,8 +35,9 @@ use hypervisors::{
     qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 
-pub use annotations::{AnnotationError, AnnotationGate};
+pub use annotations::AnnotationError;
 pub use error::{ConfigError, Location};
+pub use gate::AnnotationGate;
 pub use sizing::{Shape, Sizing};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
