@@ -7,16 +7,14 @@ use agent_client::{
     types::FSGroupChangePolicy,
 };
 
-use oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice, base64url};
-use tokio::task::spawn_blocking;
-
 use super::{
     Provided, VolumeError, Volumes,
     direct::DirectVolume,
     disk::BlockDevice,
-    look::{Kind, Source},
+    look::{Kind, Source, aside},
     provide::refused,
 };
+use oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice, base64url};
 
 impl Volumes {
     /// A bind mount of a block device: a device node in the container.
@@ -108,17 +106,6 @@ impl Volumes {
             .push((device.number, self.disks.clone()));
         Ok(pci_path)
     }
-}
-
-/// Looks on a thread of its own: a host's path may hang.
-pub(super) async fn aside<T: Send + 'static>(
-    path: &Path,
-    look: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
-) -> Result<T, VolumeError> {
-    let path = path.to_owned();
-    spawn_blocking(look)
-        .await
-        .unwrap_or(Err(VolumeError::Ended { path }))
 }
 
 fn node(pci_path: String, path: &Path) -> Device {

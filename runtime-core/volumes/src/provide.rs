@@ -8,17 +8,17 @@ use slog::{debug, warn};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes,
-    classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
+    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes, Watcher,
+    classify::{Asked, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
     hex,
     kubelet::{self, Place},
     lock,
     look::{self, Source, Whole},
+    owner::Owner,
     termination::PATH_ANNOTATION,
     tree::{Limits, Summary},
-    watch::Watcher,
 };
 
 /// How much kubelet writes for one volume. The API server takes no object over 1 MiB; a projected
