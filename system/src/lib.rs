@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod directory;
+pub mod mountinfo;
 pub mod process;
 pub mod socket;

@@ -6,18 +6,14 @@ use std::{
 };
 
 use super::{
-    AgentConfig, Config, ConfigError, NetworkModel, RuntimeConfig, command_line, factory,
+    AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RUN_ROOT_MAX, RuntimeConfig,
+    VolumeSettings, command_line, factory,
     hypervisor::{self, Chosen, Monitor},
     keys,
     schema::{Section, invalid},
     source::Merged,
     tree::Table,
     view::View,
-};
-
-use crate::{
-    state::RUN_ROOT_MAX,
-    volumes::{HostPathPolicy, VolumeSettings},
 };
 
 /// Checks everything and fills in the defaults.

@@ -14,11 +14,13 @@ mod hypervisor;
 mod keys;
 mod nearest;
 mod schema;
+mod sizing;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod view;
+mod volumes;
 
 use std::{
     path::{Path, PathBuf},
@@ -31,11 +33,15 @@ use hypervisors::{
     qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 
-use crate::volumes::VolumeSettings;
-
 pub use annotations::{AnnotationError, AnnotationGate};
 pub use error::{ConfigError, Location};
+pub use sizing::{Shape, Sizing};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
+pub use volumes::{HostPathPolicy, VolumeSettings};
+
+/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths that
+/// the kernel takes (unix(7)). What is laid out there is held to it.
+pub const RUN_ROOT_MAX: usize = 22;
 
 /// A configuration that was checked.
 #[derive(Debug, Clone)]

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use agent_client::agent::Storage;
 
-use crate::rootfs::Rootfs;
-
 /// Directory of the agent in the guest; it makes it anew when the sandbox is created.
 pub const GUEST_BASE: &str = "/run/kata-containers";
 /// Where the agent accepts copied files and shared directories.
@@ -25,28 +23,6 @@ pub struct RootfsDisk {
     pub options: Vec<String>,
     /// Whether the guest may only read; writes then go to the guest's memory.
     pub read_only: bool,
-}
-
-impl From<&Rootfs> for RootfsDisk {
-    fn from(rootfs: &Rootfs) -> Self {
-        match rootfs {
-            Rootfs::Erofs { .. } | Rootfs::Layers { .. } => Self {
-                fs_type: "erofs".to_owned(),
-                options: Vec::new(),
-                read_only: true,
-            },
-            Rootfs::Block {
-                fs_type,
-                read_only,
-                options,
-                ..
-            } => Self {
-                fs_type: fs_type.clone(),
-                options: options.clone(),
-                read_only: *read_only,
-            },
-        }
-    }
 }
 
 /// What the agent is asked to mount for a container's root.

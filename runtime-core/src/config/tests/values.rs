@@ -7,8 +7,10 @@ use hypervisors::{
     qemu::{AcceleratorChoice, ChannelKind},
 };
 
-use super::{super::NetworkModel, LEAST, Node, with};
-use crate::volumes::VolumeSettings;
+use super::{
+    super::{NetworkModel, VolumeSettings},
+    LEAST, Node, with,
+};
 
 #[test]
 fn the_least_gets_the_defaults() {
