@@ -1,4 +1,4 @@
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 //! One small contract for virtual machine monitors, and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
@@ -14,7 +14,6 @@ mod host_cpu;
 mod kept;
 mod kernel;
 mod last_words;
-mod loop_device;
 mod netns;
 mod process;
 pub mod qemu;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
+use system::loop_device;
 
 use super::{
     Clh, ClhConfig,
@@ -15,7 +16,6 @@ use super::{
 use crate::{
     Capabilities, Error, Identity, Result, SavedForm, host_cpu,
     kept::{Key, read, replace},
-    loop_device,
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.

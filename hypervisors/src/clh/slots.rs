@@ -16,6 +16,7 @@ use std::{
 };
 
 use slog::warn;
+use system::loop_device::LoopDevice;
 use tokio::{sync::Mutex, task::JoinError, time::timeout};
 
 use super::{
@@ -26,7 +27,6 @@ use super::{
 };
 use crate::{
     DiskSlots, Error, PciPath, Result, VmSpec,
-    loop_device::LoopDevice,
     slots::{bytes, check, expect, name, refused},
 };
 

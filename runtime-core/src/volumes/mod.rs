@@ -22,7 +22,6 @@ mod error;
 mod kubelet;
 mod look;
 mod provide;
-mod readiness;
 mod termination;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
 //! Loop devices (loop(4)) whose file is exchanged while somebody has them open.
+//!
+//! `unsafe`: the kernel's requests for them have no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::{
@@ -12,27 +14,22 @@ use linux_raw_sys::loop_device::{
     LO_FLAGS_AUTOCLEAR, LO_FLAGS_READ_ONLY, LOOP_CHANGE_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE,
     loop_config, loop_info64,
 };
-use nix::errno::Errno;
+
+use crate::answer;
 
 /// Gives out numbers of devices that are free.
 const CONTROL: &str = "/dev/loop-control";
+
+/// BLKFLSBUF of linux/fs.h: forgets what was read of a block device.
+const DROP_BUFFERS: libc::Ioctl = 0x1261;
 
 /// Others take devices at the same time, and give them back. More failures than this are no competition.
 const ATTEMPTS: usize = 256;
 
 /// Whether this process may ask for loop devices.
+#[must_use]
 pub fn are_there() -> bool {
     File::open(CONTROL).is_ok()
-}
-
-mod ioctl {
-    use linux_raw_sys::loop_device::loop_config;
-
-    nix::ioctl_none_bad!(get_free, super::LOOP_CTL_GET_FREE);
-    nix::ioctl_write_ptr_bad!(configure, super::LOOP_CONFIGURE, loop_config);
-    nix::ioctl_write_int_bad!(change_fd, super::LOOP_CHANGE_FD);
-    // BLKFLSBUF of linux/fs.h.
-    nix::ioctl_none!(drop_buffers, 0x12, 97);
 }
 
 /// A block device that is only read, of a size that stays. It is gone when this and everybody else
@@ -50,9 +47,10 @@ impl LoopDevice {
     /// This host has no loop devices, or gives none to this process.
     pub fn of(file: &File, bytes: u64) -> io::Result<Self> {
         let control = File::open(CONTROL)?;
+        let request = LOOP_CTL_GET_FREE as libc::Ioctl;
         for _ in 0..ATTEMPTS {
-            // SAFETY: the request takes no argument.
-            let number = unsafe { ioctl::get_free(control.as_raw_fd()) }?;
+            // SAFETY: the descriptor is open, and the request takes no argument.
+            let number = answer(unsafe { libc::ioctl(control.as_raw_fd(), request) })?;
             match Self::numbered(number, file, bytes) {
                 Err(error) if was_taken(&error) => {}
                 other => return other,
@@ -69,6 +67,7 @@ impl LoopDevice {
     }
 
     /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -80,38 +79,46 @@ impl LoopDevice {
     /// The file does not fill the device, or cannot be shown. Only if this process may not drop what was
     /// read is it shown nevertheless.
     pub fn show(&self, file: &File) -> io::Result<()> {
-        // SAFETY: the argument is a descriptor by number, which the kernel checks.
-        unsafe { ioctl::change_fd(self.device.as_raw_fd(), file.as_raw_fd()) }?;
+        let (device, request) = (self.device.as_raw_fd(), LOOP_CHANGE_FD as libc::Ioctl);
+        // SAFETY: both descriptors are open; the argument is one by its number, which the kernel checks.
+        answer(unsafe { libc::ioctl(device, request, file.as_raw_fd()) })?;
         // The kernel may have kept it, or what was read meanwhile.
-        // SAFETY: the request takes no argument.
-        unsafe { ioctl::drop_buffers(self.device.as_raw_fd()) }?;
+        // SAFETY: the descriptor is open, and the request takes no argument.
+        answer(unsafe { libc::ioctl(device, DROP_BUFFERS) })?;
         Ok(())
     }
 }
 
 /// Whether a device was free when its number was given out, and is not any more.
 fn was_taken(error: &io::Error) -> bool {
-    let codes = [Errno::EBUSY, Errno::ENXIO, Errno::ENOENT];
-    codes
-        .iter()
-        .any(|code| error.raw_os_error() == Some(*code as i32))
+    let codes = [libc::EBUSY, libc::ENXIO, libc::ENOENT];
+    codes.iter().any(|code| error.raw_os_error() == Some(*code))
 }
 
-fn configure(device: &File, file: &File, bytes: u64) -> nix::Result<()> {
-    // SAFETY: all fields are integers, for which zero is a value.
-    let nothing: loop_info64 = unsafe { std::mem::zeroed() };
+fn configure(device: &File, file: &File, bytes: u64) -> io::Result<()> {
     let config = loop_config {
         fd: file.as_raw_fd().unsigned_abs(),
         block_size: 0,
         info: loop_info64 {
+            lo_device: 0,
+            lo_inode: 0,
+            lo_rdevice: 0,
+            lo_offset: 0,
             lo_sizelimit: bytes,
+            lo_number: 0,
+            lo_encrypt_type: 0,
+            lo_encrypt_key_size: 0,
             lo_flags: LO_FLAGS_READ_ONLY as u32 | LO_FLAGS_AUTOCLEAR as u32,
-            ..nothing
+            lo_file_name: [0; 64],
+            lo_crypt_name: [0; 64],
+            lo_encrypt_key: [0; 32],
+            lo_init: [0; 2],
         },
         __reserved: [0; 8],
     };
-    // SAFETY: the kernel reads a `loop_config` from the pointer, and no more.
-    unsafe { ioctl::configure(device.as_raw_fd(), &raw const config) }?;
+    let request = LOOP_CONFIGURE as libc::Ioctl;
+    // SAFETY: the descriptor is open; the kernel reads a `loop_config` from the pointer, and no more.
+    answer(unsafe { libc::ioctl(device.as_raw_fd(), request, &raw const config) })?;
     Ok(())
 }
 
@@ -153,7 +160,7 @@ mod tests {
         let short = file(dir.path(), "short", BYTES - 512);
         assert_eq!(
             device.show(&short).unwrap_err().raw_os_error(),
-            Some(Errno::EINVAL as i32)
+            Some(libc::EINVAL)
         );
         assert_eq!(word(&reader), "other");
         let mut all = Vec::new();
