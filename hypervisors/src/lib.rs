@@ -5,7 +5,6 @@
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
 mod check;
-mod choice;
 pub mod clh;
 mod contract;
 mod device;
@@ -23,9 +22,9 @@ mod rights;
 mod sample;
 mod slots;
 mod spec;
+mod vmm_config;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
-pub use choice::MonitorConfig;
 pub use contract::{
     AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
@@ -34,3 +33,4 @@ pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
+pub use vmm_config::VmmConfig;

@@ -26,7 +26,7 @@ use std::{
 };
 
 use hypervisors::{
-    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, MonitorConfig, VmSpec,
+    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec, VmmConfig,
     clh::ClhConfig,
     qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
@@ -264,12 +264,12 @@ impl Config {
     }
 
     /// The monitor and how it is to be run.
-    pub fn monitor(&self) -> MonitorConfig {
+    pub fn monitor(&self) -> VmmConfig {
         let binary = self.hypervisor.path.clone();
         let debug_console = self.hypervisor.debug.then(|| PathBuf::from("console.log"));
         let probe_cache = |name: &str| Some(self.runtime.run_root.join(name));
         match &self.hypervisor.monitor {
-            MonitorSettings::Qemu(qemu) => MonitorConfig::Qemu(QemuConfig {
+            MonitorSettings::Qemu(qemu) => VmmConfig::Qemu(QemuConfig {
                 binary,
                 machine_type: qemu.machine_type.clone(),
                 cpu_features: qemu.cpu_features.clone(),
@@ -281,7 +281,7 @@ impl Config {
                 debug_console,
                 probe_cache: probe_cache("qemu-probe.json"),
             }),
-            MonitorSettings::Clh(clh) => MonitorConfig::Clh(ClhConfig {
+            MonitorSettings::Clh(clh) => VmmConfig::Clh(ClhConfig {
                 binary,
                 seccomp: clh.seccomp,
                 landlock: clh.landlock.as_ref().map(|below| self.landlock(below)),

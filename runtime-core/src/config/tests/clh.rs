@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hypervisors::{GuestRoot, MonitorConfig, clh::ClhConfig};
+use hypervisors::{GuestRoot, VmmConfig, clh::ClhConfig};
 
 use super::Node;
 
@@ -92,10 +92,10 @@ enable_vcpus_pinning = false
 guest_selinux_label = ""
 "#;
 
-fn clh(monitor: MonitorConfig) -> ClhConfig {
+fn clh(monitor: VmmConfig) -> ClhConfig {
     match monitor {
-        MonitorConfig::Clh(config) => config,
-        MonitorConfig::Qemu(config) => panic!("{config:?}"),
+        VmmConfig::Clh(config) => config,
+        VmmConfig::Qemu(config) => panic!("{config:?}"),
     }
 }
 

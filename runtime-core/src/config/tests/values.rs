@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use hypervisors::{
-    GuestRoot, MemoryBacking, MonitorConfig,
+    GuestRoot, MemoryBacking, VmmConfig,
     qemu::{AcceleratorChoice, ChannelKind},
 };
 
@@ -20,7 +20,7 @@ fn the_least_gets_the_defaults() {
         (1, 4)
     );
     assert_eq!(config.hypervisor.memory_mib, 2048);
-    let MonitorConfig::Qemu(qemu) = config.monitor() else {
+    let VmmConfig::Qemu(qemu) = config.monitor() else {
         panic!("{:?}", config.monitor())
     };
     assert_eq!(qemu.accelerator, AcceleratorChoice::Auto);
@@ -99,7 +99,7 @@ create_container_timeout = 9
         "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check agent.log=debug a=b  c"
     );
 
-    let MonitorConfig::Qemu(qemu) = config.monitor() else {
+    let VmmConfig::Qemu(qemu) = config.monitor() else {
         panic!("{:?}", config.monitor())
     };
     assert_eq!(qemu.binary, node.path("qemu"));

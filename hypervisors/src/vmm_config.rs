@@ -1,4 +1,4 @@
-//! The monitor that an operator chose, whichever it is.
+//! The VMM that an operator chose, whichever it is.
 
 use crate::{
     Hypervisor, Result,
@@ -6,16 +6,16 @@ use crate::{
     qemu::{Qemu, QemuConfig},
 };
 
-/// A monitor and how it is to be run.
+/// A VMM and how it is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MonitorConfig {
+pub enum VmmConfig {
     /// QEMU.
     Qemu(QemuConfig),
     /// Cloud Hypervisor.
     Clh(ClhConfig),
 }
 
-impl MonitorConfig {
+impl VmmConfig {
     /// What it is called.
     pub fn name(&self) -> &'static str {
         match self {
@@ -24,7 +24,7 @@ impl MonitorConfig {
         }
     }
 
-    /// Finds out what the monitor is and what it can do here.
+    /// Finds out what the VMM is and what it can do here.
     ///
     /// # Errors
     /// [`Error::Unusable`](crate::Error::Unusable) says what is wrong with the binary or with a
