@@ -33,4 +33,4 @@ pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
-pub use vmm_config::VmmConfig;
+pub use vmm_config::{VmmConfig, VmmKind};

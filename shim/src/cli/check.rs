@@ -37,7 +37,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         GuestRoot::Initrd(path) => good &= tell("initrd", &readable(path)),
         GuestRoot::Image(path) => good &= tell("image", &readable(path)),
     }
-    let name = setup.config.monitor().name();
+    let name = setup.config.hypervisor.vmm.kind().title();
     match setup.monitor(log).await {
         Err(error) => good &= tell(name, &Verdict::Problem(chain(&error))),
         Ok(monitor) => {
@@ -46,7 +46,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
             good &= tell(name, &Verdict::Good(found));
             good &= tell("machine", &Verdict::Good(identity.machine.clone()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
-            good &= tell("agent", &channel(&setup.config.monitor()));
+            good &= tell("agent", &channel(&setup.config.hypervisor.vmm));
             let possible = monitor.capabilities().disk_slots;
             good &= tell("disk slots", &slots(&spec.slots, possible));
             let plan =
