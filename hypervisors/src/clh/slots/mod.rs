@@ -254,5 +254,4 @@ async fn windows_on(
 }
 
 #[cfg(test)]
-#[path = "slots_tests.rs"]
 mod tests;

@@ -182,5 +182,4 @@ fn failure(error: &hyper::Error) -> Failure {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

@@ -240,5 +240,4 @@ impl Console {
 }
 
 #[cfg(test)]
-#[path = "saved_tests.rs"]
 mod tests;
