@@ -1,5 +1,5 @@
 #![deny(unsafe_code)]
-//! One small contract for virtual machine monitors, and its implementations.
+//! One small contract for virtual machine monitors (VMMs), and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
 //! VM, and plugs devices into it. What those steps mean is the caller's business.

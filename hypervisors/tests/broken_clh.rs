@@ -113,7 +113,7 @@ async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
     vm.pause().await.unwrap();
     vm.save(&saved).await.unwrap();
     vm.kill().await.unwrap();
-    // Neither the monitor nor the guest tells anybody of a clone.
+    // Neither the VMM nor the guest tells anybody of a clone.
     let state = fs::read_to_string(saved.join(SAVED_STATE)).unwrap();
     assert!(state.contains(r#"\"acked_features\":1,"#), "{state}");
 
@@ -185,7 +185,7 @@ async fn a_refusal_keeps_every_cause() {
     let error = clh.boot(&fake.spec("a")).await.map(drop).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Monitor refused vm.boot: Error from API: The fake was told to refuse: Cause of the causes"
+        "VMM refused vm.boot: Error from API: The fake was told to refuse: Cause of the causes"
     );
 }
 

@@ -114,7 +114,7 @@ impl Bench {
     pub fn hypervisor(&self, fault: Option<Fault>) -> FakeHypervisor {
         FakeHypervisor {
             identity: Identity {
-                monitor: "fake",
+                vmm: "fake",
                 binary: self.dir.path().join("vmm"),
                 version: "1".into(),
                 machine: "none".into(),

@@ -14,7 +14,7 @@ pub fn tap() -> std::io::Result<File> {
     let file = File::options()
         .read(true)
         .write(true)
-        // A monitor that reads it takes what is there.
+        // A VMM that reads it takes what is there.
         .custom_flags(libc::O_NONBLOCK)
         .open("/dev/net/tun")?;
     // SAFETY: all fields of `ifreq` are integers, arrays and pointers, for which zero is valid.

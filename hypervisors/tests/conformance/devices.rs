@@ -116,7 +116,7 @@ pub async fn a_vm_grows(subject: &Subject) {
     vm.kill().await.unwrap();
 }
 
-/// A monitor that cannot let the memory of a clone grow says so.
+/// A VMM that cannot let the memory of a clone grow says so.
 pub async fn a_clone_grows_or_says_why_not(subject: &Subject) {
     if !subject.saves() {
         return;

@@ -51,7 +51,7 @@ calls! {
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
-/// Ends the monitor.
+/// Ends the VMM.
 #[derive(Debug, Serialize)]
 pub struct VmmShutdown;
 
@@ -178,7 +178,7 @@ pub type Passed = Option<OwnedFd>;
 
 /// A directory as the API names it.
 pub fn url(dir: &std::path::Path) -> Option<String> {
-    // The monitor takes what follows the scheme as the path, without decoding it.
+    // The VMM takes what follows the scheme as the path, without decoding it.
     let text = PathBuf::from(dir).into_os_string().into_string().ok()?;
     text.starts_with('/').then(|| format!("file://{text}"))
 }

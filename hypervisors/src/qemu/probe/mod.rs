@@ -192,7 +192,7 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
     };
     let model = cpu_model(config, machine.accelerator);
     Identity {
-        monitor: "qemu",
+        vmm: "qemu",
         binary: binary.to_owned(),
         version: version.to_string(),
         machine: format!(
