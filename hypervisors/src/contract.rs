@@ -1,7 +1,6 @@
 //! The contract every virtual machine monitor (VMM) fulfils.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -90,9 +89,6 @@ pub trait Vm: Send + Sync {
     /// Plugs a network interface and says where the guest finds it.
     async fn add_net(&self, net: NetSpec) -> Result<PciPath>;
 
-    /// Unplugs a network interface; returns when the guest has let go of it.
-    async fn remove_net(&self, id: &str) -> Result<()>;
-
     /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them, where
     /// the VMM hears of that. They are of no use before the guest's agent has brought them
     /// online. Fewer than there are is refused.
@@ -118,11 +114,6 @@ pub trait Vm: Send + Sync {
         Ok(None)
     }
 
-    /// What went through the VM's devices so far, as the VMM counts it.
-    async fn counters(&self) -> Result<Counters> {
-        Err(not_offered(String::from("count what devices did")))
-    }
-
     /// Waits until the VMM's process has ended, however it ended.
     async fn wait(&self) -> VmExit;
 
@@ -140,15 +131,9 @@ fn not_offered(request: String) -> Error {
 /// What a probed VMM can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Disks can be plugged into a running VM.
-    pub disk_hotplug: bool,
-    /// Network interfaces can be plugged into a running VM.
-    pub net_hotplug: bool,
-    /// vCPUs can be plugged into a running VM.
+    /// vCPUs can be hot-plugged.
     pub vcpu_hotplug: bool,
-    /// Memory can be plugged into a running VM whose memory is in no file.
-    pub memory_hotplug: bool,
-    /// Memory can be plugged into a running VM whose memory is in a file, as a clone's is.
+    /// Memory can be hot-plugged into a VM whose memory is in a file, as a clone's is.
     pub memory_hotplug_beside_file: bool,
     /// What is in a disk slot can be exchanged while the VM runs.
     pub disk_slots: bool,
@@ -168,9 +153,6 @@ pub enum SavedForm {
     /// fit that one, see [`SavedConfig`](crate::clh::SavedConfig).
     WithConfig,
 }
-
-/// Counters of a VM's devices: by device, by name.
-pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// What a saved VM inherits from its VMM and machine. Two equal identities can exchange saved
 /// VMs; the fields are named so that a difference can be told.

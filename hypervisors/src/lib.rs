@@ -26,7 +26,7 @@ mod vmm_config;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 pub use contract::{
-    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+    AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
 pub use spec::{

@@ -121,10 +121,7 @@ impl Bench {
                 cpu: "none".into(),
             },
             capabilities: Capabilities {
-                disk_hotplug: false,
-                net_hotplug: false,
                 vcpu_hotplug: false,
-                memory_hotplug: false,
                 memory_hotplug_beside_file: false,
                 disk_slots: true,
                 private_file_restore: fault != Some(Fault::CannotRestore),
@@ -399,10 +396,6 @@ impl Vm for FakeVm {
     }
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
-        Err(refused("net"))
-    }
-
-    async fn remove_net(&self, _: &str) -> Result<()> {
         Err(refused("net"))
     }
 

@@ -46,9 +46,9 @@ async fn settled(vmm: &Vmm, name: &str, plugged: Result<Plugged>) -> Result<PciP
     placed
 }
 
-/// Unplugs a device and waits until the guest has let go of it.
-pub async fn remove(vmm: &Vmm, kind: &str, id: &str) -> Result<()> {
-    let name = device_name(kind, id)?;
+/// Detaches a disk and waits until the guest has released it.
+pub async fn remove_disk(vmm: &Vmm, id: &str) -> Result<()> {
+    let name = device_name("disk", id)?;
     let wanted = name.clone();
     let gone = vmm
         .events()

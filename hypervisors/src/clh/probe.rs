@@ -136,10 +136,7 @@ fn unique() -> u64 {
 /// The same for all versions that are used. None tells what it was built with.
 fn capabilities() -> Capabilities {
     Capabilities {
-        disk_hotplug: true,
-        net_hotplug: true,
         vcpu_hotplug: true,
-        memory_hotplug: true,
         memory_hotplug_beside_file: false,
         disk_slots: loop_device::are_there(),
         private_file_restore: true,

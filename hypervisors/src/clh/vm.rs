@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    api::calls::{VmCounters, VmInfo, VmPause, VmResume},
+    api::calls::{VmInfo, VmPause, VmResume},
     devices,
     launch::Vmm,
     resize::{self, Size},
@@ -16,8 +16,7 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    AgentChannel, Counters, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec,
-    VmmProcess,
+    AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
 };
 
 /// A VM of Cloud Hypervisor. Dropping it kills the VMM, so a VM lives exactly as long as
@@ -133,7 +132,7 @@ impl Vm for ClhVm {
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
-        devices::remove(&self.vmm, "disk", id).await
+        devices::remove_disk(&self.vmm, id).await
     }
 
     fn disk_slot(&self, slot: u32) -> Option<PciPath> {
@@ -156,10 +155,6 @@ impl Vm for ClhVm {
         devices::add_net(&self.vmm, net).await
     }
 
-    async fn remove_net(&self, id: &str) -> Result<()> {
-        devices::remove(&self.vmm, "net", id).await
-    }
-
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         self.size.resize_vcpus(&self.vmm, vcpus).await
     }
@@ -170,10 +165,6 @@ impl Vm for ClhVm {
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {
         resize::vcpu_threads(self.process().pid)
-    }
-
-    async fn counters(&self) -> Result<Counters> {
-        self.vmm.call(&VmCounters).await
     }
 
     async fn wait(&self) -> VmExit {

@@ -106,18 +106,6 @@ impl Plugs {
         Ok(reserved.keep())
     }
 
-    /// Unplugs a network interface and closes its tap.
-    pub async fn remove_net(&self, vmm: &Vmm, id: &str) -> Result<()> {
-        let (device, port) = self.plugged("net", id)?;
-        unplug(vmm, &device).await?;
-        let closed = vmm
-            .execute(&NetdevDel {
-                id: &node_name(port),
-            })
-            .await;
-        self.free(&device, closed.map(drop))
-    }
-
     async fn open_net(&self, vmm: &Vmm, name: &str, tap: OwnedFd) -> Result<()> {
         let vhost = if self.vhost_net {
             open_vhost_net()

@@ -116,10 +116,6 @@ impl Vm for QemuVm {
         self.plugs.add_net(&self.vmm, net).await
     }
 
-    async fn remove_net(&self, id: &str) -> Result<()> {
-        self.plugs.remove_net(&self.vmm, id).await
-    }
-
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         self.size.resize_vcpus(&self.vmm, vcpus).await
     }

@@ -47,7 +47,7 @@ suite! {
     saving::damaged_files_are_refused
     devices::a_disk_comes_and_goes
     devices::a_disk_comes_and_goes_in_a_clone
-    devices::a_network_interface_comes_and_goes
+    devices::a_network_interface_comes
     nic::a_vm_has_a_network_interface_from_its_start
     nic::each_clone_has_a_tap_of_its_own
     slots::what_is_in_a_slot_is_exchanged

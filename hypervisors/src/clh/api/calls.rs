@@ -36,7 +36,6 @@ calls! {
     VmCreate<'a> = PUT "vm.create" -> (), 20 s;
     VmBoot = PUT "vm.boot" -> (), 60 s;
     VmInfo = GET "vm.info" -> Info, 20 s;
-    VmCounters = GET "vm.counters" -> Counters, 20 s;
     VmPause = PUT "vm.pause" -> (), 20 s;
     VmResume = PUT "vm.resume" -> (), 20 s;
     VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
@@ -66,10 +65,6 @@ pub struct VmBoot;
 /// Asks how the VM is.
 #[derive(Debug, Serialize)]
 pub struct VmInfo;
-
-/// Asks what went through the VM's devices.
-#[derive(Debug, Serialize)]
-pub struct VmCounters;
 
 /// Stops the vCPUs.
 #[derive(Debug, Serialize)]
@@ -162,9 +157,6 @@ pub struct Device {
     #[serde(default)]
     pub pci_bdf: Option<String>,
 }
-
-/// By device, by name of the counter.
-pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Where a device was plugged.
 #[derive(Debug, Deserialize)]

@@ -24,8 +24,8 @@ pub struct Facts {
     pub machines: Vec<String>,
     /// Those of its machine types that vCPUs can be plugged into.
     pub cpu_hotplug: Vec<String>,
-    /// Those of its devices this crate can plug.
-    pub devices: Vec<String>,
+    /// Whether it has the devices by which memory is hot-plugged.
+    pub dimms: bool,
     /// Its migration capabilities.
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
@@ -34,7 +34,6 @@ pub struct Facts {
     pub bridges: bool,
 }
 
-const PLUGGABLE: [&str; 3] = ["virtio-blk-pci", "virtio-net-pci", "pc-dimm"];
 /// A machine without a processor: the binary is asked, nothing is run.
 const ARGUMENTS: [&str; 10] = [
     "-machine",
@@ -68,12 +67,6 @@ async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
             .collect()
     };
     let (all, cpu_hotplug) = (names(|_| true), names(|machine| machine.hotpluggable_cpus));
-    let mut devices = Vec::new();
-    for device in PLUGGABLE {
-        if has_device(vmm, device).await? {
-            devices.push(device.to_owned());
-        }
-    }
     let migration = vmm.execute(&QueryMigrateCapabilities {}).await?;
     let migration = migration
         .into_iter()
@@ -83,7 +76,7 @@ async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
         version,
         machines: all,
         cpu_hotplug,
-        devices,
+        dimms: has_device(vmm, "pc-dimm").await?,
         migration,
         disk_slots: slots::possible(vmm).await,
         bridges: has_device(vmm, BRIDGE).await?,
