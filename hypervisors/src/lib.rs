@@ -1,11 +1,10 @@
 #![forbid(unsafe_code)]
-//! One small contract for virtual machine monitors, and its implementations.
+//! One small contract for virtual machine monitors (VMMs), and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
 mod check;
-mod choice;
 pub mod clh;
 mod contract;
 mod device;
@@ -22,14 +21,15 @@ mod rights;
 mod sample;
 mod slots;
 mod spec;
+mod vmm_config;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
-pub use choice::MonitorConfig;
 pub use contract::{
-    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+    AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
+pub use vmm_config::{VmmConfig, VmmKind};

@@ -104,7 +104,7 @@ impl Launch for FromConfig {
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
         let start = Instant::now();
-        let monitor = config.monitor().probe(log).await?;
+        let monitor = config.hypervisor.vmm.clone().probe(log).await?;
         let monitor = monitor.as_ref();
         timeline.ended("probe", start);
 

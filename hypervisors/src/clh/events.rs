@@ -1,4 +1,4 @@
-//! What the monitor tells of itself while it works: JSON objects with an empty line behind each.
+//! What the VMM tells of itself while it works: JSON objects with an empty line behind each.
 
 use std::{
     collections::HashMap,
@@ -41,7 +41,7 @@ impl Event {
     }
 }
 
-/// The events of one monitor.
+/// The events of one VMM.
 #[derive(Debug, Clone, Default)]
 pub struct Events(Arc<Mutex<State>>);
 
@@ -63,7 +63,7 @@ pub struct Expected(oneshot::Receiver<Event>);
 /// Why an event did not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missed {
-    /// The monitor tells nothing any more.
+    /// The VMM tells nothing any more.
     Ended,
     /// Not in time.
     Late,
@@ -75,13 +75,13 @@ impl Events {
         let mut unread = Vec::new();
         while let Ok(length @ 1..) = from.read_buf(&mut unread).await {
             for event in take(&mut unread, length, &log) {
-                debug!(log, "monitor event"; "source" => &event.source, "event" => &event.event);
+                debug!(log, "VMM event"; "source" => &event.source, "event" => &event.event);
                 self.lock().route(&event);
             }
             if unread.len() > EVENT_LIMIT {
                 warn!(
                     log,
-                    "monitor sent an endless event; its events are not heard any more"
+                    "VMM sent an endless event; its events are not heard any more"
                 );
                 break;
             }
@@ -156,7 +156,7 @@ fn take(unread: &mut Vec<u8>, new: usize, log: &slog::Logger) -> Vec<Event> {
         let end = look + at;
         match serde_json::from_slice(&unread[begin..end]) {
             Ok(event) => events.push(event),
-            Err(error) => warn!(log, "monitor sent no event"; "error" => %error),
+            Err(error) => warn!(log, "VMM sent no event"; "error" => %error),
         }
         begin = end + 2;
         look = begin;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_monitor_ends_every_wait() {
+    async fn the_end_of_the_vmm_ends_every_wait() {
         let (to, from) = tokio::io::duplex(64);
         let events = Events::default();
         let before = events.expect(|_| true);

@@ -1,4 +1,4 @@
-//! From a command line to a monitor that can be called.
+//! From a command line to a VMM that can be called.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// The sockets of one VM.
 #[derive(Debug, Clone)]
 pub struct Sockets {
-    /// The monitor's API.
+    /// The VMM's API.
     pub api: PathBuf,
     /// The guest's vsock ports: a connection names one with `CONNECT <port>`.
     pub vsock: PathBuf,
@@ -49,7 +49,7 @@ impl Sockets {
 /// What is run for a VM.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// The monitor's binary.
+    /// The VMM's binary.
     pub binary: &'a Path,
     /// Its command line, which says nothing of the VM.
     pub arguments: &'a [String],
@@ -57,17 +57,17 @@ pub struct Program<'a> {
     pub vm: &'a str,
 }
 
-/// A monitor: its process, its API and its events.
+/// A VMM: its process, its API and its events.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Vmm {
     process: Process,
     api: Client,
     events: Events,
 }
 
-impl Monitor {
-    /// Starts a monitor on a socket that already listens: a call can be made at once, and is
-    /// answered when the monitor is there.
+impl Vmm {
+    /// Starts a VMM on a socket that already listens: a call can be made at once, and is
+    /// answered when the VMM is there.
     ///
     /// # Errors
     /// It could not be started. No process and no socket is left.
@@ -144,7 +144,7 @@ fn start(
     listener: OwnedFd,
     netns: Option<&Path>,
     log: &slog::Logger,
-) -> Result<Monitor> {
+) -> Result<Vmm> {
     let failed = |source| Error::Spawn {
         binary: program.binary.to_owned(),
         source,
@@ -166,14 +166,14 @@ fn start(
         .kill_on(reset(&events), "the guest has reset itself")
         .map_err(failed)?;
     tokio::spawn(events.clone().listen(ours, log.clone()));
-    Ok(Monitor {
+    Ok(Vmm {
         process,
         api: Client::new(sockets.api.clone()),
         events,
     })
 }
 
-/// A guest that resets would be booted anew by the monitor, as a VM nobody asked for.
+/// A guest that resets would be booted anew by the VMM, as a VM nobody asked for.
 fn reset(events: &Events) -> impl Future<Output = bool> + Send + 'static {
     let reset = events.expect(|event| event.is("vm", "rebooting"));
     async move { reset.ever().await.is_some() }

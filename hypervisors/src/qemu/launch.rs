@@ -22,12 +22,12 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// A QEMU that answers: its process and its control connection.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Vmm {
     process: Process,
     qmp: Client,
 }
 
-impl Monitor {
+impl Vmm {
     /// Starts QEMU with its control connection on standard input: there is no socket to find, to
     /// guard or to remove, the greeting is the sign of life, and the end of one is the end of both.
     /// `tap` becomes its standard output.
@@ -64,7 +64,7 @@ impl Monitor {
         )?;
         match Client::connect(ours, START_DEADLINE).await {
             Ok((qmp, version)) => {
-                debug!(log, "monitor answers"; "after" => ?start.elapsed());
+                debug!(log, "VMM answers"; "after" => ?start.elapsed());
                 Ok((Self { process, qmp }, version))
             }
             Err(failure) => {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::{
-    launch::Monitor,
+    launch::Vmm,
     qmp::{Command, Event, command::Empty},
 };
 use crate::{Error, Result, VmSpec};
@@ -46,10 +46,10 @@ impl Size {
     }
 
     /// Plugs vCPUs until there are `wanted`.
-    pub async fn resize_vcpus(&self, monitor: &Monitor, wanted: u32) -> Result<()> {
+    pub async fn resize_vcpus(&self, vmm: &Vmm, wanted: u32) -> Result<()> {
         let refused = |reason: String| refused(format!("resize to {wanted} vCPUs"), reason);
         let _turn = self.turn.lock().await;
-        let (plugged, mut free) = sort(monitor.execute(&QueryHotpluggableCpus {}).await?);
+        let (plugged, mut free) = sort(vmm.execute(&QueryHotpluggableCpus {}).await?);
         if wanted < plugged {
             return Err(refused(format!(
                 "the VM has {plugged}, and none is unplugged"
@@ -73,16 +73,16 @@ impl Size {
                 id: id.clone(),
                 place: place.props,
             };
-            plug(monitor, &device, &id).await?;
+            plug(vmm, &device, &id).await?;
         }
         Ok(())
     }
 
     /// Plugs memory until there are at least `wanted` MiB; tells how much there is.
-    pub async fn resize_memory(&self, monitor: &Monitor, wanted: u32) -> Result<u32> {
+    pub async fn resize_memory(&self, vmm: &Vmm, wanted: u32) -> Result<u32> {
         let refused = |reason: String| refused(format!("resize to {wanted} MiB"), reason);
         let _turn = self.turn.lock().await;
-        let now = monitor.execute(&QueryMemorySizeSummary {}).await?.mib();
+        let now = vmm.execute(&QueryMemorySizeSummary {}).await?.mib();
         if wanted < now {
             return Err(refused(format!(
                 "the VM has {now} MiB, and none is unplugged"
@@ -98,14 +98,14 @@ impl Size {
         }
         let mut has = now;
         for step in steps(now, whole) {
-            let used = monitor.execute(&QueryMemoryDevices {}).await?.len();
+            let used = vmm.execute(&QueryMemoryDevices {}).await?.len();
             if u32::try_from(used).is_ok_and(|used| used >= self.slots) {
                 let slots = self.slots;
                 return Err(refused(format!(
                     "the VM has {has} MiB, and all {slots} memory slots are taken"
                 )));
             }
-            plug_memory(monitor, used, step).await?;
+            plug_memory(vmm, used, step).await?;
             has += step;
         }
         Ok(has)
@@ -128,40 +128,40 @@ fn steps(now: u32, whole: u32) -> Vec<u32> {
 }
 
 /// The host's thread behind each vCPU.
-pub async fn vcpu_threads(monitor: &Monitor) -> Result<Vec<u32>> {
-    let cpus = monitor.execute(&QueryCpusFast {}).await?;
+pub async fn vcpu_threads(vmm: &Vmm) -> Result<Vec<u32>> {
+    let cpus = vmm.execute(&QueryCpusFast {}).await?;
     Ok(cpus.into_iter().map(|cpu| cpu.thread_id).collect())
 }
 
-async fn plug_memory(monitor: &Monitor, number: usize, mib: u32) -> Result<()> {
+async fn plug_memory(vmm: &Vmm, number: usize, mib: u32) -> Result<()> {
     let (memory, id) = (format!("memory-{number}"), format!("dimm-{number}"));
     let backend = ObjectAdd {
         kind: "memory-backend-ram",
         id: &memory,
         size: u64::from(mib) * MIB,
     };
-    monitor.execute(&backend).await?;
+    vmm.execute(&backend).await?;
     let device = PlugMemory {
         driver: "pc-dimm",
         id: &id,
         memory: &memory,
     };
-    let plugged = plug(monitor, &device, &id).await;
+    let plugged = plug(vmm, &device, &id).await;
     if let Err(Error::Refused { .. }) = plugged {
         // A device that is there keeps its memory, and QEMU refuses this.
-        let _ = monitor.execute(&ObjectDel { id: &memory }).await;
+        let _ = vmm.execute(&ObjectDel { id: &memory }).await;
     }
     plugged
 }
 
 /// Plugs a device and waits for the guest's word about it. A device that the guest does not take
 /// stays plugged: only the guest could let go of it.
-async fn plug(monitor: &Monitor, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
+async fn plug(vmm: &Vmm, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
     let name = id.to_owned();
-    let reported = monitor
+    let reported = vmm
         .qmp()
         .expect(move |event| Report::of(event, &name).is_some());
-    monitor.execute(device).await?;
+    vmm.execute(device).await?;
     let what = format!("the guest to take {id}");
     match reported.within(&what, REPORT_DEADLINE).await {
         Ok(event) => match Report::of(&event, id) {
@@ -174,7 +174,7 @@ async fn plug(monitor: &Monitor, device: &impl Command<Reply = Empty>, id: &str)
                 ))
             }
         },
-        Err(failure) => Err(monitor.explain(failure, "a plug").await),
+        Err(failure) => Err(vmm.explain(failure, "a plug").await),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A monitor under test, and VMs for it in directories of their own.
+//! A VMM under test, and VMs for it in directories of their own.
 
 use std::{
     fs::{self, OpenOptions},
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(50);
 
 pub struct Subject {
     pub hypervisor: Box<dyn Hypervisor>,
-    /// Whether guests run here. Where they do not, the monitor's own side is all that is tested.
+    /// Whether guests run here. Where they do not, the VMM's own side is all that is tested.
     runs_guests: bool,
     kernel: PathBuf,
     initrd: PathBuf,
@@ -90,8 +90,8 @@ fn clh_binary() -> Option<PathBuf> {
         .find(|binary| binary.exists())
 }
 
-fn skip(monitor: &str, why: &str) -> Option<Subject> {
-    eprintln!("SKIPPED: {monitor}: {why}");
+fn skip(vmm: &str, why: &str) -> Option<Subject> {
+    eprintln!("SKIPPED: {vmm}: {why}");
     None
 }
 

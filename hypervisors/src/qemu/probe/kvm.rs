@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_monitor_that_fails_gives_a_verdict_and_not_an_error() {
+    async fn a_vmm_that_fails_gives_a_verdict_and_not_an_error() {
         let script = |_: &File| {
             Ok(vec![
                 String::from("-c"),

@@ -325,5 +325,4 @@ impl Line {
 }
 
 #[cfg(test)]
-#[path = "command_line_tests.rs"]
 mod tests;

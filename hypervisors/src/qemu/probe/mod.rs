@@ -162,15 +162,9 @@ fn choose(verdict: &Verdict, log: &slog::Logger) -> Accelerator {
 }
 
 fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
-    let ports = machine.config.pcie_root_ports > 0;
-    let has = |device: &str| facts.devices.iter().any(|name| name == device);
-    let memory_hotplug = machine.config.memory_slots > 0 && has("pc-dimm");
     Capabilities {
-        disk_hotplug: ports && has("virtio-blk-pci"),
-        net_hotplug: ports && has("virtio-net-pci"),
         vcpu_hotplug: facts.cpu_hotplug.contains(&machine.config.machine_type),
-        memory_hotplug,
-        memory_hotplug_beside_file: memory_hotplug,
+        memory_hotplug_beside_file: facts.dimms && machine.config.memory_slots > 0,
         disk_slots: facts.disk_slots,
         private_file_restore: facts
             .migration
@@ -192,7 +186,7 @@ fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
     };
     let model = cpu_model(config, machine.accelerator);
     Identity {
-        monitor: "qemu",
+        vmm: "qemu",
         binary: binary.to_owned(),
         version: version.to_string(),
         machine: format!(
@@ -226,7 +220,7 @@ mod tests {
             },
             machines: vec!["q35".into()],
             cpu_hotplug: vec!["q35".into()],
-            devices: vec!["virtio-blk-pci".into()],
+            dimms: true,
             migration: vec!["x-ignore-shared".into()],
             disk_slots: true,
             bridges: true,
@@ -286,14 +280,19 @@ mod tests {
             has_bridges: true,
         };
         let can = capabilities(&machine, &facts(7, 2));
-        assert!(can.disk_hotplug && !can.net_hotplug && can.private_file_restore);
-        assert!(can.vcpu_hotplug && !can.memory_hotplug);
+        assert!(can.vcpu_hotplug && can.memory_hotplug_beside_file && can.private_file_restore);
+        let without_dimms = Facts {
+            dimms: false,
+            ..facts(7, 2)
+        };
+        assert!(!capabilities(&machine, &without_dimms).memory_hotplug_beside_file);
         let config = QemuConfig {
             pcie_root_ports: 0,
+            memory_slots: 0,
             ..QemuConfig::default()
         };
-        let without_ports = Machine { config, ..machine };
-        assert!(!capabilities(&without_ports, &facts(7, 2)).disk_hotplug);
-        assert!(without_ports.bridge_slots().is_empty());
+        let fixed = Machine { config, ..machine };
+        assert!(!capabilities(&fixed, &facts(7, 2)).memory_hotplug_beside_file);
+        assert!(fixed.bridge_slots().is_empty());
     }
 }

@@ -241,5 +241,4 @@ impl NetConfig {
 }
 
 #[cfg(test)]
-#[path = "vm_config_tests.rs"]
 mod tests;

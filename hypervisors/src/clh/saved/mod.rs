@@ -88,7 +88,7 @@ struct Disk {
 struct Net {
     #[serde(default)]
     id: Option<String>,
-    /// Numbers that meant something to the monitor that saved them.
+    /// Numbers that meant something to the VMM that saved them.
     #[serde(default)]
     fds: Option<Vec<i32>>,
     #[serde(flatten)]
@@ -132,7 +132,7 @@ impl SavedConfig {
 
     /// The same VM with the memory, the sockets, the root image and the disk slots of `spec`: memory that was shared
     /// with its file while it was saved is private to the VM that is restored if `spec` says so. No
-    /// descriptor of the monitor that saved it is named any more. The MAC address stays: the state
+    /// descriptor of the VMM that saved it is named any more. The MAC address stays: the state
     /// has it too, and decides.
     ///
     /// # Errors
@@ -240,5 +240,4 @@ impl Console {
 }
 
 #[cfg(test)]
-#[path = "saved_tests.rs"]
 mod tests;

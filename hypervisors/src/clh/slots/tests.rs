@@ -1,4 +1,4 @@
-//! Slots without a monitor: with the loop devices that this machine has.
+//! Slots without a VMM: with the loop devices that this machine has.
 
 use std::{fs, path::Path};
 
@@ -54,7 +54,7 @@ fn entries(dir: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn the_monitor_finds_an_image_or_what_will_show_one() {
+async fn the_vmm_finds_an_image_or_what_will_show_one() {
     let dir = tempfile::tempdir().unwrap();
     let (first, other) = (image(dir.path(), "first"), image(dir.path(), "other"));
     if let Err(error) = LoopDevice::of(&File::open(&first).unwrap(), BYTES) {

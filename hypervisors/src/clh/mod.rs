@@ -1,4 +1,4 @@
-//! Cloud Hypervisor: a monitor process per VM, controlled over its REST API.
+//! Cloud Hypervisor: a VMM process per VM, controlled over its REST API.
 
 mod api;
 mod arguments;
@@ -26,7 +26,7 @@ pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
-    launch::{Monitor, Program, Sockets},
+    launch::{Program, Sockets, Vmm},
     restore::Loaded,
     slots::{MAX_DISK_SLOTS, Prepared},
     version::Version,
@@ -57,8 +57,8 @@ impl Clh {
         probe::probe(config, log).await
     }
 
-    /// Starts a monitor without a VM, and makes ready what the slots of `spec` will show.
-    async fn start(&self, spec: &VmSpec) -> Result<(Monitor, Result<Prepared>)> {
+    /// Starts a VMM without a VM, and makes ready what the slots of `spec` will show.
+    async fn start(&self, spec: &VmSpec) -> Result<(Vmm, Result<Prepared>)> {
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
         let arguments = arguments::arguments(&self.config);
         let program = Program {
@@ -67,9 +67,9 @@ impl Clh {
             vm: &spec.id,
         };
         let sockets = Sockets::within(&spec.run_dir);
-        let monitor = Monitor::start(program, sockets, spec.netns.as_deref(), &log);
-        let (slots, monitor) = tokio::join!(Prepared::new(spec, &log), monitor);
-        Ok((monitor?, slots))
+        let vmm = Vmm::start(program, sockets, spec.netns.as_deref(), &log);
+        let (slots, vmm) = tokio::join!(Prepared::new(spec, &log), vmm);
+        Ok((vmm?, slots))
     }
 
     /// Checks what holds for a boot and a restore alike.
@@ -86,7 +86,7 @@ impl Clh {
     }
 }
 
-/// What a VM has that its monitor has made.
+/// What a VM has that its VMM has made.
 fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
     Ok(Given {
         nic: nic::place(spec.nic.as_ref(), info)?,
@@ -94,32 +94,28 @@ fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
     })
 }
 
-/// The VM that a monitor was to make. One that has made none is ended.
-async fn finish(
-    spec: &VmSpec,
-    monitor: Monitor,
-    made: Result<(Given, Origin)>,
-) -> Result<Arc<dyn Vm>> {
+/// The VM that a VMM was to make. One that has made none is ended.
+async fn finish(spec: &VmSpec, vmm: Vmm, made: Result<(Given, Origin)>) -> Result<Arc<dyn Vm>> {
     match made {
         Ok((given, origin)) => {
             let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-            Ok(Arc::new(ClhVm::new(spec, monitor, channel, given, origin)))
+            Ok(Arc::new(ClhVm::new(spec, vmm, channel, given, origin)))
         }
         Err(error) => {
-            monitor.process().kill().await?;
+            vmm.process().kill().await?;
             Err(error)
         }
     }
 }
 
 /// Makes the VM of `spec`, starts it, and tells what it has.
-async fn create(monitor: &Monitor, spec: &VmSpec, config: &VmConfig) -> Result<Info> {
-    monitor.call(&VmCreate(config)).await?;
+async fn create(vmm: &Vmm, spec: &VmSpec, config: &VmConfig) -> Result<Info> {
+    vmm.call(&VmCreate(config)).await?;
     if let Some(nic) = &spec.nic {
-        nic::add(monitor, nic).await?;
+        nic::add(vmm, nic).await?;
     }
-    monitor.call(&VmBoot).await?;
-    monitor.call(&VmInfo).await
+    vmm.call(&VmBoot).await?;
+    vmm.call(&VmInfo).await
 }
 
 #[async_trait]
@@ -135,27 +131,27 @@ impl Hypervisor for Clh {
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
         let config = VmConfig::of(spec, &self.config)?;
-        let (monitor, slots) = self.start(spec).await?;
+        let (vmm, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
-            let info = create(&monitor, spec, &config).await?;
+            let info = create(&vmm, spec, &config).await?;
             Ok((given(spec, slots, &info)?, Origin::Booted))
         };
         let made = made.await;
-        finish(spec, monitor, made).await
+        finish(spec, vmm, made).await
     }
 
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
         restore::check(spec, saved)?;
-        let (monitor, slots) = self.start(spec).await?;
+        let (vmm, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
-            let Loaded { took, info } = restore::load(&monitor, self.version, spec, saved).await?;
+            let Loaded { took, info } = restore::load(&vmm, self.version, spec, saved).await?;
             let saved = saved.to_owned();
             Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
         };
         let made = made.await;
-        finish(spec, monitor, made).await
+        finish(spec, vmm, made).await
     }
 }

@@ -1,4 +1,4 @@
-//! Disk slots: virtio-blk devices on links in the VM's run directory. The monitor follows those once,
+//! Disk slots: virtio-blk devices on links in the VM's run directory. The VMM follows those once,
 //! when it makes the VM, so a saved configuration need not know what is behind them.
 //!
 //! ```text
@@ -39,7 +39,7 @@ const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
 
-/// The disks of a VM's slots, as the monitor is told of them.
+/// The disks of a VM's slots, as the VMM is told of them.
 pub fn disks(slots: &DiskSlots, run_dir: &Path) -> Vec<DiskConfig> {
     (0..slots.count)
         .map(|slot| DiskConfig::new(&name(slot), &link(run_dir, slot), true, SLOT_QUEUES))
@@ -51,7 +51,7 @@ pub fn link(run_dir: &Path, slot: u32) -> PathBuf {
     run_dir.join(name(slot))
 }
 
-/// What the slots of a VM will show, before there is a monitor. The links, which only a monitor that
+/// What the slots of a VM will show, before there is a VMM. The links, which only a VMM that
 /// makes a VM follows, go when it is dropped.
 #[derive(Debug)]
 pub struct Prepared {
@@ -115,7 +115,7 @@ impl Prepared {
         })
     }
 
-    /// The slots of the VM that the monitor has made with them.
+    /// The slots of the VM that the VMM has made with them.
     pub fn placed(self, info: &Info) -> Result<Slots> {
         let slots = self.windows.iter().enumerate();
         let places = slots.map(|(slot, window)| {
@@ -254,5 +254,4 @@ async fn windows_on(
 }
 
 #[cfg(test)]
-#[path = "slots_tests.rs"]
 mod tests;

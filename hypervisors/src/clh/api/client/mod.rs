@@ -26,17 +26,17 @@ const REASON_LIMIT: usize = 2000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Nobody listens, or the connection ended before the answer did.
-    #[error("the connection to the monitor ended: {0}")]
+    #[error("the connection to the VMM ended: {0}")]
     Closed(String),
     /// Something else than the API answered.
     #[error("{0}")]
     Invalid(String),
-    /// The monitor refused the call.
-    #[error("the monitor refused {call}: {reason}")]
+    /// The VMM refused the call.
+    #[error("the VMM refused {call}: {reason}")]
     Refused {
         /// Name of the call.
         call: &'static str,
-        /// The monitor's words, the whole chain of them.
+        /// The VMM's words, the whole chain of them.
         reason: String,
     },
     /// Nothing came in time.
@@ -143,7 +143,7 @@ fn reply<C: Call>(status: StatusCode, body: &[u8]) -> Result<C::Reply, Failure> 
     serde_json::from_slice(body).map_err(|error| invalid::<C>(&error))
 }
 
-/// The monitor's words. It gives the whole chain of an error as a list of texts.
+/// The VMM's words. It gives the whole chain of an error as a list of texts.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let words = match serde_json::from_slice::<Vec<String>>(body) {
         Ok(chain) => chain.join(": "),
@@ -182,5 +182,4 @@ fn failure(error: &hyper::Error) -> Failure {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

@@ -188,7 +188,7 @@ async fn nobody_listening_is_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_monitor_is_waited_for_as_long_as_the_call_says() {
+async fn a_silent_vmm_is_waited_for_as_long_as_the_call_says() {
     let server = server();
     let late = server.client.call(&VmBoot, None).await;
     let Err(Failure::Timeout { waited_for, waited }) = late else {

@@ -1,4 +1,4 @@
-//! QEMU: a monitor process per VM, controlled over QMP.
+//! QEMU: a VMM process per VM, controlled over QMP.
 
 mod check;
 pub(crate) mod command_line;
@@ -33,7 +33,7 @@ pub use layout::MAX_DISK_SLOTS;
 use self::{
     command_line::{Accelerator, Machine, Sockets, Start},
     hotplug::Plugs,
-    launch::Monitor,
+    launch::Vmm,
     ports::Ports,
     resize::Size,
     slots::Slots,
@@ -103,15 +103,14 @@ impl Qemu {
         let binary = &self.identity.binary;
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
         let netns = spec.netns.as_deref();
-        let (monitor, _) =
-            Monitor::start(binary, &arguments, tap(spec)?, owned, netns, &log).await?;
+        let (vmm, _) = Vmm::start(binary, &arguments, tap(spec)?, owned, netns, &log).await?;
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
         let bridges = self.machine.bridge_slots().len() as u32;
         let ports = Ports::new(self.machine.config.pcie_root_ports, bridges);
         let plugs = Plugs::new(ports, vhost_net, log);
         let size = Size::new(spec, self.machine.config.memory_slots);
         let vm = QemuVm {
-            monitor,
+            vmm,
             channel,
             sockets,
             plugs,
@@ -123,7 +122,7 @@ impl Qemu {
         match make_private(&vm) {
             Ok(()) => Ok(vm),
             Err(error) => {
-                vm.monitor.process().kill().await?;
+                vm.vmm.process().kill().await?;
                 Err(error)
             }
         }
@@ -152,7 +151,7 @@ impl Hypervisor for Qemu {
             bytes: 0,
         };
         let mut vm = self.start(spec, Start::SavedState, origin).await?;
-        match migration::load(&vm.monitor, saved).await {
+        match migration::load(&vm.vmm, saved).await {
             Ok(bytes) => {
                 vm.origin = Origin::Restored {
                     saved: saved.to_owned(),
@@ -161,14 +160,14 @@ impl Hypervisor for Qemu {
                 Ok(Arc::new(vm))
             }
             Err(error) => {
-                vm.monitor.process().kill().await?;
+                vm.vmm.process().kill().await?;
                 Err(error)
             }
         }
     }
 }
 
-/// The monitor's own descriptor of the tap: the caller's may serve another start.
+/// The VMM's own descriptor of the tap: the caller's may serve another start.
 fn tap(spec: &VmSpec) -> Result<Option<OwnedFd>> {
     let nic = spec.nic.as_ref();
     let tap = nic.map(|nic| nic.tap.try_clone()).transpose();

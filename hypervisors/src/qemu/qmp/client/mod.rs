@@ -325,5 +325,4 @@ async fn transmit(write: OwnedWriteHalf, mut lines: mpsc::Receiver<Outgoing>, sh
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;
