@@ -39,13 +39,13 @@ up:
 	@$(PLAYGROUND) up
 
 down:
-	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p imprint-tests -- down; fi
+	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p playground -- down; fi
 
 test: packages deny-tool
 	@tests/run.sh
 
 build: packages
-	@cargo build --release --locked -p shim -p imprint-tests --bins >&2
+	@cargo build --release --locked -p shim -p playground --bins >&2
 
 guest: packages
 	@guest/build.sh build/guest >&2
@@ -70,12 +70,12 @@ unit: packages
 	cargo test --workspace --locked
 
 e2e: packages build guest
-	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e --test cri
+	IMPRINT_E2E=1 cargo test --locked -p e2e-tests --test e2e --test cri
 
 # All end-to-end tests, with each containerd that another Debian suite has.
 test-containerd: packages build guest
 	@for release in 1.7 2.1; do \
-		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p imprint-tests --test e2e --test cri || exit 1; \
+		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p e2e-tests --test e2e --test cri || exit 1; \
 	done
 
 test-nested: packages build guest

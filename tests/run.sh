@@ -53,15 +53,15 @@ else
 fi
 check guest guest/build.sh build/guest
 check build make --no-print-directory build
-count 'unit tests' cargo test --workspace --exclude imprint-tests --locked --no-fail-fast
+count 'unit tests' cargo test --workspace --exclude e2e-tests --locked --no-fail-fast
 count 'failing and many templates' env IMPRINT_E2E=1 IMPRINT_RESTORES=20 IMPRINT_STARTS=20 \
     cargo test -p factory --locked --test faults --test stress
 check fuzzing fuzz/run.sh 60
-count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
+count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p e2e-tests --locked --no-fail-fast
 # Of these what a release of containerd could do otherwise; `make test-containerd` runs all.
 for release in 1.7 2.1; do
     count "containerd $release" env IMPRINT_E2E=1 IMPRINT_CONTAINERD=$release \
-        cargo test -p imprint-tests --locked --no-fail-fast --test e2e --test cri -- \
+        cargo test -p e2e-tests --locked --no-fail-fast --test e2e --test cri -- \
         booted::exec_runs restored::output_and restored::signals restored::pods:: restored::containers:: \
         restored::streams::exec_sync restored::resources::stats restored::death:: restored::sandbox_api:: snapshot_of_blockfile layers_of_erofs
 done

@@ -35,7 +35,7 @@ suite() {
     shift 2
     echo "== nested machine: $test ${IMPRINT_TEST_HYPERVISOR:-qemu}"
     cargo test --locked -p "$package" --test "$test" --no-run > "$work/build" 2>&1
-    program=$(sed -n "s/^ *Executable tests\/$test\/main.rs (\(.*\))$/\1/p" "$work/build")
+    program=$(sed -n "s/^ *Executable \(tests\/\)\{0,1\}$test\/main.rs (\(.*\))$/\2/p" "$work/build")
     for attempt in once again; do
         machine "$@"
         # A test that fails tells its result, and is not tried again. A machine that stands still, which
@@ -70,13 +70,13 @@ skipped() {
 
 # shellcheck disable=SC2086 # lists of words
 {
-    suite imprint-tests e2e $ctr
-    suite imprint-tests cri $cri
+    suite e2e-tests e2e $ctr
+    suite e2e-tests cri $cri
     if [ -n "${IMPRINT_TEST_CLH:-}" ] || command -v cloud-hypervisor >/dev/null; then
         export IMPRINT_TEST_HYPERVISOR=clh IMPRINT_TEST_KVM=1
         suite hypervisors conformance clh:: --test-threads=1
-        suite imprint-tests e2e $ctr
-        suite imprint-tests cri $cri
+        suite e2e-tests e2e $ctr
+        suite e2e-tests cri $cri
     else
         skipped 'Cloud Hypervisor: none on PATH or named by IMPRINT_TEST_CLH' conformance $ctr $cri
     fi

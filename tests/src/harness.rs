@@ -1,11 +1,8 @@
 //! Runs the cases one after the other on one node, and checks after each what it left behind.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, time::Instant};
 
-use crate::{
+use playground::{
     Error, Result, installation::Artefacts, log::Mark, node::Node, playground::Playground,
     settings::Settings, starts::Start, wait,
 };
@@ -262,21 +259,10 @@ fn prepare(node: &Node, mode: Mode) -> Result<()> {
         ..node.settings()
     })?;
     if enable_template {
-        ensure_template(node)
+        node.ensure_template()
     } else {
         Ok(())
     }
-}
-
-/// Makes the template unless there is one. Templates must be on.
-pub fn ensure_template(node: &Node) -> Result<()> {
-    if node.settings().template_path.join("memory").exists() {
-        return Ok(());
-    }
-    node.imprint(&["factory", "init"])
-        .within(Duration::from_secs(120))
-        .succeed()
-        .map(drop)
 }
 
 /// Whether another runtime is looked at, which starts no VM.
@@ -303,7 +289,7 @@ fn paths(node: &Node, began: Mark, case: &Case) -> Result<()> {
         node.start_since(began)?;
     }
     for start in node.log().since(began).lines().filter_map(Start::parse) {
-        crate::ensure!(
+        playground::ensure!(
             start.path == expected,
             "A sandbox was {}, because: {}",
             start.path,

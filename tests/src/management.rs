@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result};
+use playground::{Error, Result};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
