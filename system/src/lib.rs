@@ -14,13 +14,13 @@
 
 pub mod bpf;
 pub mod directory;
-pub mod mountinfo;
 pub mod encoding;
 pub mod erofs;
 pub mod error;
 pub mod file;
 pub mod loop_device;
 pub mod memory;
+pub mod mountinfo;
 pub mod mounts;
 pub mod process;
 pub mod random;

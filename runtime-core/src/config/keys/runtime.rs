@@ -15,7 +15,7 @@ use super::{
     },
     COUNT, empty, fixed, unused, words,
 };
-use crate::volumes::HostPathPolicy;
+use crate::config::HostPathPolicy;
 
 pub const SECTION: Section = Section {
     name: "[runtime]",
