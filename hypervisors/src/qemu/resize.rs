@@ -17,7 +17,7 @@ use super::{
 use crate::{Error, Result, VmSpec};
 
 /// How long a guest may take to report on a device: 0.2 s on an idle machine, emulated.
-const REPORT_DEADLINE: Duration = Duration::from_secs(15);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Guests take memory in blocks of this size (x86-64 guests of less than 64 GiB,
 /// `memory_block_size_bytes`).
 const BLOCK_MIB: u32 = 128;
@@ -158,23 +158,21 @@ async fn plug_memory(vmm: &Vmm, number: usize, mib: u32) -> Result<()> {
 /// stays plugged: only the guest could let go of it.
 async fn plug(vmm: &Vmm, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
     let name = id.to_owned();
-    let reported = vmm
-        .qmp()
-        .expect(move |event| Report::of(event, &name).is_some());
+    let reported = vmm.wait_for(move |event| Report::of(event, &name).is_some());
     vmm.execute(device).await?;
     let what = format!("the guest to take {id}");
-    match reported.within(&what, REPORT_DEADLINE).await {
-        Ok(event) => match Report::of(&event, id) {
-            Some(Report { status: 0 }) => Ok(()),
-            other => {
-                let status = other.map_or(0, |report| report.status);
-                Err(refused(
-                    format!("plug {id}"),
-                    format!("the guest reports status {status:#x}, and {id} stays plugged unused"),
-                ))
-            }
-        },
-        Err(failure) => Err(vmm.explain(failure, "a plug").await),
+    let event = vmm
+        .event(reported, &what, REPORT_TIMEOUT, "a hot-plug")
+        .await?;
+    match Report::of(&event, id) {
+        Some(Report { status: 0 }) => Ok(()),
+        other => {
+            let status = other.map_or(0, |report| report.status);
+            Err(refused(
+                format!("hot-plug {id}"),
+                format!("the guest reports status {status:#x}, and {id} stays attached unused"),
+            ))
+        }
     }
 }
 

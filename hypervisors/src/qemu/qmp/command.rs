@@ -1,4 +1,4 @@
-//! The commands this crate gives, with the deadline of each
+//! The commands this crate gives, with the timeout of each
 //! (<https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html>).
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub trait Command: Serialize + Sync {
     /// The command's name.
     const NAME: &'static str;
     /// How long QEMU may take to answer.
-    const DEADLINE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
     /// The value of its answer.
     type Reply: DeserializeOwned;
 }
