@@ -7,8 +7,10 @@
 mod check;
 pub mod clh;
 mod contract;
+mod control;
 mod device;
 mod error;
+mod events;
 mod host_cpu;
 mod kept;
 mod kernel;

@@ -23,7 +23,7 @@ use crate::{Error, Result, VmExit, VmmProcess, last_words::LastWords, netns};
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
 /// How long a killed process may take to be gone: it has to give its memory back.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a VMM is started.
 pub struct Start<'a> {
@@ -128,19 +128,19 @@ impl Process {
         })
     }
 
-    /// Waits until the process has ended, but not longer than `deadline`.
-    pub async fn ended_within(&self, deadline: Duration) -> Option<VmExit> {
-        timeout(deadline, self.wait()).await.ok()
+    /// Waits until the process has ended, but not longer than `limit`.
+    pub async fn ended_within(&self, limit: Duration) -> Option<VmExit> {
+        timeout(limit, self.wait()).await.ok()
     }
 
     /// Ends the process by SIGKILL and waits until it is reaped and its sockets are gone.
     pub async fn kill(&self) -> Result<VmExit> {
         self.signal_kill();
-        self.ended_within(KILL_DEADLINE)
+        self.ended_within(KILL_TIMEOUT)
             .await
             .ok_or_else(|| Error::Timeout {
                 waited_for: format!("the end of killed VMM {}", self.identity.pid),
-                waited: KILL_DEADLINE,
+                waited: KILL_TIMEOUT,
             })
     }
 

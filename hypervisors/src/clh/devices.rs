@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
-const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Plugs a disk.
 pub async fn add_disk(vmm: &Vmm, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
@@ -50,17 +50,14 @@ async fn settled(vmm: &Vmm, name: &str, plugged: Result<Plugged>) -> Result<PciP
 pub async fn remove_disk(vmm: &Vmm, id: &str) -> Result<()> {
     let name = device_name("disk", id)?;
     let wanted = name.clone();
-    let gone = vmm
-        .events()
-        .expect(move |event| event.is("vm", "device-removed") && event.text("id") == Some(&wanted));
+    let gone = vmm.wait_for(move |event| {
+        event.is("vm", "device-removed") && event.text("id") == Some(&wanted)
+    });
     vmm.call(&VmRemoveDevice { id: &name }).await?;
-    match gone.within(UNPLUG_DEADLINE).await {
-        Ok(_) => Ok(()),
-        Err(missed) => {
-            let what = format!("the guest to let go of {name}");
-            Err(vmm.missed(missed, what, UNPLUG_DEADLINE).await)
-        }
-    }
+    let what = format!("the guest to let go of {name}");
+    vmm.event(gone, &what, DETACH_TIMEOUT, "a detach")
+        .await
+        .map(drop)
 }
 
 fn check_backing(disk: &DiskSpec) -> Result<()> {

@@ -42,7 +42,7 @@ impl Size {
         let mut now = self.now.lock().await;
         if vcpus < now.vcpus {
             let has = now.vcpus;
-            return Err(refused(format!("it has {has}, and none is unplugged")));
+            return Err(refused(format!("it has {has}, and a VM does not shrink")));
         }
         if vcpus > self.max_vcpus {
             let most = self.max_vcpus;
@@ -66,7 +66,7 @@ impl Size {
         let mut now = self.now.lock().await;
         let has = now.mib;
         if mib < has {
-            return Err(refused(format!("it has {has} MiB, and none is unplugged")));
+            return Err(refused(format!("it has {has} MiB, and a VM does not shrink")));
         }
         let Some(most) = self.max_mib else {
             let reason = "its memory is in a file, beside which none can be plugged";

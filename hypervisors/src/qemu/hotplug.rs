@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
-const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The devices plugged into one VM.
 #[derive(Debug)]
@@ -243,7 +243,7 @@ async fn open_disk(vmm: &Vmm, disk: &DiskSpec, node: &str) -> Result<()> {
 
 async fn unplug(vmm: &Vmm, device: &str) -> Result<()> {
     let name = device.to_owned();
-    let gone = vmm.qmp().expect(move |event| {
+    let gone = vmm.wait_for(move |event| {
         event.text("device") == Some(&name)
             && matches!(
                 event.name.as_str(),
@@ -252,14 +252,14 @@ async fn unplug(vmm: &Vmm, device: &str) -> Result<()> {
     });
     vmm.execute(&DeviceDel { id: device }).await?;
     let what = format!("the guest to let go of {device}");
-    match gone.within(&what, UNPLUG_DEADLINE).await {
-        Ok(event) if event.name == "DEVICE_DELETED" => Ok(()),
-        Ok(_) => Err(Error::Refused {
-            request: format!("unplug {device}"),
-            reason: String::from("the guest does not let go of it"),
-        }),
-        Err(failure) => Err(vmm.explain(failure, "an unplug").await),
+    let event = vmm.event(gone, &what, DETACH_TIMEOUT, "a detach").await?;
+    if event.name == "DEVICE_DELETED" {
+        return Ok(());
     }
+    Err(Error::Refused {
+        request: format!("detach {device}"),
+        reason: String::from("the guest does not let go of it"),
+    })
 }
 
 /// The descriptor is of no use after the plug it was for has failed; so is an error here.

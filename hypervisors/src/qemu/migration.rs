@@ -35,11 +35,11 @@ const SAVE: &str = "the save of a state";
 const FD_NAME: &str = "state";
 const FD_URI: &str = "fd:state";
 /// A saved VM without its memory is loaded or written in 10 ms; one with it at disk speed.
-const DEADLINE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// What QEMU calls the state between the last byte of a migration and its end.
 const FINISHING: &str = "finish-migrate";
 /// That takes microseconds, on a machine that has time for it.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// QEMU's own limit would hold a state with memory back to 128 MiB/s.
 const UNLIMITED: u64 = i64::MAX as u64;
 /// A VM that is loaded is another one at another place, with an address that it has yet to be given.
@@ -102,15 +102,11 @@ pub async fn load(vmm: &Vmm, dir: &Path) -> Result<u64> {
     ignore_shared(vmm).await?;
     vmm.execute(&NOT_ANNOUNCED).await?;
     vmm.pass(FD_NAME, file.into()).await?;
-    let loaded = vmm.qmp().expect(has_ended);
+    let loaded = vmm.wait_for(has_ended);
     vmm.execute(&MigrateIncoming { uri: FD_URI }).await?;
-    match loaded
-        .within("the end of the load of a saved state", DEADLINE)
-        .await
-    {
-        Ok(event) => outcome(vmm, &event, LOAD).await?,
-        Err(failure) => return Err(vmm.explain(failure, LOAD).await),
-    }
+    let what = "the end of the load of a saved state";
+    let event = vmm.event(loaded, what, TIMEOUT, LOAD).await?;
+    outcome(vmm, &event, LOAD).await?;
     Ok(metadata.len())
 }
 
@@ -124,15 +120,11 @@ async fn write(vmm: &Vmm, file: File) -> Result<()> {
     vmm.execute(&MigrateSetParameters::MaxBandwidth(UNLIMITED))
         .await?;
     vmm.pass(FD_NAME, file.into()).await?;
-    let written = vmm.qmp().expect(has_ended);
+    let written = vmm.wait_for(has_ended);
     vmm.execute(&Migrate { uri: FD_URI }).await?;
-    match written
-        .within("the end of the save of a state", DEADLINE)
-        .await
-    {
-        Ok(event) => outcome(vmm, &event, SAVE).await?,
-        Err(failure) => return Err(vmm.explain(failure, SAVE).await),
-    }
+    let what = "the end of the save of a state";
+    let event = vmm.event(written, what, TIMEOUT, SAVE).await?;
+    outcome(vmm, &event, SAVE).await?;
     settled(vmm).await
 }
 
@@ -144,7 +136,7 @@ async fn settled(vmm: &Vmm) -> Result<()> {
         while vmm.execute(&QueryStatus {}).await?.status == FINISHING {}
         Ok(())
     };
-    let waited = SETTLE_DEADLINE;
+    let waited = SETTLE_TIMEOUT;
     timeout(waited, left).await.unwrap_or_else(|_| {
         Err(Error::Timeout {
             waited_for: format!("the end of QEMU's state {FINISHING}"),
@@ -177,15 +169,12 @@ async fn outcome(vmm: &Vmm, event: &Event, during: &'static str) -> Result<()> {
     if event.text("status") == Some("completed") {
         return Ok(());
     }
-    match vmm.qmp().execute(&QueryMigrate {}).await {
-        Ok(info) => Err(Error::Refused {
-            request: during.to_owned(),
-            reason: info
-                .error_desc
-                .unwrap_or_else(|| String::from("it gave no reason")),
-        }),
-        Err(failure) => Err(vmm.explain(failure, during).await),
-    }
+    let info = vmm.execute_during(&QueryMigrate {}, during).await?;
+    let reason = info.error_desc;
+    Err(Error::Refused {
+        request: during.to_owned(),
+        reason: reason.unwrap_or_else(|| String::from("it gave no reason")),
+    })
 }
 
 /// A file that is removed unless it was written to its end.

@@ -35,7 +35,7 @@ use self::{
     hotplug::Plugs,
     launch::Vmm,
     ports::Ports,
-    resize::Size,
+    resize::Growth,
     slots::Slots,
     vm::{Origin, QemuVm},
 };
@@ -108,7 +108,7 @@ impl Qemu {
         let bridges = self.machine.bridge_slots().len() as u32;
         let ports = Ports::new(self.machine.config.pcie_root_ports, bridges);
         let plugs = Plugs::new(ports, vhost_net, log);
-        let size = Size::new(spec, self.machine.config.memory_slots);
+        let growth = Growth::new(spec, self.machine.config.memory_slots);
         let vm = QemuVm {
             vmm,
             channel,
@@ -116,7 +116,7 @@ impl Qemu {
             plugs,
             slots: Slots::of(&spec.slots),
             nic: spec.nic.is_some(),
-            size,
+            growth,
             origin,
         };
         match make_private(&vm) {

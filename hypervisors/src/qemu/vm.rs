@@ -10,7 +10,7 @@ use super::{
     launch::Vmm,
     layout, migration,
     qmp::command::{Cont, QueryVmGenerationId, Stop},
-    resize::{self, Size},
+    resize::{self, Growth},
     slots::Slots,
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
@@ -30,8 +30,8 @@ pub struct QemuVm {
     pub slots: Slots,
     /// Whether it was started with a network interface.
     pub nic: bool,
-    /// How large it is.
-    pub size: Size,
+    /// How far it may grow.
+    pub growth: Growth,
     /// How the VM came to be.
     pub origin: Origin,
 }
@@ -117,11 +117,11 @@ impl Vm for QemuVm {
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
-        self.size.resize_vcpus(&self.vmm, vcpus).await
+        self.growth.resize_vcpus(&self.vmm, vcpus).await
     }
 
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
-        self.size.resize_memory(&self.vmm, mib).await
+        self.growth.resize_memory(&self.vmm, mib).await
     }
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 pub const MIB: u32 = 160;
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Between two attempts to reach a guest that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -277,7 +277,7 @@ impl Subject {
                 AgentChannel::HybridVsock(path) => connect_hybrid(path).await,
             }
         };
-        timeout(ANSWER_DEADLINE, reached)
+        timeout(ANSWER_TIMEOUT, reached)
             .await
             .expect("the guest does not answer");
     }

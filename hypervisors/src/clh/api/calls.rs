@@ -1,4 +1,4 @@
-//! The requests this crate makes, with the deadline of each.
+//! The requests this crate makes, with the timeout of each.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ pub trait Call: Serialize + Sync {
     /// GET asks, PUT changes.
     const METHOD: Method;
     /// How long an answer may take.
-    const DEADLINE: Duration;
+    const TIMEOUT: Duration;
     /// The body of its answer; `()` for none.
     type Reply: DeserializeOwned;
 }
@@ -24,7 +24,7 @@ macro_rules! calls {
         impl $(<$life>)? Call for $type $(<$life>)? {
             const NAME: &'static str = $name;
             const METHOD: Method = Method::$method;
-            const DEADLINE: Duration = Duration::from_secs($seconds);
+            const TIMEOUT: Duration = Duration::from_secs($seconds);
             type Reply = $reply;
         }
     )*};

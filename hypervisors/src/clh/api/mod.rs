@@ -5,4 +5,4 @@ pub mod calls;
 mod client;
 mod rights_stream;
 
-pub use client::{Client, Failure};
+pub use client::Client;

@@ -34,7 +34,7 @@ use crate::{
 pub const MAX_DISK_SLOTS: u32 = 16;
 
 /// An image that was just made may have to be written out first.
-const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
@@ -163,9 +163,9 @@ impl Slots {
         let action = change.action();
         let late = |_| Error::Timeout {
             waited_for: format!("{action} disk slot {slot}"),
-            waited: CHANGE_DEADLINE,
+            waited: CHANGE_TIMEOUT,
         };
-        let changed = timeout(CHANGE_DEADLINE, self.change_in_time(slot, change)).await;
+        let changed = timeout(CHANGE_TIMEOUT, self.change_in_time(slot, change)).await;
         changed.map_err(late)?
     }
 

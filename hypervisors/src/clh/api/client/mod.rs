@@ -1,7 +1,7 @@
 //! One request, one connection: a call that was given up leaves nothing behind that the next one
 //! could mistake for its own.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -12,6 +12,8 @@ use hyper::{
 };
 use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
+use crate::control::ControlError;
+
 use super::{
     calls::{Call, Passed},
     rights_stream::RightsStream,
@@ -21,33 +23,6 @@ use super::{
 const ANSWER_LIMIT: usize = 1 << 20;
 /// The most of a refusal that is told.
 const REASON_LIMIT: usize = 2000;
-
-/// Why a call did not come through.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// Nobody listens, or the connection ended before the answer did.
-    #[error("the connection to the VMM ended: {0}")]
-    Closed(String),
-    /// Something else than the API answered.
-    #[error("{0}")]
-    Invalid(String),
-    /// The VMM refused the call.
-    #[error("the VMM refused {call}: {reason}")]
-    Refused {
-        /// Name of the call.
-        call: &'static str,
-        /// The VMM's words, the whole chain of them.
-        reason: String,
-    },
-    /// Nothing came in time.
-    #[error("waited {waited:?} for {waited_for}")]
-    Timeout {
-        /// What was waited for.
-        waited_for: String,
-        /// How long.
-        waited: Duration,
-    },
-}
 
 /// The API behind one socket.
 #[derive(Debug)]
@@ -62,18 +37,18 @@ impl Client {
     }
 
     /// Makes a call; `passed` travels with its first byte.
-    pub async fn call<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply, Failure> {
+    pub async fn call<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply, ControlError> {
         let exchange = self.exchange(call, passed);
-        match timeout(C::DEADLINE, exchange).await {
+        match timeout(C::TIMEOUT, exchange).await {
             Ok(done) => done,
-            Err(_) => Err(Failure::Timeout {
+            Err(_) => Err(ControlError::Timeout {
                 waited_for: format!("Cloud Hypervisor's answer to {}", C::NAME),
-                waited: C::DEADLINE,
+                waited: C::TIMEOUT,
             }),
         }
     }
 
-    async fn exchange<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply, Failure> {
+    async fn exchange<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply, ControlError> {
         let request = request(call)?;
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| closed(&error))?;
@@ -107,7 +82,7 @@ impl Drop for Driver {
     }
 }
 
-fn request<C: Call>(call: &C) -> Result<Request<Full<Bytes>>, Failure> {
+fn request<C: Call>(call: &C) -> Result<Request<Full<Bytes>>, ControlError> {
     let body = serde_json::to_vec(call).map_err(|error| invalid::<C>(&error))?;
     let body = if body == b"null" { Vec::new() } else { body };
     Request::builder()
@@ -120,22 +95,22 @@ fn request<C: Call>(call: &C) -> Result<Request<Full<Bytes>>, Failure> {
         .map_err(|error| invalid::<C>(&error))
 }
 
-async fn body(body: Incoming) -> Result<Bytes, Failure> {
+async fn body(body: Incoming) -> Result<Bytes, ControlError> {
     match Limited::new(body, ANSWER_LIMIT).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) => match error.downcast::<hyper::Error>() {
             Ok(error) => Err(failure(&error)),
-            Err(_) => Err(Failure::Invalid(format!(
+            Err(_) => Err(ControlError::Invalid(format!(
                 "an answer of more than {ANSWER_LIMIT} bytes"
             ))),
         },
     }
 }
 
-fn reply<C: Call>(status: StatusCode, body: &[u8]) -> Result<C::Reply, Failure> {
+fn reply<C: Call>(status: StatusCode, body: &[u8]) -> Result<C::Reply, ControlError> {
     if !status.is_success() {
-        return Err(Failure::Refused {
-            call: C::NAME,
+        return Err(ControlError::Refused {
+            request: C::NAME,
             reason: reason(status, body),
         });
     }
@@ -161,23 +136,23 @@ fn reason(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-fn invalid<C: Call>(error: &dyn std::fmt::Display) -> Failure {
-    Failure::Invalid(format!("the value of {}: {error}", C::NAME))
+fn invalid<C: Call>(error: &dyn std::fmt::Display) -> ControlError {
+    ControlError::Invalid(format!("the value of {}: {error}", C::NAME))
 }
 
-fn closed(error: &io::Error) -> Failure {
-    Failure::Closed(error.to_string())
+fn closed(error: &io::Error) -> ControlError {
+    ControlError::Closed(format!("the connection ended: {error}"))
 }
 
-fn failure(error: &hyper::Error) -> Failure {
+fn failure(error: &hyper::Error) -> ControlError {
     let words = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
     if error.is_parse() {
-        Failure::Invalid(format!("no HTTP answer: {words}"))
+        ControlError::Invalid(format!("no HTTP answer: {words}"))
     } else {
-        Failure::Closed(words)
+        ControlError::Closed(format!("the connection ended: {words}"))
     }
 }
 

@@ -148,10 +148,10 @@ async fn a_refusal_keeps_the_whole_chain() {
     for (answer, expected) in cases {
         let server = server();
         let (refused, _) = tokio::join!(server.client.call(&VmBoot, None), server.answer(&answer));
-        let Err(Failure::Refused { call, reason }) = refused else {
+        let Err(ControlError::Refused { request, reason }) = refused else {
             panic!("{refused:?}")
         };
-        assert_eq!((call, reason.as_str()), ("vm.boot", expected));
+        assert_eq!((request, reason.as_str()), ("vm.boot", expected));
     }
 }
 
@@ -172,8 +172,8 @@ async fn broken_answers_are_told_apart() {
         let server = server();
         let (answered, _) = tokio::join!(server.client.call(&VmmPing, None), server.answer(answer));
         match answered {
-            Err(Failure::Invalid(_)) if invalid => {}
-            Err(Failure::Closed(_)) if !invalid => {}
+            Err(ControlError::Invalid(_)) if invalid => {}
+            Err(ControlError::Closed(_)) if !invalid => {}
             other => panic!("{other:?} for {} bytes", answer.len()),
         }
     }
@@ -184,16 +184,19 @@ async fn nobody_listening_is_the_end() {
     let server = server();
     drop(server.listener);
     let refused = server.client.call(&VmInfo, None).await;
-    assert!(matches!(refused, Err(Failure::Closed(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ControlError::Closed(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_vmm_is_waited_for_as_long_as_the_call_says() {
     let server = server();
     let late = server.client.call(&VmBoot, None).await;
-    let Err(Failure::Timeout { waited_for, waited }) = late else {
+    let Err(ControlError::Timeout { waited_for, waited }) = late else {
         panic!("{late:?}")
     };
     assert_eq!(waited_for, "Cloud Hypervisor's answer to vm.boot");
-    assert_eq!(waited, VmBoot::DEADLINE);
+    assert_eq!(waited, VmBoot::TIMEOUT);
 }

@@ -16,11 +16,16 @@ use tokio::{
     net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::timeout,
+    time,
+};
+
+use crate::{
+    control::ControlError,
+    events::{Awaited, NoEvent, Waiters},
 };
 
 use super::{
-    Command, Event, Failure, Version,
+    Command, Event, Version,
     command::{Empty, QmpCapabilities},
     line::read_line,
     message::{Message, parse},
@@ -52,31 +57,19 @@ struct Shared(Mutex<State>);
 struct State {
     greeting: Option<oneshot::Sender<Version>>,
     pending: HashMap<u64, oneshot::Sender<Result<Value, String>>>,
-    waiters: Vec<Waiter>,
-    closed: Option<Failure>,
-}
-
-struct Waiter {
-    wanted: Box<dyn Fn(&Event) -> bool + Send>,
-    tell: oneshot::Sender<Event>,
-}
-
-/// An event that is waited for from the moment this was made.
-#[derive(Debug)]
-pub struct Expected {
-    event: oneshot::Receiver<Event>,
-    shared: Arc<Shared>,
+    events: Waiters<Event>,
+    closed: Option<ControlError>,
 }
 
 impl Client {
     /// Takes QEMU's greeting on `stream` and ends the negotiation.
     ///
     /// # Errors
-    /// No greeting within `deadline`, or something else than QEMU at the other end.
+    /// No greeting within `timeout`, or something else than QEMU at the other end.
     pub async fn connect(
         stream: UnixStream,
-        deadline: Duration,
-    ) -> Result<(Self, Version), Failure> {
+        timeout: Duration,
+    ) -> Result<(Self, Version), ControlError> {
         let (greeting, greeted) = oneshot::channel();
         let shared = Arc::new(Shared::default());
         shared.lock().greeting = Some(greeting);
@@ -94,14 +87,14 @@ impl Client {
         };
         let version = client
             .shared
-            .answer(greeted, "QEMU's greeting", deadline)
+            .answer(greeted, "QEMU's greeting", timeout)
             .await?;
         let _: Empty = client.execute(&QmpCapabilities {}).await?;
         Ok((client, version))
     }
 
     /// Gives a command and takes its answer.
-    pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Reply, Failure> {
+    pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Reply, ControlError> {
         self.exchange(command, None).await
     }
 
@@ -110,32 +103,37 @@ impl Client {
         &self,
         command: &C,
         fd: OwnedFd,
-    ) -> Result<C::Reply, Failure> {
+    ) -> Result<C::Reply, ControlError> {
         self.exchange(command, Some(fd)).await
     }
 
     /// Starts to wait for the first event that `wanted` accepts. To be called before the command
     /// that leads to it.
-    pub fn expect(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Expected {
-        let (tell, event) = oneshot::channel();
-        let mut state = self.shared.lock();
-        if state.closed.is_none() {
-            state.waiters.push(Waiter {
-                wanted: Box::new(wanted),
-                tell,
-            });
-        }
-        Expected {
-            event,
-            shared: Arc::clone(&self.shared),
-        }
+    pub fn wait_for(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Awaited<Event> {
+        self.shared.lock().events.wait_for(wanted)
+    }
+
+    /// The event, if it comes within `timeout`. An error names it as `what`.
+    pub async fn event(
+        &self,
+        awaited: Awaited<Event>,
+        what: &str,
+        timeout: Duration,
+    ) -> Result<Event, ControlError> {
+        awaited.within(timeout).await.map_err(|why| {
+            let closed = self.shared.lock().closed.clone();
+            match (why, closed) {
+                (NoEvent::Ended, Some(reason)) => reason,
+                _ => ControlError::no_event(why, what, timeout),
+            }
+        })
     }
 
     async fn exchange<C: Command>(
         &self,
         command: &C,
         fd: Option<OwnedFd>,
-    ) -> Result<C::Reply, Failure> {
+    ) -> Result<C::Reply, ControlError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut message = json!({ "execute": C::NAME, "id": id });
         let arguments = serde_json::to_value(command).map_err(|error| invalid(C::NAME, &error))?;
@@ -157,10 +155,10 @@ impl Client {
             replied.await
         };
         let what = format!("QEMU's answer to {}", C::NAME);
-        match self.shared.answer(talk, &what, C::DEADLINE).await? {
+        match self.shared.answer(talk, &what, C::TIMEOUT).await? {
             Ok(value) => serde_json::from_value(value).map_err(|error| invalid(C::NAME, &error)),
-            Err(reason) => Err(Failure::Refused {
-                command: C::NAME,
+            Err(reason) => Err(ControlError::Refused {
+                request: C::NAME,
                 reason,
             }),
         }
@@ -173,47 +171,37 @@ impl Drop for Client {
     }
 }
 
-impl Expected {
-    /// The event.
-    ///
-    /// # Errors
-    /// [`Failure::Timeout`] names `what`.
-    pub async fn within(self, what: &str, deadline: Duration) -> Result<Event, Failure> {
-        self.shared.answer(self.event, what, deadline).await
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends every wait, now and later, with the first reason given.
-    fn close(&self, reason: Failure) {
+    fn close(&self, reason: ControlError) {
         let mut state = self.lock();
         state.closed.get_or_insert(reason);
         state.greeting = None;
         state.pending.clear();
-        state.waiters.clear();
+        state.events.end();
     }
 
     async fn answer<T>(
         &self,
         answer: impl Future<Output = Result<T, oneshot::error::RecvError>>,
         what: &str,
-        deadline: Duration,
-    ) -> Result<T, Failure> {
-        match timeout(deadline, answer).await {
+        timeout: Duration,
+    ) -> Result<T, ControlError> {
+        match time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(self.lock().closed.clone().unwrap_or(Failure::Closed)),
-            Err(_) => Err(Failure::Timeout {
+            Ok(Err(_)) => Err(self.lock().closed.clone().unwrap_or_else(closed)),
+            Err(_) => Err(ControlError::Timeout {
                 waited_for: what.to_owned(),
-                waited: deadline,
+                waited: timeout,
             }),
         }
     }
 
-    fn pend(&self, id: u64) -> Result<oneshot::Receiver<Result<Value, String>>, Failure> {
+    fn pend(&self, id: u64) -> Result<oneshot::Receiver<Result<Value, String>>, ControlError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
@@ -223,14 +211,14 @@ impl Shared {
         Ok(replied)
     }
 
-    fn take(&self, message: Message) -> Result<(), Failure> {
+    fn take(&self, message: Message) -> Result<(), ControlError> {
         let mut state = self.lock();
         match message {
             Message::Greeting(version) => match state.greeting.take() {
                 Some(tell) => drop(tell.send(version)),
-                None => return Err(Failure::Invalid(String::from("a second greeting"))),
+                None => return Err(ControlError::Invalid(String::from("a second greeting"))),
             },
-            // A reply nobody waits for any more came after its deadline.
+            // A reply nobody waits for any more came too late.
             Message::Reply {
                 id: Some(id),
                 outcome,
@@ -241,29 +229,13 @@ impl Shared {
             }
             Message::Reply { id: None, outcome } => {
                 let words = outcome.err().unwrap_or_default();
-                return Err(Failure::Invalid(format!(
+                return Err(ControlError::Invalid(format!(
                     "a reply without a number: {words}"
                 )));
             }
-            Message::Event(event) => state.route(&event),
+            Message::Event(event) => state.events.deliver(&event),
         }
         Ok(())
-    }
-}
-
-impl State {
-    fn route(&mut self, event: &Event) {
-        let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
-            if waiter.tell.is_closed() {
-                continue;
-            }
-            if (waiter.wanted)(event) {
-                drop(waiter.tell.send(event.clone()));
-            } else {
-                self.waiters.push(waiter);
-            }
-        }
     }
 }
 
@@ -287,8 +259,12 @@ impl Drop for Forget<'_> {
     }
 }
 
-fn invalid(command: &str, error: &serde_json::Error) -> Failure {
-    Failure::Invalid(format!("the value of {command}: {error}"))
+fn closed() -> ControlError {
+    ControlError::Closed(String::from("QEMU closed its control connection"))
+}
+
+fn invalid(command: &str, error: &serde_json::Error) -> ControlError {
+    ControlError::Invalid(format!("the value of {command}: {error}"))
 }
 
 async fn receive(read: OwnedReadHalf, shared: Arc<Shared>) {
@@ -298,17 +274,17 @@ async fn receive(read: OwnedReadHalf, shared: Arc<Shared>) {
             Ok(Some(line)) if line.is_empty() => {}
             Ok(Some(line)) => {
                 if let Err(reason) = parse(&line)
-                    .map_err(Failure::Invalid)
+                    .map_err(ControlError::Invalid)
                     .and_then(|m| shared.take(m))
                 {
                     break reason;
                 }
             }
-            Ok(None) => break Failure::Closed,
+            Ok(None) => break closed(),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                break Failure::Invalid(error.to_string());
+                break ControlError::Invalid(error.to_string());
             }
-            Err(_) => break Failure::Closed,
+            Err(_) => break closed(),
         }
     };
     shared.close(reason);
@@ -318,7 +294,7 @@ async fn receive(read: OwnedReadHalf, shared: Arc<Shared>) {
 async fn transmit(write: OwnedWriteHalf, mut lines: mpsc::Receiver<Outgoing>, shared: Arc<Shared>) {
     while let Some(Outgoing { line, fd }) = lines.recv().await {
         if wire::send(&write, &line, fd.as_ref()).await.is_err() {
-            shared.close(Failure::Closed);
+            shared.close(closed());
             return;
         }
     }

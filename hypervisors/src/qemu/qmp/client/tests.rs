@@ -88,17 +88,18 @@ async fn a_refusal_carries_the_words() {
             .await;
     };
     let (result, ()) = tokio::join!(client.execute(&Cont {}), script);
-    assert_eq!(
-        result.unwrap_err().to_string(),
-        "QEMU refused cont: Not now"
-    );
+    let refused = ControlError::Refused {
+        request: "cont",
+        reason: String::from("Not now"),
+    };
+    assert_eq!(result.unwrap_err(), refused);
 }
 
 #[tokio::test]
 async fn an_event_is_caught_between_other_things() {
     let (client, mut peer) = connected().await;
-    let caught = client.expect(|event| event.text("device") == Some("disk-a"));
-    let forgotten = client.expect(|event| event.name == "DEVICE_DELETED");
+    let caught = client.wait_for(|event| event.text("device") == Some("disk-a"));
+    let forgotten = client.wait_for(|event| event.name == "DEVICE_DELETED");
     drop(forgotten);
     let events: String = [
         json!({ "path": "/x" }),
@@ -110,30 +111,25 @@ async fn an_event_is_caught_between_other_things() {
     for byte in events.chars() {
         peer.say(&byte.to_string()).await;
     }
-    let event = caught.within("the event", SOON).await.unwrap();
+    let event = client.event(caught, "the event", SOON).await.unwrap();
     assert_eq!(event.name, "DEVICE_DELETED");
 }
 
 #[tokio::test]
 async fn a_connection_closed_in_a_call_ends_every_wait_at_once() {
     let (client, mut peer) = connected().await;
-    let event = client.expect(|_| true);
+    let event = client.wait_for(|_| true);
     let script = async move {
         peer.hear().await;
         peer.say("{\"return\": {\"sta").await;
     };
     let (result, ()) = tokio::join!(client.execute(&QueryStatus {}), script);
-    assert_eq!(result.unwrap_err(), Failure::Closed);
-    assert_eq!(event.within("it", SOON).await.unwrap_err(), Failure::Closed);
-    assert_eq!(client.execute(&Stop {}).await.unwrap_err(), Failure::Closed);
-    assert_eq!(
-        client
-            .expect(|_| true)
-            .within("it", SOON)
-            .await
-            .unwrap_err(),
-        Failure::Closed
-    );
+    assert_eq!(result.unwrap_err(), closed());
+    for event in [event, client.wait_for(|_| true)] {
+        let error = client.event(event, "it", SOON).await.unwrap_err();
+        assert_eq!(error, closed());
+    }
+    assert_eq!(client.execute(&Stop {}).await.unwrap_err(), closed());
 }
 
 #[tokio::test]
@@ -154,7 +150,7 @@ async fn what_is_not_the_protocol_ends_the_connection() {
             let _ = peer.write.write_all(text.as_bytes()).await;
         };
         let (result, ()) = tokio::join!(client.execute(&Stop {}), script);
-        let Err(Failure::Invalid(what)) = result else {
+        let Err(ControlError::Invalid(what)) = result else {
             panic!("{text:.40}")
         };
         assert!(what.contains(words), "{what}");
@@ -169,7 +165,7 @@ async fn an_answer_of_another_shape_is_invalid() {
         peer.answer(&command, json!({ "status": 7 })).await;
     };
     let (result, ()) = tokio::join!(client.execute(&QueryStatus {}), script);
-    assert!(matches!(result, Err(Failure::Invalid(_))));
+    assert!(matches!(result, Err(ControlError::Invalid(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +174,7 @@ async fn a_late_answer_is_a_timeout_and_is_not_mistaken_for_the_next() {
     let late = client.execute(&QueryStatus {}).await.unwrap_err();
     let waited = Duration::from_secs(10);
     let waited_for = String::from("QEMU's answer to query-status");
-    assert_eq!(late, Failure::Timeout { waited_for, waited });
+    assert_eq!(late, ControlError::Timeout { waited_for, waited });
     let script = async {
         let (first, second) = (peer.hear().await, peer.hear().await);
         peer.answer(&first, json!({ "status": "paused", "running": false }))
@@ -195,7 +191,11 @@ async fn a_late_answer_is_a_timeout_and_is_not_mistaken_for_the_next() {
 async fn silence_instead_of_a_greeting_is_a_timeout() {
     let (ours, _peer) = pair();
     let silence = Client::connect(ours, SOON).await.unwrap_err();
-    assert_eq!(silence.to_string(), "Waited 5s for QEMU's greeting");
+    let expected = ControlError::Timeout {
+        waited_for: String::from("QEMU's greeting"),
+        waited: SOON,
+    };
+    assert_eq!(silence, expected);
 }
 
 #[tokio::test]
