@@ -9,11 +9,12 @@ use std::{io, path::Path};
 use hypervisors::{GuestRoot, VmSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use crate::{
     difference::{Difference, Field},
     manifest::FORMAT_VERSION,
-    source_file::{DigestedFile, StampedFile, hex},
+    source_file::{DigestedFile, StampedFile},
     unfit::Unfit,
 };
 

@@ -10,6 +10,7 @@ use agent_client::{
 use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
 use slog::{Logger, debug, info};
+use system::encoding::hex;
 
 use super::{CreatePhases, Error, Held, NewContainer, RootDisks};
 use crate::{
@@ -168,12 +169,7 @@ fn as_mounted(rootfs: &Rootfs) -> RootfsDisk {
 /// Identifier of a container's first root disk in its VM; container ids are longer than it may be.
 fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(10)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("root-{hex}")
+    format!("root-{}", hex(&digest[..10]))
 }
 
 #[cfg(test)]
