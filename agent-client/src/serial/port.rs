@@ -14,16 +14,16 @@ use nix::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
-/// The driver hands out what arrived in buffers of one page, one for each read.
+/// The driver has received data in buffers of one page, and returns one buffer for each read.
 const PIECE: usize = 4096;
 
-/// A character device such as `/dev/vport1p1`, pending while no host is connected.
+/// A character device such as `/dev/vport1p1`. Reading and writing is pending while no host is
+/// connected.
 ///
 /// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
-/// devices with `EIO`), refuses a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`, which an
-/// ordinary event loop takes for the end of the file and reports again and again. So the device is
-/// watched by an edge-triggered epoll instance of its own, which speaks once per change, and the
-/// event loop watches that instance.
+/// devices with `EIO`), fails a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`. An event loop
+/// would report that again and again. So an edge-triggered epoll instance watches the device and
+/// reports each change once, and the event loop watches that instance.
 #[derive(Debug)]
 pub struct Port {
     device: OwnedFd,
@@ -46,7 +46,7 @@ impl Watch {
         Ok(watch?)
     }
 
-    /// Takes the pending event, so that only a later change makes the instance readable.
+    /// Consumes the pending event, so that only a later change makes the instance readable.
     fn take_event(&self) -> io::Result<()> {
         let mut events = [EpollEvent::empty()];
         match self.0.wait(&mut events, EpollTimeout::ZERO) {
@@ -67,7 +67,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// When the device cannot be watched: `EPERM` for a regular file.
+    /// When epoll(7) cannot watch the device: `EPERM` for a regular file.
     ///
     /// # Panics
     ///
@@ -81,9 +81,9 @@ impl Port {
     }
 }
 
-/// Repeats `attempt` until it does something, waiting for a change on the device in between.
+/// Repeats `attempt` until it transfers data, and waits for a change of the device in between.
 ///
-/// The event is taken *before* the attempt: a change during the attempt is then seen afterwards.
+/// The event is consumed *before* the attempt, so a change during the attempt is not lost.
 fn poll_attempt(
     watch: &AsyncFd<Watch>,
     cx: &mut Context<'_>,
@@ -115,7 +115,7 @@ impl AsyncRead for Port {
         let attempt = || unistd::read(self.device.as_fd(), room);
         let mut read = ready!(poll_attempt(&self.reads, cx, attempt))?;
         buf.advance(read);
-        // A full piece is rarely the last one; what goes wrong here goes wrong again next time.
+        // A full piece is rarely the last one. An error here occurs again at the next read.
         while read >= PIECE && buf.remaining() >= PIECE {
             read = unistd::read(self.device.as_fd(), buf.initialize_unfilled()).unwrap_or(0);
             buf.advance(read);
