@@ -94,7 +94,7 @@ async fn connect(vm: &Vm) -> Agent {
     }
 }
 
-/// What the monitor has used, in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15).
+/// CPU time of the VMM, in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15).
 fn cpu_time(vm: &Vm) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", vm.process.id())).unwrap();
     let fields: Vec<_> = stat
