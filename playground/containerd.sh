@@ -1,7 +1,11 @@
 #!/bin/sh
-# Gets a containerd of another release beside the machine's own: unpacks Debian packages of another
-# suite, installs nothing. `playground/containerd.sh 1.7 DIRECTORY`. Where the suite was taken from is what
-# apt says of this machine. Ends with 0 if DIRECTORY/bin has it, at once if it was there.
+# Unpacks a containerd of another release beside the machine's own, from packages of another Debian
+# suite. Nothing is installed.
+#
+# Usage: playground/containerd.sh RELEASE DIRECTORY      (RELEASE is 1.7 or 2.1)
+#
+# The packages come from the mirror that apt uses on this machine. Exits with 0 once DIRECTORY/bin has
+# them, at once if it already has.
 set -eu
 
 release=$1 directory=$(realpath -m "$2")
@@ -10,7 +14,7 @@ case $release in
 2.1) suite=sid ;;
 *) echo "No Debian suite is known to have containerd $release; 1.7 and 2.1 are" >&2 && exit 2 ;;
 esac
-# containerd 2.1's erofs snapshotter wants a newer mkfs.erofs than bookworm's, 1.5; this suite has 1.8.
+# containerd 2.1's erofs snapshotter needs a newer mkfs.erofs than bookworm's 1.5; this suite has 1.8.
 tools=trixie
 
 [ ! -e "$directory/bin/containerd" ] || exit 0
@@ -26,7 +30,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Com
     'Label: Debian' "Codename: ${VERSION_CODENAME:-none}" | head -n 1)
 [ -n "$mirror" ] || { echo "apt has no lists of Debian $VERSION_CODENAME: apt-get update" >&2 && exit 1; }
 
-# apt with the lists of one suite alone, and with nothing installed.
+# apt_of SUITE COMMAND...: runs apt with the lists of one suite only, as if nothing were installed.
 apt_of() {
     of=$1 && shift
     "$@" -o Dir::Etc::sourcelist="$work/$of.sources" -o Dir::Etc::sourceparts=/dev/null \
@@ -36,7 +40,7 @@ apt_of() {
         -o Acquire::Languages=none -qq
 }
 
-# A suite's lists, once.
+# lists_of SUITE: fetches a suite's lists once.
 lists_of() {
     [ ! -e "$work/$1" ] || return 0
     mkdir -p "$work/$1/lists/partial" "$work/$1/archives/partial"
@@ -61,7 +65,7 @@ case $got in
 *) echo "Debian $suite has containerd $got, no longer $release" >&2 && exit 1 ;;
 esac
 
-# A program and all libraries below it, the C library's too, to be run by its own loader.
+# mkfs.erofs with all of its libraries, including the C library, run by its own loader.
 if [ "$release" != 1.7 ]; then
     lists_of "$tools"
     apt_of "$tools" apt-get install --yes --download-only --no-install-recommends erofs-utils

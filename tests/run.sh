@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs everything that CI checks, in the order of what is soonest known, to its end even where a step
-# fails. The last line counts: each tool once, and each test.
+# Runs everything that CI checks, quickest checks first, and continues after a failed step. The last
+# line counts passed, failed and skipped: each tool once, and each test.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -59,7 +59,7 @@ count 'failing and many templates' env IMPRINT_E2E=1 IMPRINT_RESTORES=20 IMPRINT
     cargo test -p factory --locked --test faults --test stress
 check fuzzing fuzz/run.sh 60
 count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p e2e-tests --locked --no-fail-fast
-# Of these what a release of containerd could do otherwise; `make test-containerd` runs all.
+# The cases in which a release of containerd could behave differently; `make test-containerd` runs all.
 for release in 1.7 2.1; do
     count "containerd $release" env IMPRINT_E2E=1 IMPRINT_CONTAINERD=$release \
         cargo test -p e2e-tests --locked --no-fail-fast --test e2e --test cri -- \

@@ -1,4 +1,4 @@
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 //! The guest agent's API: wire types, and a typed client over any channel.
 //!
 //! The guest runs an agent that starts processes and mounts things on the host's behalf. It speaks

@@ -9,11 +9,12 @@ use std::{io, path::Path};
 use hypervisors::{GuestRoot, VmSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use crate::{
     difference::{Difference, Field},
     manifest::FORMAT_VERSION,
-    source_file::{DigestedFile, StampedFile, hex},
+    source_file::{DigestedFile, StampedFile},
     unfit::Unfit,
 };
 
@@ -120,7 +121,7 @@ impl TemplateIdentity {
         let release = Path::new("/proc/sys/kernel/osrelease");
         let host_kernel = std::fs::read_to_string(release).map_err(IdentityError::at(release))?;
         Ok(Self {
-            monitor: monitor.monitor.to_owned(),
+            monitor: monitor.vmm.to_owned(),
             monitor_version: monitor.version.clone(),
             monitor_binary: look(&monitor.binary)?,
             machine: monitor.machine.clone(),
@@ -233,7 +234,7 @@ pub(crate) mod tests {
             path
         };
         let monitor = hypervisors::Identity {
-            monitor: "fake",
+            vmm: "fake",
             binary: file("vmm"),
             version: "1".into(),
             machine: "q35".into(),
@@ -265,7 +266,7 @@ pub(crate) mod tests {
     fn every_field_of_a_vm_changes_the_key_and_names_itself() {
         type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
         let changes: [(&str, Change); 16] = [
-            ("monitor", |m, _| m.monitor = "other"),
+            ("monitor", |m, _| m.vmm = "other"),
             ("monitor version", |m, _| m.version = "2".into()),
             ("monitor binary", |m, _| {
                 std::fs::write(&m.binary, "changed").unwrap()

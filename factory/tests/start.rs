@@ -110,7 +110,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
     let faults = [
         (
             Fault::LoadRefused,
-            "loading the saved state: Monitor refused load",
+            "loading the saved state: VMM refused load",
         ),
         (
             Fault::LoadHangs,
@@ -118,11 +118,11 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
         ),
         (
             Fault::DiesWhileLoading,
-            "loading the saved state: Monitor ended during load: Section 7",
+            "loading the saved state: VMM ended during load: Section 7",
         ),
         (
             Fault::ResumeRefused,
-            "resuming the vCPUs: Monitor refused resume",
+            "resuming the vCPUs: VMM refused resume",
         ),
         (
             Fault::DiesAfterResume,

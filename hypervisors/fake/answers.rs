@@ -5,7 +5,6 @@ pub fn recorded(name: &str) -> Vec<u8> {
     let text = match name {
         "vmm.ping" => include_str!("clh/vmm.ping"),
         "vm.info" => include_str!("clh/vm.info"),
-        "vm.counters" => include_str!("clh/vm.counters"),
         "vm.add-disk" | "vm.add-net" => include_str!("clh/vm.add-disk"),
         "vm.add-net-again" => include_str!("clh/vm.add-net-again"),
         "vm.restore-without-tap" => include_str!("clh/vm.restore-without-tap"),

@@ -1,4 +1,4 @@
-//! Whether a VM can be what its specification says, as far as that is the same for every monitor.
+//! Whether a VM can be what its specification says, as far as that is the same for every VMM.
 //! Asked before anything is made for it.
 
 use std::{fs, path::Path};

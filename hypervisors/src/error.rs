@@ -1,16 +1,16 @@
-//! What can go wrong between a caller and a virtual machine monitor.
+//! What can go wrong between a caller and a VMM.
 
 use std::{io, path::PathBuf, time::Duration};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A step that a monitor did not take.
+/// A step that a VMM did not take.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The monitor's binary cannot be used.
-    #[error("Monitor {binary} cannot be used: {reason}")]
+    /// The VMM's binary cannot be used.
+    #[error("VMM {binary} cannot be used: {reason}")]
     Unusable {
         /// Configured path.
         binary: PathBuf,
@@ -20,8 +20,8 @@ pub enum Error {
     /// A value that no VM can have.
     #[error("Invalid VM specification: {0}")]
     InvalidSpec(String),
-    /// The monitor process could not be started.
-    #[error("Monitor {binary} did not start")]
+    /// The VMM process could not be started.
+    #[error("VMM {binary} did not start")]
     Spawn {
         /// Path of the binary.
         binary: PathBuf,
@@ -29,24 +29,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The monitor ended while something was asked of it.
-    #[error("Monitor ended during {during}: {last_words}")]
+    /// The VMM ended while something was asked of it.
+    #[error("VMM ended during {during}: {last_words}")]
     Exited {
         /// The step.
         during: &'static str,
         /// Its last lines on standard error.
         last_words: String,
     },
-    /// The monitor refused a request.
-    #[error("Monitor refused {request}: {reason}")]
+    /// The VMM refused a request.
+    #[error("VMM refused {request}: {reason}")]
     Refused {
         /// Name of the request.
         request: String,
-        /// The monitor's words.
+        /// The VMM's words.
         reason: String,
     },
-    /// The monitor said something that is not its protocol.
-    #[error("Monitor sent an invalid message: {0}")]
+    /// The VMM said something that is not its protocol.
+    #[error("VMM sent an invalid message: {0}")]
     Protocol(String),
     /// No answer in time.
     #[error("Waited {waited:?} for {waited_for}")]

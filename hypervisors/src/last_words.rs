@@ -1,4 +1,4 @@
-//! The last lines a monitor wrote to its standard error: bounded, and safe to print.
+//! The last lines a VMM wrote to its standard error: bounded, and safe to print.
 
 use std::{
     collections::VecDeque,
@@ -27,11 +27,11 @@ impl LastWords {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             for line in self.lock().take(&buffer[..length]) {
-                debug!(log, "monitor said"; "line" => line);
+                debug!(log, "VMM said"; "line" => line);
             }
         }
         if let Some(line) = self.lock().end_line() {
-            debug!(log, "monitor said"; "line" => line);
+            debug!(log, "VMM said"; "line" => line);
         }
     }
 

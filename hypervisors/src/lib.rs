@@ -1,20 +1,20 @@
-#![deny(unsafe_code)]
-//! One small contract for virtual machine monitors, and its implementations.
+#![forbid(unsafe_code)]
+//! One small contract for virtual machine monitors (VMMs), and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
 //! VM, and plugs devices into it. What those steps mean is the caller's business.
 
 mod check;
-mod choice;
 pub mod clh;
 mod contract;
+mod control;
 mod device;
 mod error;
+mod events;
 mod host_cpu;
 mod kept;
 mod kernel;
 mod last_words;
-mod loop_device;
 mod netns;
 mod process;
 pub mod qemu;
@@ -23,14 +23,15 @@ mod rights;
 mod sample;
 mod slots;
 mod spec;
+mod vmm_config;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
-pub use choice::MonitorConfig;
 pub use contract::{
-    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+    AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
+pub use vmm_config::{VmmConfig, VmmKind};

@@ -1,4 +1,4 @@
-//! The monitor's process: started, watched to its end, and never left behind.
+//! The VMM's process: started, watched to its end, and never left behind.
 
 use std::{
     io,
@@ -23,9 +23,9 @@ use crate::{Error, Result, VmExit, VmmProcess, last_words::LastWords, netns};
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
 /// How long a killed process may take to be gone: it has to give its memory back.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a monitor is started.
+/// How a VMM is started.
 pub struct Start<'a> {
     /// What is run.
     pub binary: &'a Path,
@@ -43,7 +43,7 @@ pub struct Start<'a> {
     pub netns: Option<&'a Path>,
 }
 
-/// A monitor's process. Dropping it kills the process; a task reaps it.
+/// A VMM's process. Dropping it kills the process; a task reaps it.
 #[derive(Debug)]
 pub struct Process {
     identity: VmmProcess,
@@ -128,19 +128,19 @@ impl Process {
         })
     }
 
-    /// Waits until the process has ended, but not longer than `deadline`.
-    pub async fn ended_within(&self, deadline: Duration) -> Option<VmExit> {
-        timeout(deadline, self.wait()).await.ok()
+    /// Waits until the process has ended, but not longer than `limit`.
+    pub async fn ended_within(&self, limit: Duration) -> Option<VmExit> {
+        timeout(limit, self.wait()).await.ok()
     }
 
     /// Ends the process by SIGKILL and waits until it is reaped and its sockets are gone.
     pub async fn kill(&self) -> Result<VmExit> {
         self.signal_kill();
-        self.ended_within(KILL_DEADLINE)
+        self.ended_within(KILL_TIMEOUT)
             .await
             .ok_or_else(|| Error::Timeout {
-                waited_for: format!("the end of killed monitor {}", self.identity.pid),
-                waited: KILL_DEADLINE,
+                waited_for: format!("the end of killed VMM {}", self.identity.pid),
+                waited: KILL_TIMEOUT,
             })
     }
 
@@ -201,7 +201,7 @@ async fn drain(listener: Option<JoinHandle<()>>) {
 fn remove(sockets: &Mutex<Vec<PathBuf>>) {
     let sockets = std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner));
     for socket in sockets {
-        // It may never have been made, or the monitor has removed it itself.
+        // It may never have been made, or the VMM has removed it itself.
         let _ = std::fs::remove_file(socket);
     }
 }
@@ -281,6 +281,6 @@ mod tests {
             netns: None,
         };
         let error = Process::spawn(start, &log()).unwrap_err();
-        assert_eq!(error.to_string(), "Monitor /no/such did not start");
+        assert_eq!(error.to_string(), "VMM /no/such did not start");
     }
 }

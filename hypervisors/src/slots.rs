@@ -1,4 +1,4 @@
-//! Disk slots, as far as they are the same for every monitor.
+//! Disk slots, as far as they are the same for every VMM.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub fn bytes(slots: &DiskSlots) -> u64 {
 /// What the names of slots' disks begin with, and of no others: those that are plugged are `disk-`.
 pub const SLOT: &str = "slot-";
 
-/// The monitor's name for the disk of a slot.
+/// The VMM's name for the disk of a slot.
 pub fn name(slot: u32) -> String {
     format!("{SLOT}{slot}")
 }

@@ -18,12 +18,12 @@ pub struct VmSpec {
     pub memory: MemorySpec,
     /// The kernel that is booted. A restore ignores it, except where the VMM wants it named.
     pub kernel: KernelSpec,
-    /// Network namespace the monitor lives in, by path; `None` is the caller's.
+    /// Network namespace the VMM lives in, by path; `None` is the caller's.
     pub netns: Option<PathBuf>,
-    /// Disks that are there from the start, so that none has to be plugged. A monitor that has no
+    /// Disks that are there from the start, so that none has to be plugged. A VMM that has no
     /// such thing ignores them, and [`Vm::disk_slot`](crate::Vm::disk_slot) says so.
     pub slots: DiskSlots,
-    /// The network interface that is there from the start. A monitor that has no such thing ignores
+    /// The network interface that is there from the start. A VMM that has no such thing ignores
     /// it, and [`Vm::nic`](crate::Vm::nic) says so.
     pub nic: Option<NicSpec>,
 }

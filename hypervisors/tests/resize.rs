@@ -45,7 +45,7 @@ async fn grow(vm: &dyn Vm) {
 async fn a_booted_vm_grows() {
     let Some(bench) = bench().await else { return };
     let can = bench.qemu.capabilities();
-    assert!(can.vcpu_hotplug && can.memory_hotplug);
+    assert!(can.vcpu_hotplug && can.memory_hotplug_beside_file);
     let vm = bench.qemu.boot(&growing(bench.spec("a"))).await.unwrap();
     answer(&*vm).await;
     grow(&*vm).await;

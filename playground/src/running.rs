@@ -14,6 +14,7 @@ use std::{
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use crate::{
     Error, Result,
@@ -196,7 +197,7 @@ impl Running {
             stdout: String::from_utf8_lossy(&self.stdout.kept).into_owned(),
             stderr: String::from_utf8_lossy(&self.stderr.kept).into_owned(),
             stdout_length: self.stdout.length,
-            stdout_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            stdout_sha256: hex(&digest),
             first_byte: self.stdout.first_byte,
             elapsed: self.started.elapsed(),
         })

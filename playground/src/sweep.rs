@@ -6,6 +6,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use crate::{
     Error, Result,
@@ -127,6 +128,5 @@ fn bundles(layout: &Layout) -> Vec<String> {
 fn shim_socket(layout: &Layout, namespace: &str, id: &str) -> PathBuf {
     let address = layout.socket();
     let digest = Sha256::digest(format!("{}/{namespace}/{id}", address.display()));
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Path::new("/run/containerd/s").join(name)
+    Path::new("/run/containerd/s").join(hex(&digest))
 }

@@ -1,4 +1,4 @@
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 //! What a pod is: configuration, sandbox, containers, processes, root file systems, state on disk.
 
 pub mod config;

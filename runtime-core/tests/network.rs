@@ -12,10 +12,7 @@ use std::{
 };
 
 use netns::{Pod, pod};
-use runtime_core::{
-    network::{Attached, Namespace, NetworkError, attach, detach, forward},
-    state::{NetworkRecord, SandboxDir, cleanup},
-};
+use runtime_core::network::{Attached, Namespace, NetworkError, attach, detach, forward};
 
 /// Length of the header before each frame (virtio specification, `virtio_net_hdr` without the
 /// number of buffers).
@@ -25,8 +22,9 @@ async fn attached(pod: &Pod) -> Result<Attached, NetworkError> {
     attach(&Namespace::open(&pod.path()).unwrap(), None).await
 }
 
-fn record(pod: &Pod) -> NetworkRecord {
-    NetworkRecord::from(&Namespace::open(&pod.path()).unwrap())
+async fn detached(pod: &Pod) -> usize {
+    let id = Namespace::open(&pod.path()).unwrap().id();
+    detach(&pod.path(), id).await.unwrap()
 }
 
 #[tokio::test]
@@ -231,9 +229,9 @@ async fn everything_is_taken_back_and_may_be_again() {
     drop(made);
     pod.until_no_tap();
     assert!(!pod.is_clean());
-    assert_eq!(detach(&record(&pod)).await.unwrap(), 1);
+    assert_eq!(detached(&pod).await, 1);
     assert!(pod.is_clean(), "{}", pod.tc("qdisc"));
-    assert_eq!(detach(&record(&pod)).await.unwrap(), 0);
+    assert_eq!(detached(&pod).await, 0);
 }
 
 #[tokio::test]
@@ -249,7 +247,7 @@ async fn what_others_made_stays() {
             .contains("Egress Redirect")
     );
     drop(made);
-    detach(&record(&pod)).await.unwrap();
+    detached(&pod).await;
     let left = pod.tc("filter show dev eth0 ingress");
     assert!(
         left.contains("pref 7") && !left.contains("Redirect"),
@@ -277,33 +275,6 @@ async fn a_second_vm_is_refused_until_the_first_is_gone() {
         pod.tc("filter show dev eth0 ingress")
             .contains("tap0_imprint")
     );
-}
-
-#[tokio::test]
-async fn cleanup_takes_back_what_a_killed_shim_left() {
-    let Some(pod) = pod("killed") else { return };
-    pod.simple();
-    let root = tempfile::tempdir().unwrap();
-    let mut dir = SandboxDir::create(root.path(), "a", "/bundle".as_ref()).unwrap();
-    dir.record(|state| state.network = Some(record(&pod)))
-        .unwrap();
-    drop(attached(&pod).await.unwrap());
-    pod.until_no_tap();
-    let report = cleanup(dir.path(), "/bundle".as_ref());
-    assert!(report.is_clean() && report.removed, "{report:?}");
-    assert!(pod.is_clean(), "{}", pod.tc("qdisc"));
-}
-
-#[tokio::test]
-async fn cleanup_does_not_mind_a_namespace_that_is_gone() {
-    let Some(pod) = pod("gone") else { return };
-    let root = tempfile::tempdir().unwrap();
-    let mut dir = SandboxDir::create(root.path(), "a", "/bundle".as_ref()).unwrap();
-    dir.record(|state| state.network = Some(record(&pod)))
-        .unwrap();
-    drop(pod);
-    let report = cleanup(dir.path(), "/bundle".as_ref());
-    assert!(report.is_clean() && report.removed, "{report:?}");
 }
 
 #[tokio::test]
@@ -361,7 +332,7 @@ async fn macvlan_and_ipvlan_are_redirected_too() {
         let made = attached(&pod).await.unwrap();
         assert_eq!(made.taps[0].0.link.kind.as_deref(), Some(kind));
         drop(made);
-        assert_eq!(detach(&record(&pod)).await.unwrap(), 1);
+        assert_eq!(detached(&pod).await, 1);
         pod.ip(&format!("link del {kind}0"));
     }
 }

@@ -17,10 +17,7 @@ use hypervisors::{
     qemu::{AcceleratorChoice, Qemu, QemuConfig},
 };
 use netns::{Pod, pod};
-use runtime_core::{
-    network::{Namespace, PlugPhases, attach, detach, plug},
-    state::NetworkRecord,
-};
+use runtime_core::network::{Namespace, NamespaceId, PlugPhases, attach, detach, plug};
 use tempfile::TempDir;
 
 const MIB: u32 = 160;
@@ -174,12 +171,12 @@ fn check(pod: &Pod) {
     assert!(sent.contains("mtu 1400"), "{sent}");
 }
 
-async fn taken_back(pod: &Pod, vm: Arc<dyn Vm>, record: &NetworkRecord) {
+async fn taken_back(pod: &Pod, vm: Arc<dyn Vm>, id: NamespaceId) {
     let own = fs::metadata(format!("/proc/{}/ns/net", vm.process().pid)).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::ino(&own), record.ino);
+    assert_eq!(std::os::unix::fs::MetadataExt::ino(&own), id.ino);
     vm.kill().await.unwrap();
     pod.until_no_tap();
-    assert_eq!(detach(record).await.unwrap(), 2);
+    assert_eq!(detach(&pod.path(), id).await.unwrap(), 2);
     assert!(pod.is_clean());
 }
 
@@ -193,11 +190,11 @@ async fn a_booted_vm_is_the_pod_on_its_network() {
     spec.netns = Some(pod.path());
     let vm = bench.qemu.boot(&spec).await.unwrap();
     let agent = agent(&*vm).await;
-    let record = NetworkRecord::from(&Namespace::open(&pod.path()).unwrap());
+    let id = Namespace::open(&pod.path()).unwrap().id();
     let phases = connected(&pod, vm.clone(), &agent).await;
     eprintln!("booted: {phases:?}");
     check(&pod);
-    taken_back(&pod, vm, &record).await;
+    taken_back(&pod, vm, id).await;
 }
 
 #[tokio::test]
@@ -209,7 +206,7 @@ async fn a_restored_vm_is_the_pod_on_its_network() {
     let saved = bench.template().await;
     let mut spec = bench.spec("a", bench.memory(false));
     let namespace = Namespace::open(&pod.path()).unwrap();
-    let record = NetworkRecord::from(&namespace);
+    let id = namespace.id();
     spec.netns = Some(namespace.descriptor_path());
     let start = Instant::now();
     let vm = bench.qemu.restore(&spec, &saved).await.unwrap();
@@ -219,5 +216,5 @@ async fn a_restored_vm_is_the_pod_on_its_network() {
     let phases = connected(&pod, vm.clone(), &agent).await;
     eprintln!("restored: {phases:?}");
     check(&pod);
-    taken_back(&pod, vm, &record).await;
+    taken_back(&pod, vm, id).await;
 }

@@ -19,7 +19,7 @@ use runtime_core::{
     container::{self, Counts, CreatePhases, NewContainer, RootDisks},
     oci::{self, ContainerKind},
     resources::{
-        Demand, PodResources, Sizing, VmSize,
+        Demand, PodResources, VmSize,
         cgroup::{CgroupPath, PodCgroups},
     },
     rootfs::{self, MOST_LAYERS, Rootfs, RootfsCache},
@@ -188,7 +188,7 @@ impl Making {
 
     /// The VM, the root file system and the network, made beside each other.
     async fn machine(&mut self, new: &NewTask, launch: &dyn Launch) -> Result<Machine, Error> {
-        let monitor = self.config.hypervisor.path.clone();
+        let monitor = self.config.hypervisor.vmm.binary().to_owned();
         self.dir.record(|state| {
             state.monitor_binary = Some(monitor);
             state.network = self.network.record();
@@ -205,9 +205,8 @@ impl Making {
             if self.files.is_some() {
                 return Ok((None, start, start.elapsed()));
             }
-            let (mounts, bundle) = (&new.mounts, &new.bundle);
-            let rootfs =
-                rootfs::prepare(mounts, bundle, &self.cache, MOST_LAYERS, &self.log).await?;
+            let (mounts, own) = (&new.mounts, new.bundle.rootfs());
+            let rootfs = rootfs::prepare(mounts, &own, &self.cache, MOST_LAYERS, &self.log).await?;
             // Named before any VM has them.
             let disks = disk_records(&new.id, &rootfs);
             self.dir.record(|state| note(state, &new.id, disks))?;
@@ -347,7 +346,7 @@ impl Making {
         let size = VmSize::new(
             vm.vm.clone(),
             vm.agent.clone(),
-            Sizing::of(&self.config),
+            self.config.sizing(),
             vm.shape,
             self.log.clone(),
         );
@@ -397,7 +396,7 @@ fn demand(new: &NewTask) -> Demand {
     let announced = spec.annotations().as_ref().map(Demand::of_annotations);
     let linux = spec.linux().as_ref();
     let limits = linux.and_then(|linux| linux.resources().as_ref());
-    let own = limits.map(|limits| Demand::of_limits(&oci::guest_limits(limits)));
+    let own = limits.map(Demand::of_limits);
     announced.unwrap_or_default().or(own.unwrap_or_default())
 }
 

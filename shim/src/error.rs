@@ -6,6 +6,7 @@ use agent_client::Code as GuestCode;
 use containerd_shim_protos::ttrpc::{self, Code};
 use runtime_core::{
     config::AnnotationError,
+    container,
     network::NetworkError,
     oci::OciError,
     resources::cgroup::{CgroupError, OutOfMemory, PodCgroups},
@@ -147,15 +148,29 @@ fn sandbox_code(error: &sandbox::Error) -> Code {
         E::AlreadyExists(_) => Code::ALREADY_EXISTS,
         E::WrongPhase { .. } => Code::FAILED_PRECONDITION,
         E::Ended(_) => Code::UNAVAILABLE,
+        E::Container(error) => container_code(error),
+        E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
+        E::Agent { source, .. } => agent_code(source),
+        _ => Code::UNKNOWN,
+    }
+}
+
+fn container_code(error: &container::Error) -> Code {
+    use container::Error as E;
+    match error {
         E::Unsupported(_) => Code::UNIMPLEMENTED,
         E::Volume(error) if !error.is_refusal() => Code::UNKNOWN,
-        E::Volume(_) | E::Spec(_) | E::Stdio(_) | E::Stream { .. } => Code::INVALID_ARGUMENT,
-        E::Agent { source, .. } => match source.code() {
-            Some(GuestCode::NOT_FOUND) => Code::NOT_FOUND,
-            Some(GuestCode::INVALID_ARGUMENT) => Code::INVALID_ARGUMENT,
-            Some(GuestCode::UNIMPLEMENTED) => Code::UNIMPLEMENTED,
-            _ => Code::UNKNOWN,
-        },
+        E::Volume(_) | E::Spec(_) => Code::INVALID_ARGUMENT,
+        E::Agent { source, .. } => agent_code(source),
+        _ => Code::UNKNOWN,
+    }
+}
+
+fn agent_code(error: &agent_client::Error) -> Code {
+    match error.code() {
+        Some(GuestCode::NOT_FOUND) => Code::NOT_FOUND,
+        Some(GuestCode::INVALID_ARGUMENT) => Code::INVALID_ARGUMENT,
+        Some(GuestCode::UNIMPLEMENTED) => Code::UNIMPLEMENTED,
         _ => Code::UNKNOWN,
     }
 }

@@ -13,13 +13,12 @@ use factory::{
 };
 use hypervisors::{DiskSlots, Hypervisor, NicSpec, VmSpec};
 use runtime_core::{
-    config::{Config, ConfigError},
-    resources::{Beyond, Demand, Shape, Sizing, VmSize},
+    config::{Config, ConfigError, Shape, Sizing},
+    resources::{Beyond, Demand, VmSize},
 };
 use slog::{Logger, warn};
 
 use crate::{
-    error::chain,
     timeline::Timeline,
     turn::{Turn, TurnError},
 };
@@ -105,13 +104,13 @@ impl Launch for FromConfig {
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
         let start = Instant::now();
-        let monitor = config.monitor().probe(log).await?;
+        let monitor = config.hypervisor.vmm.clone().probe(log).await?;
         let monitor = monitor.as_ref();
         timeline.ended("probe", start);
 
         let start = Instant::now();
-        let sizing = Sizing::of(config);
-        let shape = sizing.shape(wanted.demand).shape;
+        let sizing = config.sizing();
+        let shape = wanted.demand.shape(&sizing).shape;
         let mut base = config.vm_spec(wanted.id, wanted.run_dir);
         base.netns = Some(wanted.netns.to_owned());
         base.nic = wanted.nic.cloned();
@@ -216,7 +215,7 @@ async fn grow(
     let Err(error) = size.ensure(demand, Beyond::Clip).await else {
         return Ok(());
     };
-    let reason = chain(&error);
+    let reason = factory::chain(&error);
     warn!(log, "VM is too small, another is booted"; "reason" => &reason);
     if let Err(error) = started.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);

@@ -249,7 +249,7 @@ impl LateNetwork {
 /// Gives the CNI's interfaces back.
 pub async fn give_back(state: &SandboxState, log: &Logger) {
     if let Some(record) = &state.network
-        && let Err(error) = network::detach(record).await
+        && let Err(error) = network::detach(&record.path, record.id()).await
     {
         warn!(log, "filters stay on the pod's interfaces"; "error" => %error);
     }

@@ -169,8 +169,14 @@ impl Pod {
         }
         let added = async {
             let room = self.room_for_layers().await;
-            let rootfs =
-                rootfs::prepare(&new.mounts, &new.bundle, &self.cache, room, &self.log).await;
+            let rootfs = rootfs::prepare(
+                &new.mounts,
+                &new.bundle.rootfs(),
+                &self.cache,
+                room,
+                &self.log,
+            )
+            .await;
             let rootfs = rootfs.map_err(|error| self.not_prepared(error))?;
             self.note_disks(&new.id, disk_records(&new.id, &rootfs))
                 .await?;

@@ -8,7 +8,7 @@ use oci_spec::runtime::Spec;
 use runtime_core::oci::OciError;
 use serde_json::json;
 
-use crate::{error::Error, pod_files::Content};
+use crate::pod_files::Content;
 
 /// The messages, generated from `protos/pod.proto`.
 #[allow(
@@ -59,7 +59,7 @@ impl PodConfig {
     ///
     /// # Errors
     /// Something in it is no part of a specification.
-    pub fn spec(&self, id: &str, netns: &str) -> Result<Spec, Error> {
+    pub fn spec(&self, id: &str, netns: &str) -> Result<Spec, OciError> {
         let linux = self.message.linux.as_ref().cloned().unwrap_or_default();
         let resources = linux.resources.unwrap_or_default();
         let size = [
@@ -93,11 +93,9 @@ impl PodConfig {
         if !linux.cgroup_parent.is_empty() {
             spec["linux"]["cgroupsPath"] = json!(cgroups_path(&linux.cgroup_parent, id));
         }
-        serde_json::from_value(spec).map_err(|source| {
-            Error::Spec(OciError::Parse {
-                what: "The pod's configuration".to_owned(),
-                source,
-            })
+        serde_json::from_value(spec).map_err(|source| OciError::Parse {
+            what: "The pod's configuration".to_owned(),
+            source,
         })
     }
 

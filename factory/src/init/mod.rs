@@ -84,7 +84,7 @@ pub async fn init(
 ) -> Result<Vec<Template>, InitError> {
     if !hypervisor.capabilities().private_file_restore {
         return Err(InitError::NotSupported {
-            monitor: hypervisor.identity().monitor,
+            monitor: hypervisor.identity().vmm,
         });
     }
     let wanted: Vec<_> = specs

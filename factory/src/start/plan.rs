@@ -101,7 +101,7 @@ pub async fn choose(
     let monitor = hypervisor.identity();
     if !hypervisor.capabilities().private_file_restore {
         return StartPlan::Boot(BootReason::NotSupported {
-            monitor: monitor.monitor,
+            monitor: monitor.vmm,
         });
     }
     match TemplateIdentity::of(monitor, spec) {

@@ -114,17 +114,14 @@ impl Bench {
     pub fn hypervisor(&self, fault: Option<Fault>) -> FakeHypervisor {
         FakeHypervisor {
             identity: Identity {
-                monitor: "fake",
+                vmm: "fake",
                 binary: self.dir.path().join("vmm"),
                 version: "1".into(),
                 machine: "none".into(),
                 cpu: "none".into(),
             },
             capabilities: Capabilities {
-                disk_hotplug: false,
-                net_hotplug: false,
                 vcpu_hotplug: false,
-                memory_hotplug: false,
                 memory_hotplug_beside_file: false,
                 disk_slots: true,
                 private_file_restore: fault != Some(Fault::CannotRestore),
@@ -399,10 +396,6 @@ impl Vm for FakeVm {
     }
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
-        Err(refused("net"))
-    }
-
-    async fn remove_net(&self, _: &str) -> Result<()> {
         Err(refused("net"))
     }
 

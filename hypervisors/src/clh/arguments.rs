@@ -1,4 +1,4 @@
-//! The monitor's command line. The VM itself is described over the API.
+//! The VMM's command line. The VM itself is described over the API.
 
 use super::ClhConfig;
 
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_monitor_is_confined_unless_an_operator_says_otherwise() {
+    fn a_vmm_is_confined_unless_an_operator_says_otherwise() {
         let line = |config: &ClhConfig| arguments(config).join(" ");
         let usual = "--api-socket fd=0 --event-monitor fd=1 --seccomp true";
         assert_eq!(line(&ClhConfig::default()), usual);

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 /// Choices that hold for every VM of one Cloud Hypervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClhConfig {
-    /// The monitor, as in `/usr/bin/cloud-hypervisor`.
+    /// The VMM, as in `/usr/bin/cloud-hypervisor`.
     pub binary: PathBuf,
-    /// Whether the monitor confines itself with its seccomp filters.
+    /// Whether the VMM confines itself with its seccomp filters.
     pub seccomp: bool,
-    /// With this, the monitor also confines itself with Landlock to the files of its VM and to what
+    /// With this, the VMM also confines itself with Landlock to the files of its VM and to what
     /// lies below these directories: those of disks that are plugged later.
     pub landlock: Option<Vec<PathBuf>>,
-    /// How much the monitor says of itself on its standard error: 0 (warnings) to 3.
+    /// How much the VMM says of itself on its standard error: 0 (warnings) to 3.
     pub verbosity: u8,
     /// Whether the guest may run virtual machines of its own.
     pub nested: bool,

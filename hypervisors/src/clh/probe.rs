@@ -4,18 +4,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
+use system::loop_device;
 
 use super::{
     Clh, ClhConfig,
     api::calls::{VmmPing, VmmShutdown},
     arguments,
-    launch::{Monitor, Program, Sockets},
+    launch::{Program, Sockets, Vmm},
     version::Version,
 };
 use crate::{
     Capabilities, Error, Identity, Result, SavedForm, host_cpu,
     kept::{Key, read, replace},
-    loop_device,
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
@@ -28,7 +28,7 @@ struct Kept {
     version: String,
 }
 
-/// Probes the configured monitor, or takes what an earlier probe of this host boot found.
+/// Probes the configured VMM, or takes what an earlier probe of this host boot found.
 pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
     let unusable = |reason: String| Error::Unusable {
         binary: config.binary.clone(),
@@ -88,17 +88,17 @@ async fn ask(config: &ClhConfig, binary: &Path, log: &slog::Logger) -> Result<St
         arguments: &arguments,
         vm: "probe",
     };
-    let monitor = Monitor::start(program, sockets, None, log).await?;
-    let answer = monitor.call(&VmmPing).await;
+    let vmm = Vmm::start(program, sockets, None, log).await?;
+    let answer = vmm.call(&VmmPing).await;
     if answer.is_ok() {
         // It is killed below if it does not end by itself.
-        let _ = monitor.call(&VmmShutdown).await;
+        let _ = vmm.call(&VmmShutdown).await;
     }
-    monitor.process().kill().await?;
+    vmm.process().kill().await?;
     Ok(answer?.version)
 }
 
-/// Where the socket of a monitor without a VM is.
+/// Where the socket of a VMM without a VM is.
 struct PrivateDir(std::path::PathBuf);
 
 impl PrivateDir {
@@ -121,7 +121,7 @@ impl PrivateDir {
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        // The monitor's socket in it is gone with the monitor.
+        // The VMM's socket in it is gone with the VMM.
         let _ = std::fs::remove_dir(&self.0);
     }
 }
@@ -136,10 +136,7 @@ fn unique() -> u64 {
 /// The same for all versions that are used. None tells what it was built with.
 fn capabilities() -> Capabilities {
     Capabilities {
-        disk_hotplug: true,
-        net_hotplug: true,
         vcpu_hotplug: true,
-        memory_hotplug: true,
         memory_hotplug_beside_file: false,
         disk_slots: loop_device::are_there(),
         private_file_restore: true,
@@ -150,7 +147,7 @@ fn capabilities() -> Capabilities {
 fn identity(config: &ClhConfig, binary: &Path, version: String) -> Identity {
     let on = |choice: bool| if choice { "on" } else { "off" };
     Identity {
-        monitor: "clh",
+        vmm: "clh",
         binary: binary.to_owned(),
         version,
         machine: format!(

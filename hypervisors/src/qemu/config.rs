@@ -51,7 +51,7 @@ pub enum AcceleratorChoice {
 /// How agents are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelKind {
-    /// Through a virtio-serial port, which nobody but the monitor's user can open.
+    /// Through a virtio-serial port, which nobody but the VMM's user can open.
     #[default]
     Serial,
     /// Through the host's vhost-vsock. Every process of the host can connect to such an agent.

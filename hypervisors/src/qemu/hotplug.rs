@@ -11,7 +11,7 @@ use slog::warn;
 
 use super::{
     command_line::text,
-    launch::Monitor,
+    launch::Vmm,
     layout::Port,
     ports::Ports,
     qmp::command::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
-const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The devices plugged into one VM.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ impl Plugs {
     }
 
     /// Plugs a disk.
-    pub async fn add_disk(&self, monitor: &Monitor, disk: &DiskSpec) -> Result<PciPath> {
+    pub async fn add_disk(&self, vmm: &Vmm, disk: &DiskSpec) -> Result<PciPath> {
         let reserved = self.reserve(device_name("disk", &disk.id)?)?;
         let node = node_name(reserved.port);
-        open_disk(monitor, disk, &node).await?;
-        let plugged = monitor
+        open_disk(vmm, disk, &node).await?;
+        let plugged = vmm
             .execute(&DeviceAdd {
                 driver: "virtio-blk-pci",
                 id: &reserved.device,
@@ -62,7 +62,7 @@ impl Plugs {
             })
             .await;
         if let Err(error) = plugged {
-            let undone = monitor.execute(&BlockdevDel { node_name: &node }).await;
+            let undone = vmm.execute(&BlockdevDel { node_name: &node }).await;
             self.undone(&reserved.device, undone.map(drop));
             return Err(error);
         }
@@ -70,21 +70,21 @@ impl Plugs {
     }
 
     /// Unplugs a disk and closes its backing.
-    pub async fn remove_disk(&self, monitor: &Monitor, id: &str) -> Result<()> {
+    pub async fn remove_disk(&self, vmm: &Vmm, id: &str) -> Result<()> {
         let (device, port) = self.plugged("disk", id)?;
-        unplug(monitor, &device).await?;
+        unplug(vmm, &device).await?;
         let node = node_name(port);
-        let closed = monitor.execute(&BlockdevDel { node_name: &node }).await;
+        let closed = vmm.execute(&BlockdevDel { node_name: &node }).await;
         self.free(&device, closed.map(drop))
     }
 
     /// Plugs a network interface.
-    pub async fn add_net(&self, monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
+    pub async fn add_net(&self, vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
         check_mac(&net.mac)?;
         let reserved = self.reserve(device_name("net", &net.id)?)?;
         let backing = node_name(reserved.port);
-        self.open_net(monitor, &backing, net.tap).await?;
-        let plugged = monitor
+        self.open_net(vmm, &backing, net.tap).await?;
+        let plugged = vmm
             .execute(&DeviceAdd {
                 driver: "virtio-net-pci",
                 id: &reserved.device,
@@ -99,37 +99,25 @@ impl Plugs {
             })
             .await;
         if let Err(error) = plugged {
-            let undone = monitor.execute(&NetdevDel { id: &backing }).await;
+            let undone = vmm.execute(&NetdevDel { id: &backing }).await;
             self.undone(&reserved.device, undone.map(drop));
             return Err(error);
         }
         Ok(reserved.keep())
     }
 
-    /// Unplugs a network interface and closes its tap.
-    pub async fn remove_net(&self, monitor: &Monitor, id: &str) -> Result<()> {
-        let (device, port) = self.plugged("net", id)?;
-        unplug(monitor, &device).await?;
-        let closed = monitor
-            .execute(&NetdevDel {
-                id: &node_name(port),
-            })
-            .await;
-        self.free(&device, closed.map(drop))
-    }
-
-    async fn open_net(&self, monitor: &Monitor, name: &str, tap: OwnedFd) -> Result<()> {
+    async fn open_net(&self, vmm: &Vmm, name: &str, tap: OwnedFd) -> Result<()> {
         let vhost = if self.vhost_net {
             open_vhost_net()
         } else {
             None
         };
         let vhost_name = vhost.as_ref().map(|_| format!("{name}-vhost"));
-        monitor.pass(name, tap).await?;
+        vmm.pass(name, tap).await?;
         if let (Some(fd), Some(vhost_name)) = (vhost, &vhost_name)
-            && let Err(error) = monitor.pass(vhost_name, fd).await
+            && let Err(error) = vmm.pass(vhost_name, fd).await
         {
-            close(monitor, name).await;
+            close(vmm, name).await;
             return Err(error);
         }
         let netdev = NetdevAdd {
@@ -139,11 +127,11 @@ impl Plugs {
             vhost: vhost_name.is_some(),
             vhost_fd: vhost_name.as_deref(),
         };
-        let opened = monitor.execute(&netdev).await;
+        let opened = vmm.execute(&netdev).await;
         if opened.is_err() {
-            close(monitor, name).await;
+            close(vmm, name).await;
             if let Some(vhost_name) = &vhost_name {
-                close(monitor, vhost_name).await;
+                close(vmm, vhost_name).await;
             }
         }
         opened.map(drop)
@@ -220,7 +208,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-async fn open_disk(monitor: &Monitor, disk: &DiskSpec, node: &str) -> Result<()> {
+async fn open_disk(vmm: &Vmm, disk: &DiskSpec, node: &str) -> Result<()> {
     let failed = |source| Error::Io {
         action: "Opening disk",
         path: disk.path.clone(),
@@ -250,33 +238,33 @@ async fn open_disk(monitor: &Monitor, disk: &DiskSpec, node: &str) -> Result<()>
         discard,
         file,
     };
-    monitor.execute(&raw).await.map(drop)
+    vmm.execute(&raw).await.map(drop)
 }
 
-async fn unplug(monitor: &Monitor, device: &str) -> Result<()> {
+async fn unplug(vmm: &Vmm, device: &str) -> Result<()> {
     let name = device.to_owned();
-    let gone = monitor.qmp().expect(move |event| {
+    let gone = vmm.wait_for(move |event| {
         event.text("device") == Some(&name)
             && matches!(
                 event.name.as_str(),
                 "DEVICE_DELETED" | "DEVICE_UNPLUG_GUEST_ERROR"
             )
     });
-    monitor.execute(&DeviceDel { id: device }).await?;
+    vmm.execute(&DeviceDel { id: device }).await?;
     let what = format!("the guest to let go of {device}");
-    match gone.within(&what, UNPLUG_DEADLINE).await {
-        Ok(event) if event.name == "DEVICE_DELETED" => Ok(()),
-        Ok(_) => Err(Error::Refused {
-            request: format!("unplug {device}"),
-            reason: String::from("the guest does not let go of it"),
-        }),
-        Err(failure) => Err(monitor.explain(failure, "an unplug").await),
+    let event = vmm.event(gone, &what, DETACH_TIMEOUT, "a detach").await?;
+    if event.name == "DEVICE_DELETED" {
+        return Ok(());
     }
+    Err(Error::Refused {
+        request: format!("detach {device}"),
+        reason: String::from("the guest does not let go of it"),
+    })
 }
 
 /// The descriptor is of no use after the plug it was for has failed; so is an error here.
-async fn close(monitor: &Monitor, name: &str) {
-    let _ = monitor.execute(&CloseFd { name }).await;
+async fn close(vmm: &Vmm, name: &str) {
+    let _ = vmm.execute(&CloseFd { name }).await;
 }
 
 fn open_vhost_net() -> Option<OwnedFd> {

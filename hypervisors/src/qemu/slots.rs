@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{
     command_line::{Line, text},
-    launch::Monitor,
+    launch::Vmm,
     layout::disk_slot,
     qmp::command::{BlockdevDel, BlockdevOpen, BlockdevReopen, Content, RawNode},
 };
@@ -61,17 +61,17 @@ pub fn options(line: &mut Line, slots: &DiskSlots) -> Result<()> {
 }
 
 /// Whether this QEMU can exchange what a node shows: asked of one without a guest.
-pub async fn possible(monitor: &Monitor) -> bool {
+pub async fn possible(vmm: &Vmm) -> bool {
     let nothing = || Content::Nothing {
         size: TRIED,
         read_zeroes: true,
     };
     let tried = async {
-        monitor.execute(&opened("one", nothing())).await?;
-        monitor.execute(&opened("other", nothing())).await?;
-        monitor.execute(&window("window", "one", TRIED)).await?;
+        vmm.execute(&opened("one", nothing())).await?;
+        vmm.execute(&opened("other", nothing())).await?;
+        vmm.execute(&window("window", "one", TRIED)).await?;
         let options = [window("window", "other", TRIED)];
-        monitor.execute(&BlockdevReopen { options }).await
+        vmm.execute(&BlockdevReopen { options }).await
     };
     tried.await.is_ok()
 }
@@ -102,15 +102,15 @@ impl Slots {
     }
 
     /// Shows an image in an empty slot.
-    pub async fn fill(&self, monitor: &Monitor, slot: u32, path: &Path) -> Result<()> {
+    pub async fn fill(&self, vmm: &Vmm, slot: u32, path: &Path) -> Result<()> {
         let mut filled = self.filled.lock().await;
         let filled = expect(&mut filled, slot, "fill", false)?;
         check(path, self.bytes)?;
         let image = image(slot);
-        monitor.execute(&opened(&image, file(path)?)).await?;
-        if let Err(error) = self.show(monitor, slot, &image).await {
+        vmm.execute(&opened(&image, file(path)?)).await?;
+        if let Err(error) = self.show(vmm, slot, &image).await {
             // It is open under a name that only this slot uses; the next attempt tells.
-            let _ = close(monitor, &image).await;
+            let _ = close(vmm, &image).await;
             return Err(error);
         }
         *filled = true;
@@ -118,25 +118,25 @@ impl Slots {
     }
 
     /// Shows nothing in a filled slot, and closes its image.
-    pub async fn empty(&self, monitor: &Monitor, slot: u32) -> Result<()> {
+    pub async fn empty(&self, vmm: &Vmm, slot: u32) -> Result<()> {
         let mut filled = self.filled.lock().await;
         let filled = expect(&mut filled, slot, "empty", true)?;
-        self.show(monitor, slot, EMPTY).await?;
-        close(monitor, &image(slot)).await?;
+        self.show(vmm, slot, EMPTY).await?;
+        close(vmm, &image(slot)).await?;
         *filled = false;
         Ok(())
     }
 
-    async fn show(&self, monitor: &Monitor, slot: u32, shown: &str) -> Result<()> {
+    async fn show(&self, vmm: &Vmm, slot: u32, shown: &str) -> Result<()> {
         let name = name(slot);
         let options = [window(&name, shown, self.bytes)];
-        monitor.execute(&BlockdevReopen { options }).await.map(drop)
+        vmm.execute(&BlockdevReopen { options }).await.map(drop)
     }
 }
 
-async fn close(monitor: &Monitor, image: &str) -> Result<()> {
+async fn close(vmm: &Vmm, image: &str) -> Result<()> {
     let node = BlockdevDel { node_name: image };
-    monitor.execute(&node).await.map(drop)
+    vmm.execute(&node).await.map(drop)
 }
 
 fn image(slot: u32) -> String {

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 pub const MIB: u32 = 160;
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub fn log() -> slog::Logger {
     slog::Logger::root(slog::Discard, slog::o!())
@@ -172,7 +172,7 @@ pub async fn answer(vm: &dyn Vm) {
             AgentChannel::HybridVsock(_) => panic!("QEMU has no hybrid vsock"),
         }
     };
-    timeout(ANSWER_DEADLINE, reached)
+    timeout(ANSWER_TIMEOUT, reached)
         .await
         .expect("the guest does not answer");
 }

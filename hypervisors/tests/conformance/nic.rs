@@ -54,7 +54,7 @@ fn packets(nic: &NicSpec) -> u64 {
     count.trim().parse().unwrap()
 }
 
-/// Whether the monitor, too, has the tap open: which of them is told by the name of its interface.
+/// Whether the VMM, too, has the tap open: which of them is told by the name of its interface.
 fn holds(vm: &dyn Vm, nic: &NicSpec) -> bool {
     let mine = own(nic);
     let theirs = fs::read_dir(format!("/proc/{}/fdinfo", vm.process().pid)).unwrap();

@@ -1,4 +1,4 @@
-//! A monitor under test, and VMs for it in directories of their own.
+//! A VMM under test, and VMs for it in directories of their own.
 
 use std::{
     fs::{self, OpenOptions},
@@ -22,13 +22,13 @@ use tokio::{
 };
 
 pub const MIB: u32 = 160;
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Between two attempts to reach a guest that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(50);
 
 pub struct Subject {
     pub hypervisor: Box<dyn Hypervisor>,
-    /// Whether guests run here. Where they do not, the monitor's own side is all that is tested.
+    /// Whether guests run here. Where they do not, the VMM's own side is all that is tested.
     runs_guests: bool,
     kernel: PathBuf,
     initrd: PathBuf,
@@ -90,8 +90,8 @@ fn clh_binary() -> Option<PathBuf> {
         .find(|binary| binary.exists())
 }
 
-fn skip(monitor: &str, why: &str) -> Option<Subject> {
-    eprintln!("SKIPPED: {monitor}: {why}");
+fn skip(vmm: &str, why: &str) -> Option<Subject> {
+    eprintln!("SKIPPED: {vmm}: {why}");
     None
 }
 
@@ -277,7 +277,7 @@ impl Subject {
                 AgentChannel::HybridVsock(path) => connect_hybrid(path).await,
             }
         };
-        timeout(ANSWER_DEADLINE, reached)
+        timeout(ANSWER_TIMEOUT, reached)
             .await
             .expect("the guest does not answer");
     }

@@ -11,31 +11,34 @@ mod command_line;
 mod error;
 mod factory;
 mod hypervisor;
+mod key;
 mod keys;
 mod nearest;
 mod schema;
+mod sizing;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod view;
+mod volumes;
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hypervisors::{
-    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, MonitorConfig, VmSpec,
-    clh::ClhConfig,
-    qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
-};
-
-use crate::volumes::VolumeSettings;
+use hypervisors::{DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec, VmmConfig};
 
 pub use annotations::{AnnotationError, AnnotationGate};
 pub use error::{ConfigError, Location};
+pub use sizing::{Shape, Sizing};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
+pub use volumes::{HostPathPolicy, VolumeSettings};
+
+/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths that
+/// the kernel takes (unix(7)). What is laid out there is held to it.
+pub const RUN_ROOT_MAX: usize = 22;
 
 /// A configuration that was checked.
 #[derive(Debug, Clone)]
@@ -57,14 +60,14 @@ pub struct Config {
 /// What VMs are made of.
 #[derive(Debug, Clone)]
 pub struct HypervisorConfig {
-    /// The monitor's binary. It exists.
-    pub path: PathBuf,
+    /// The VMM and how it is to be run. Its binary exists.
+    pub vmm: VmmConfig,
     /// The guest's kernel. It exists.
     pub kernel: PathBuf,
     /// The guest's root file system. It exists.
     pub root: GuestRoot,
-    /// File system of an image: `ext4`, `xfs` or `erofs`.
-    pub rootfs_type: String,
+    /// File system of an image's first partition.
+    pub rootfs_type: RootfsType,
     /// Appended to the kernel's command line.
     pub kernel_params: String,
     /// vCPUs at boot, from 1 to what the host has.
@@ -79,8 +82,6 @@ pub struct HypervisorConfig {
     pub overhead_memory_mib: u32,
     /// vCPUs for the monitor and the guest when the VM is sized by its pod.
     pub overhead_vcpus: f64,
-    /// Slots for memory that is plugged in.
-    pub memory_slots: u32,
     /// Disk slots of a VM.
     pub disk_slots: u32,
     /// Size of each in MiB.
@@ -89,45 +90,17 @@ pub struct HypervisorConfig {
     pub debug: bool,
     /// Which annotations of a pod are honoured.
     pub annotations: AnnotationGate,
-    /// The monitor, and what is chosen for it alone.
-    pub monitor: MonitorSettings,
 }
 
-/// What is chosen for one monitor alone.
-#[derive(Debug, Clone)]
-pub enum MonitorSettings {
-    /// QEMU.
-    Qemu(QemuSettings),
-    /// Cloud Hypervisor.
-    Clh(ClhSettings),
-}
-
-/// What is chosen for QEMU.
-#[derive(Debug, Clone)]
-pub struct QemuSettings {
-    /// Machine type.
-    pub machine_type: String,
-    /// Features added to the CPU model, if any.
-    pub cpu_features: Option<String>,
-    /// PCI Express root ports for devices that are plugged in.
-    pub root_ports: u32,
-    /// What executes guest instructions.
-    pub accelerator: AcceleratorChoice,
-    /// How the guest's agent is reached.
-    pub agent_channel: ChannelKind,
-    /// It confines itself.
-    pub seccomp: bool,
-}
-
-/// What is chosen for Cloud Hypervisor.
-#[derive(Debug, Clone)]
-pub struct ClhSettings {
-    /// It confines itself.
-    pub seccomp: bool,
-    /// It confines itself with Landlock, to the files of its VM and to what lies below these.
-    pub landlock: Option<Vec<PathBuf>>,
-    /// Guests may run VMs of their own.
-    pub nested: bool,
+/// The file system of a guest's root that is a disk image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootfsType {
+    /// `ext4`
+    Ext4,
+    /// `xfs`
+    Xfs,
+    /// `erofs`
+    Erofs,
 }
 
 /// Templates.
@@ -261,42 +234,6 @@ impl Config {
         spec.memory.mib = shape.memory_mib;
         spec.memory.max_mib = spec.memory.max_mib.max(shape.memory_mib);
         spec
-    }
-
-    /// The monitor and how it is to be run.
-    pub fn monitor(&self) -> MonitorConfig {
-        let binary = self.hypervisor.path.clone();
-        let debug_console = self.hypervisor.debug.then(|| PathBuf::from("console.log"));
-        let probe_cache = |name: &str| Some(self.runtime.run_root.join(name));
-        match &self.hypervisor.monitor {
-            MonitorSettings::Qemu(qemu) => MonitorConfig::Qemu(QemuConfig {
-                binary,
-                machine_type: qemu.machine_type.clone(),
-                cpu_features: qemu.cpu_features.clone(),
-                pcie_root_ports: qemu.root_ports,
-                memory_slots: self.hypervisor.memory_slots,
-                accelerator: qemu.accelerator,
-                agent_channel: qemu.agent_channel,
-                seccomp: qemu.seccomp,
-                debug_console,
-                probe_cache: probe_cache("qemu-probe.json"),
-            }),
-            MonitorSettings::Clh(clh) => MonitorConfig::Clh(ClhConfig {
-                binary,
-                seccomp: clh.seccomp,
-                landlock: clh.landlock.as_ref().map(|below| self.landlock(below)),
-                verbosity: if self.hypervisor.debug { 2 } else { 0 },
-                nested: clh.nested,
-                debug_console,
-                probe_cache: probe_cache("clh-probe.json"),
-            }),
-        }
-    }
-
-    /// Where disks may be that are plugged into a confined monitor.
-    fn landlock(&self, below: &[PathBuf]) -> Vec<PathBuf> {
-        let own = [&self.runtime.rootfs_cache_dir, &self.runtime.run_root];
-        own.into_iter().chain(below).cloned().collect()
     }
 }
 

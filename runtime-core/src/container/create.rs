@@ -10,12 +10,12 @@ use agent_client::{
 use hypervisors::{DiskSpec, Vm};
 use sha2::{Digest, Sha256};
 use slog::{Logger, debug, info};
+use system::encoding::hex;
 
-use super::{CreatePhases, Held, NewContainer, RootDisks};
+use super::{CreatePhases, Error, Held, NewContainer, RootDisks};
 use crate::{
     oci::{self, GuestSpec, RootfsDisk},
     rootfs::Rootfs,
-    sandbox::Error,
     volumes::{Provided, Volumes},
 };
 
@@ -30,7 +30,7 @@ pub(crate) async fn create(
     log: Logger,
 ) -> Result<(Held, CreatePhases), Error> {
     let started = Instant::now();
-    let root = oci::rootfs_path(&new.id, &RootfsDisk::from(&new.rootfs));
+    let root = oci::rootfs_path(&new.id, &as_mounted(&new.rootfs));
     let mut spec = oci::guest_spec(&new.bundle, &new.id, &new.kind, &root, new.options)?;
     if !spec.left_out().is_empty() {
         info!(log, "parts of the specification stay outside of the guest";
@@ -70,7 +70,7 @@ pub(crate) async fn create(
         held: volumes,
     } = provided;
     if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
-        if error.is_unanswered() {
+        if matches!(error.of_agent(), Some(agent_client::Error::Timeout { .. })) {
             remove(&agent, &new.id, &log).await;
         }
         volumes.release(&*vm, &log).await;
@@ -100,7 +100,7 @@ async fn make(
     volumes: Vec<Storage>,
     devices: Vec<Device>,
 ) -> Result<(), Error> {
-    let root = oci::rootfs_storages(&new.id, &RootfsDisk::from(&new.rootfs), pci_paths);
+    let root = oci::rootfs_storages(&new.id, &as_mounted(&new.rootfs), pci_paths);
     let request = CreateContainerRequest {
         container_id: new.id.clone(),
         exec_id: new.id.clone(),
@@ -145,15 +145,31 @@ pub fn root_disks(container: &str, rootfs: &Rootfs) -> Vec<DiskSpec> {
     rootfs.paths().into_iter().enumerate().map(disk).collect()
 }
 
+/// How the guest mounts a container's root disks.
+fn as_mounted(rootfs: &Rootfs) -> RootfsDisk {
+    match rootfs {
+        Rootfs::Erofs { .. } | Rootfs::Layers { .. } => RootfsDisk {
+            fs_type: "erofs".to_owned(),
+            options: Vec::new(),
+            read_only: true,
+        },
+        Rootfs::Block {
+            fs_type,
+            read_only,
+            options,
+            ..
+        } => RootfsDisk {
+            fs_type: fs_type.clone(),
+            options: options.clone(),
+            read_only: *read_only,
+        },
+    }
+}
+
 /// Identifier of a container's first root disk in its VM; container ids are longer than it may be.
 fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(10)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("root-{hex}")
+    format!("root-{}", hex(&digest[..10]))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod create;
 mod disks;
+mod error;
 mod remove;
 mod slots;
 
@@ -10,6 +11,7 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 pub(crate) use create::create;
 pub use create::root_disks;
 pub use disks::{Counts, RootDisks, fitting};
+pub use error::Error;
 pub(crate) use remove::{remove, remove_from_guest};
 pub use slots::Reason;
 

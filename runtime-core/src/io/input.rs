@@ -16,7 +16,7 @@ use agent_client::{
 use slog::{Logger, debug};
 use tokio::net::unix::pipe;
 
-use crate::process::GuestProcess;
+use super::GuestProcess;
 
 /// Bytes passed on in one call into the guest.
 const WRITE_BYTES: usize = 64 * 1024;

@@ -16,8 +16,10 @@ use agent_client::{Agent, agent::ReadStreamRequest};
 use slog::{Logger, debug, warn};
 use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::watch, task::JoinSet};
 
-use super::stdio::{Sink, Stdio};
-use crate::process::GuestProcess;
+use super::{
+    GuestProcess,
+    stdio::{Sink, Stdio},
+};
 
 /// Bytes asked for in one call into the guest.
 pub const READ_BYTES: u32 = 512 * 1024;

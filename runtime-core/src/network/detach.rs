@@ -1,18 +1,19 @@
 //! Takes away what [`attach`](super::attach) has hung on the CNI's interfaces.
 
+use std::path::Path;
+
 use rtnetlink::packet_route::tc::TcMessage;
 
 use super::{Namespace, NamespaceId, NetworkError, netlink::Netlink, tc};
-use crate::state::NetworkRecord;
 
-/// Removes the filters of ours in a recorded namespace, and the queueing disciplines that are then
-/// empty. A namespace that is gone or another one by now is left alone. Answers the number of
+/// Removes the filters of ours in the namespace `id` at `path`, and the queueing disciplines that are
+/// then empty. A namespace that is gone or another one by now is left alone. Answers the number of
 /// interfaces that were freed.
 ///
 /// # Errors
 /// Something is left.
-pub async fn detach(record: &NetworkRecord) -> Result<usize, NetworkError> {
-    match open(record) {
+pub async fn detach(path: &Path, id: NamespaceId) -> Result<usize, NetworkError> {
+    match open(path, id) {
         Some(namespace) => namespace.within(detach_in).await,
         None => Ok(0),
     }
@@ -22,22 +23,18 @@ pub async fn detach(record: &NetworkRecord) -> Result<usize, NetworkError> {
 ///
 /// # Errors
 /// Something is left.
-pub fn detach_blocking(record: &NetworkRecord) -> Result<usize, NetworkError> {
-    match open(record) {
+pub fn detach_blocking(path: &Path, id: NamespaceId) -> Result<usize, NetworkError> {
+    match open(path, id) {
         Some(namespace) => namespace.within_blocking(detach_in),
         None => Ok(0),
     }
 }
 
 /// A path that does not lead to a namespace any more is no error: there is nothing left in it.
-fn open(record: &NetworkRecord) -> Option<Namespace> {
-    let wanted = NamespaceId {
-        dev: record.dev,
-        ino: record.ino,
-    };
-    Namespace::open(&record.path)
+fn open(path: &Path, id: NamespaceId) -> Option<Namespace> {
+    Namespace::open(path)
         .ok()
-        .filter(|namespace| namespace.id() == wanted)
+        .filter(|namespace| namespace.id() == id)
 }
 
 /// The work of it, in the namespace.

@@ -15,8 +15,8 @@
 //! tap is made before the interfaces are looked at. A pod without a network leaves both down.
 //!
 //! Taps are not persistent: they go with the last process that holds one, and their half of the
-//! redirection with them. The other half is on the CNI's interface; [`detach`] removes it, and so
-//! does [`state::cleanup`](crate::state::cleanup) after a killed shim.
+//! redirection with them. The other half is on the CNI's interface; [`detach`] removes it, also
+//! after a killed shim, by what a record says of the namespace.
 
 mod attach;
 mod detach;

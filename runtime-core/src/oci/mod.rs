@@ -31,7 +31,6 @@ pub use kind::{ContainerKind, pod_uid};
 pub use mounts::HostBind;
 pub use processes::{join_no_processes, join_processes};
 pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};
-pub(crate) use storage::base64url;
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
     rootfs_storages,

@@ -1,10 +1,7 @@
 //! How the guest mounts a container's root file system: storages of the agent's API.
 
-use std::fmt::Write;
-
 use agent_client::agent::Storage;
-
-use crate::rootfs::Rootfs;
+use system::encoding::base64url;
 
 /// Directory of the agent in the guest; it makes it anew when the sandbox is created.
 pub const GUEST_BASE: &str = "/run/kata-containers";
@@ -25,28 +22,6 @@ pub struct RootfsDisk {
     pub options: Vec<String>,
     /// Whether the guest may only read; writes then go to the guest's memory.
     pub read_only: bool,
-}
-
-impl From<&Rootfs> for RootfsDisk {
-    fn from(rootfs: &Rootfs) -> Self {
-        match rootfs {
-            Rootfs::Erofs { .. } | Rootfs::Layers { .. } => Self {
-                fs_type: "erofs".to_owned(),
-                options: Vec::new(),
-                read_only: true,
-            },
-            Rootfs::Block {
-                fs_type,
-                read_only,
-                options,
-                ..
-            } => Self {
-                fs_type: fs_type.clone(),
-                options: options.clone(),
-                read_only: *read_only,
-            },
-        }
-    }
 }
 
 /// What the agent is asked to mount for a container's root.
@@ -83,7 +58,10 @@ pub fn rootfs_storages(
         fstype: disk.fs_type.clone(),
         options: mount_options(disk),
         mount_point: if disk.read_only {
-            format!("{GUEST_BASE}/virtual-volumes/{}", base64url(pci_path))
+            format!(
+                "{GUEST_BASE}/virtual-volumes/{}",
+                base64url(pci_path.as_bytes())
+            )
         } else {
             path.clone()
         },
@@ -130,22 +108,4 @@ fn mount_options(disk: &RootfsDisk) -> Vec<String> {
         options.insert(0, "ro".to_owned());
     }
     options
-}
-
-/// RFC 4648 section 5, with padding, as the agent's reference implementation names directories.
-pub(crate) fn base64url(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0u32, |word, &byte| (word << 8) | u32::from(byte));
-        let word = word << (8 * (3 - chunk.len()));
-        for position in 0..4 {
-            let digit = ALPHABET[(word >> (18 - 6 * position)) as usize & 63];
-            let shown = if position <= chunk.len() { digit } else { b'=' };
-            let _ = out.write_char(char::from(shown));
-        }
-    }
-    out
 }

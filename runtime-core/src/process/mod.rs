@@ -1,13 +1,18 @@
-//! One process in the guest: its names, its exit, and the watch over its streams and its end.
+//! One process in the guest: its names, its life and what it accepts when, its exit, and the watch
+//! over its streams and its end.
 
+pub mod policy;
 mod record;
 mod watch;
 
 use std::{fmt, time::SystemTime};
 
+pub use policy::Phase;
 pub use record::NewExec;
 pub(crate) use record::Process;
 pub(crate) use watch::{Ended, Watch};
+
+use crate::io::GuestProcess;
 
 /// Exit status of a process whose end nobody could report: its VM or its agent was lost.
 pub const STATUS_LOST: u32 = 255;
@@ -56,21 +61,6 @@ impl fmt::Display for TaskId {
             None => write!(f, "container {}", self.container),
             Some(exec) => write!(f, "exec {exec} of container {}", self.container),
         }
-    }
-}
-
-/// A process as the agent names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuestProcess {
-    /// Container id.
-    pub container: String,
-    /// Exec id; the container's id for its init.
-    pub exec: String,
-}
-
-impl fmt::Display for GuestProcess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.container, self.exec)
     }
 }
 

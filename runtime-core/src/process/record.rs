@@ -1,15 +1,10 @@
 //! What the sandbox's task knows of a process.
 
-use std::collections::VecDeque;
-
 use agent_client::oci;
 use tokio::sync::watch;
 
-use super::{Exit, TaskId};
-use crate::{
-    io::{Input, InputHold, Outputs, Stdio},
-    sandbox::{Action, Phase},
-};
+use super::{Exit, Phase, TaskId};
+use crate::io::{Input, InputHold, Outputs, Stdio};
 
 /// A process to add to a container.
 #[derive(Debug)]
@@ -41,8 +36,6 @@ pub(crate) struct Process {
     pub(crate) exit: watch::Sender<Option<Exit>>,
     /// Whether SIGKILL was sent.
     pub(crate) killed: watch::Sender<bool>,
-    /// Requests that wait for the call in progress.
-    pub(crate) deferred: VecDeque<Action>,
 }
 
 impl Process {
@@ -57,7 +50,6 @@ impl Process {
             console: None,
             exit: watch::Sender::new(None),
             killed: watch::Sender::new(false),
-            deferred: VecDeque::new(),
         }
     }
 

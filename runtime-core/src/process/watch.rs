@@ -18,8 +18,8 @@ use agent_client::{Agent, agent::WaitProcessRequest};
 use slog::{Logger, warn};
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
-use super::{Exit, GuestProcess, STATUS_LOST};
-use crate::io::{Input, Outputs};
+use super::{Exit, STATUS_LOST};
+use crate::io::{GuestProcess, Input, Outputs};
 
 /// How long the output of a killed process may stand still before the rest is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use agent_client::oci as wire;
+use oci_spec::runtime::LinuxResources;
 
 /// Annotations of the sandbox: what all containers of the pod ask for together (containerd
 /// `pkg/cri/annotations`).
@@ -49,18 +49,16 @@ impl Demand {
 
     /// What a container's limits say.
     #[must_use]
-    pub fn of_limits(limits: &wire::LinuxResources) -> Self {
-        let cpu_millis = limits.CPU.as_ref().map_or(0, |cpu| {
-            if cpu.Quota > 0 {
-                millis(cpu.Quota, cpu.Period)
+    pub fn of_limits(limits: &LinuxResources) -> Self {
+        let period = limits.cpu().as_ref().and_then(|cpu| cpu.period());
+        let quota = quota(limits);
+        Self {
+            cpu_millis: if quota > 0 {
+                millis(quota, period.unwrap_or_default())
             } else {
                 0
-            }
-        });
-        let memory = limits.Memory.as_ref().map(|memory| memory.Limit);
-        Self {
-            cpu_millis,
-            memory_bytes: count(memory),
+            },
+            memory_bytes: count(Some(memory(limits))),
         }
     }
 
@@ -84,23 +82,33 @@ impl Demand {
 
     /// A wish changed by an update, in which 0 leaves as it is and less than 0 lifts a limit.
     #[must_use]
-    pub fn updated(self, limits: &wire::LinuxResources) -> Self {
+    pub fn updated(self, limits: &LinuxResources) -> Self {
         let new = Self::of_limits(limits);
-        let quota = limits.CPU.as_ref().map_or(0, |cpu| cpu.Quota);
-        let memory = limits.Memory.as_ref().map_or(0, |memory| memory.Limit);
         Self {
-            cpu_millis: if quota == 0 {
+            cpu_millis: if quota(limits) == 0 {
                 self.cpu_millis
             } else {
                 new.cpu_millis
             },
-            memory_bytes: if memory == 0 {
+            memory_bytes: if memory(limits) == 0 {
                 self.memory_bytes
             } else {
                 new.memory_bytes
             },
         }
     }
+}
+
+/// 0 where none is given.
+fn quota(limits: &LinuxResources) -> i64 {
+    let cpu = limits.cpu().as_ref();
+    cpu.and_then(|cpu| cpu.quota()).unwrap_or_default()
+}
+
+/// 0 where none is given.
+fn memory(limits: &LinuxResources) -> i64 {
+    let memory = limits.memory().as_ref();
+    memory.and_then(|memory| memory.limit()).unwrap_or_default()
 }
 
 /// Negative numbers stand for "no limit" and "not set".

@@ -1,13 +1,14 @@
 //! Lets a running VM grow with its pod.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use agent_client::{Agent, agent::OnlineCPUMemRequest};
 use hypervisors::Vm;
 use slog::{Logger, info, warn};
 use tokio::sync::Mutex;
 
-use super::{Demand, Shape, Sizing};
+use super::Demand;
+use crate::config::{Shape, Sizing};
 
 /// What is done about a wish beyond the largest size of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +67,6 @@ pub enum ResizeError {
     },
 }
 
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} vCPUs and {} MiB", self.vcpus, self.memory_mib)
-    }
-}
-
 /// The size of a running VM. It only ever grows: shrinking limits is the guest's cgroups' business.
 pub struct VmSize {
     vm: Arc<dyn Vm>,
@@ -116,7 +111,7 @@ impl VmSize {
     /// # Errors
     /// It has grown only so far as the error says.
     pub async fn ensure(&self, demand: Demand, beyond: Beyond) -> Result<(), ResizeError> {
-        let fit = self.sizing.shape(demand);
+        let fit = demand.shape(&self.sizing);
         let mut now = self.now.lock().await;
         if fit.clipped {
             let error = ResizeError::TooLarge {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   annotations of the sandbox --+
-//!                                +--> Demand --> Sizing::shape --> Shape --> boot, or VmSize::grow
+//!                                +--> Demand::shape(Sizing) --> Shape --> boot, or VmSize::grow
 //!   limits of the containers ----+
 //!   linux.cgroupsPath --> PodCgroups: shim and monitor in it (or only the vCPUs' threads)
 //! ```
@@ -18,7 +18,7 @@ mod shape;
 pub use demand::Demand;
 pub use grow::{Beyond, ResizeError, VmSize};
 pub use pod::PodResources;
-pub use shape::{Fit, Shape, Sizing};
+pub use shape::Fit;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,6 @@ use super::{
     cgroup::{OutOfMemory, PodCgroups, union},
     oom_score,
 };
-use crate::oci::guest_limits;
 
 /// What one container asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,9 +163,7 @@ impl Wish {
         let cpu = resources.and_then(|resources| resources.cpu().as_ref());
         let process = spec.process().as_ref();
         Self {
-            demand: resources
-                .map(|resources| Demand::of_limits(&guest_limits(resources)))
-                .unwrap_or_default(),
+            demand: resources.map(Demand::of_limits).unwrap_or_default(),
             cpus: cpu.and_then(|cpu| cpu.cpus().clone()).unwrap_or_default(),
             nodes: cpu.and_then(|cpu| cpu.mems().clone()).unwrap_or_default(),
             oom_score: process.and_then(|process| process.oom_score_adj()),
@@ -180,7 +177,7 @@ impl Wish {
             _ => before.clone(),
         };
         Self {
-            demand: self.demand.updated(&guest_limits(limits)),
+            demand: self.demand.updated(limits),
             cpus: chosen(cpu.and_then(|cpu| cpu.cpus().as_ref()), &self.cpus),
             nodes: chosen(cpu.and_then(|cpu| cpu.mems().as_ref()), &self.nodes),
             oom_score: self.oom_score,

@@ -17,6 +17,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use super::{
     RootfsError,
@@ -78,11 +79,7 @@ impl Fingerprint {
                 }
             }
         }
-        let key = all
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = hex(&all.finalize());
         Ok(Self { key, read })
     }
 

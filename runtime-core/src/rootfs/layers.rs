@@ -9,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use system::mountinfo::unescape;
+
 use super::{
     Rootfs, RootfsError, block,
     tree::{Overlay, Tree},
 };
-use crate::state::unescape;
 
 /// The images that `tree` is made of; `None` if it has to be read as files, or if there are more
 /// than `most`.

@@ -24,8 +24,6 @@ pub use error::RootfsError;
 use tokio::task::spawn_blocking;
 use tree::Tree;
 
-use crate::oci::Bundle;
-
 /// How long an image may take, the wait for another shim that makes the same one included.
 const DEADLINE: Duration = Duration::from_secs(600);
 
@@ -98,17 +96,17 @@ impl Rootfs {
 /// Turns what containerd gave for a container's root into a disk.
 ///
 /// Layers that are images become disks each, unless there are more than `most`: then one image is
-/// made of them. Without `mounts` the root is the bundle's own directory ([`Bundle::rootfs`]). On an error
-/// nothing is left: no mount, no partial image.
+/// made of them. Without `mounts` the root is `own`, the directory that the container's bundle names. On an
+/// error nothing is left: no mount, no partial image.
 pub async fn prepare(
     mounts: &[Mount],
-    bundle: &Bundle,
+    own: &Path,
     cache: &RootfsCache,
     most: usize,
     log: &slog::Logger,
 ) -> Result<Rootfs, RootfsError> {
     let tree = match mounts {
-        [] => Tree::Directory(bundle.rootfs()),
+        [] => Tree::Directory(own.to_owned()),
         [mount] if mount.target.is_empty() => {
             let mount = mount.clone();
             // Not on the runtime's threads: a host's path may hang.

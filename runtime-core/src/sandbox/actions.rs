@@ -11,11 +11,10 @@ use super::{
     Error, Event,
     controls::resize_in_guest,
     owner::{Owner, commit, open_streams},
-    policy::{Phase, Verb},
     request::{Action, Reply, SIGKILL},
 };
 use crate::{
-    process::{Ended, Exit, NewExec, Process, STATUS_LOST, TaskId, Watch},
+    process::{Ended, Exit, NewExec, Phase, Process, STATUS_LOST, TaskId, Watch, policy::Verb},
     volumes::Termination,
 };
 

@@ -14,12 +14,11 @@ use super::{
     Error, Event,
     actions::signal_request,
     owner::{Life, Owner, commit},
-    policy::Phase,
     request::{Action, Reply, SIGKILL, SIGTERM},
 };
 use crate::{
     oci::guest_limits,
-    process::{Exit, TaskId, status_of_signal},
+    process::{Exit, Phase, TaskId, status_of_signal},
 };
 
 /// A change of a container that one call into the guest makes.
@@ -103,11 +102,8 @@ impl Owner {
     /// In a VM that is being taken down there is nothing left to signal.
     fn unless_gone(&mut self, id: &TaskId, error: Error) -> Error {
         let lost = matches!(
-            &error,
-            Error::Agent {
-                source: agent_client::Error::Disconnected { .. },
-                ..
-            }
+            error.of_agent(),
+            Some(agent_client::Error::Disconnected { .. })
         );
         // Without its agent the VM is taken down, whether that is known here yet or not.
         if self.life == Life::Running && !lost {
@@ -276,18 +272,13 @@ async fn deliver(agent: &Agent, id: &TaskId, signal: u32, thaw: bool) -> Result<
 /// Whether nothing came back from the guest.
 pub(super) fn silent(error: &Error) -> bool {
     use agent_client::Error::{Disconnected, Timeout};
-    matches!(
-        error,
-        Error::Agent {
-            source: Timeout { .. } | Disconnected { .. },
-            ..
-        }
-    )
+    matches!(error.of_agent(), Some(Timeout { .. } | Disconnected { .. }))
 }
 
 /// Whether the guest says that there is no such process.
 fn unknown_to_guest(error: &Error) -> bool {
-    matches!(error, Error::Agent { source, .. } if source.code() == Some(Code::NOT_FOUND))
+    let code = error.of_agent().and_then(agent_client::Error::code);
+    code == Some(Code::NOT_FOUND)
 }
 
 pub(super) async fn resize_in_guest(

@@ -3,12 +3,11 @@
 use super::{
     Error, Event,
     owner::{Life, Owner, commit},
-    policy::Phase,
     request::Reply,
 };
 use crate::{
     container,
-    process::{Exit, STATUS_KILLED, TaskId},
+    process::{Exit, Phase, STATUS_KILLED, TaskId},
 };
 
 impl Owner {

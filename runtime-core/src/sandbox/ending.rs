@@ -10,11 +10,10 @@ use super::{
     Error, Event,
     controls::silent,
     owner::{Life, Owner, commit},
-    policy::Phase,
 };
 use crate::{
     container,
-    process::{Ended, Exit, STATUS_KILLED, STATUS_LOST, TaskId},
+    process::{Ended, Exit, Phase, STATUS_KILLED, STATUS_LOST, TaskId},
 };
 
 /// How long the other processes of a sandbox have to report their exits when its main container

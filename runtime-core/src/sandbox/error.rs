@@ -2,9 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use super::{Phase, policy::Verb};
 use crate::{
-    io::InvalidStdio, oci::OciError, process::TaskId, resources::ResizeError, volumes::VolumeError,
+    container,
+    io::InvalidStdio,
+    process::{Phase, TaskId, policy::Verb},
+    resources::ResizeError,
 };
 
 /// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.
@@ -47,27 +49,12 @@ pub enum Error {
         #[source]
         source: agent_client::Error,
     },
-    /// The guest's agent cannot do it.
-    #[error("{0} is not supported by this guest's agent")]
-    Unsupported(&'static str),
-    /// The monitor refused or did not answer.
-    #[error("{action} failed")]
-    Vm {
-        /// What was asked of the monitor.
-        action: &'static str,
-        /// The monitor's words.
-        #[source]
-        source: hypervisors::Error,
-    },
     /// The VM is too small for what was asked for.
     #[error(transparent)]
     Resize(#[from] ResizeError),
-    /// The container's specification cannot be used.
+    /// The container was not made.
     #[error(transparent)]
-    Spec(#[from] OciError),
-    /// A volume cannot be had.
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
+    Container(#[from] container::Error),
     /// A standard stream's name cannot be used.
     #[error(transparent)]
     Stdio(#[from] InvalidStdio),
@@ -83,14 +70,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the agent said, if it is that.
+    pub(super) fn of_agent(&self) -> Option<&agent_client::Error> {
+        match self {
+            Self::Agent { source, .. } => Some(source),
+            Self::Container(error) => error.of_agent(),
+            _ => None,
+        }
+    }
+
     /// Whether the guest did not say what became of a request.
-    pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(
-            self,
-            Self::Agent {
-                source: agent_client::Error::Timeout { .. },
-                ..
-            }
-        )
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.of_agent(), Some(agent_client::Error::Timeout { .. }))
     }
 }

@@ -8,7 +8,7 @@
 //!                                               Event --> containerd
 //! ```
 //!
-//! The owner never waits for the guest or the monitor. It decides by [`policy`], marks the process,
+//! The owner never waits for the guest or the monitor. It decides by [`policy`](crate::process::policy), marks the process,
 //! and hands the work to an operation: a future that ends in a *commit*, a closure which the owner
 //! runs on its own state. So requests for one process take effect in order, containers do not wait
 //! for each other, and everything the owner knows is only touched by the owner.
@@ -24,7 +24,6 @@ mod ending;
 mod error;
 mod event;
 mod owner;
-pub mod policy;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -42,18 +41,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::Error;
 pub use event::Event;
-pub use policy::Phase;
-pub(crate) use request::Action;
 pub use request::TaskState;
 
 use crate::{
+    config::VolumeSettings,
     container::{CreatePhases, NewContainer, RootDisks},
     process::{Exit, NewExec, TaskId},
     resources::PodResources,
-    volumes::VolumeSettings,
 };
 use owner::Owner;
-use request::{Reply, Request};
+use request::{Action, Reply, Request};
 
 /// Requests that may wait for the owner. It never waits itself, so the queue is short.
 const QUEUE: usize = 64;

@@ -1,6 +1,10 @@
 //! The task that owns a sandbox: its state, its queue, and the routing of requests.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent_client::Agent;
 use hypervisors::Vm;
@@ -16,13 +20,15 @@ use tokio::{
 
 use super::{
     Error, Event, NewSandbox,
-    policy::{Phase, Role, Verdict, decide},
     request::{Action, Reply, Request, TaskState},
 };
 use crate::{
     container::{self, Container, CreatePhases, NewContainer, RootDisks},
     io::{Input, Outputs},
-    process::{Process, TaskId},
+    process::{
+        Phase, Process, TaskId,
+        policy::{Role, Verdict, decide},
+    },
     resources::PodResources,
     volumes::Volumes,
 };
@@ -61,6 +67,8 @@ pub(super) struct Owner {
     /// Why the host's OOM killer took the VM, if it did.
     pub(super) out_of_memory: Option<String>,
     pub(super) containers: HashMap<String, Container>,
+    /// Requests that wait for the call into the guest that is in progress for their process.
+    deferred: HashMap<TaskId, VecDeque<Action>>,
     /// Started processes that have not ended.
     pub(super) live: watch::Sender<usize>,
     pub(super) ended: watch::Sender<bool>,
@@ -94,6 +102,7 @@ impl Owner {
             life: Life::Running,
             out_of_memory: None,
             containers: HashMap::new(),
+            deferred: HashMap::new(),
             live: watch::Sender::new(0),
             ended,
             events: new.events,
@@ -197,7 +206,7 @@ impl Owner {
         };
         match decide(role, phase, verb) {
             Verdict::Go => self.perform(id, action),
-            Verdict::Later => process.deferred.push_back(action),
+            Verdict::Later => self.deferred.entry(id).or_default().push_back(action),
             Verdict::Already => action.already(),
             Verdict::Refuse => action.refuse(Error::WrongPhase {
                 task: id,
@@ -234,7 +243,7 @@ impl Owner {
             return;
         };
         process.phase = phase;
-        for action in std::mem::take(&mut process.deferred) {
+        for action in self.deferred.remove(id).unwrap_or_default() {
             self.route(id.clone(), action);
         }
     }
@@ -278,7 +287,9 @@ impl Owner {
         self.run_aside(async move {
             let admitted = resources.admit(&new.id, &new.bundle.spec).await;
             let made = match admitted {
-                Ok(()) => container::create(vm, agent, volumes, disks, new, log).await,
+                Ok(()) => container::create(vm, agent, volumes, disks, new, log)
+                    .await
+                    .map_err(Error::from),
                 Err(error) => Err(error.into()),
             };
             commit(move |owner| match made {
@@ -305,16 +316,11 @@ impl Owner {
     /// Drops a container; what still waits for it learns that it is not there.
     pub(super) fn forget(&mut self, container: &str) {
         self.resources.forget(container);
-        let Some(gone) = self.containers.remove(container) else {
-            return;
-        };
-        let id = TaskId::new(container, "");
-        for action in gone.init.deferred {
-            action.refuse(Error::NotFound(id.clone()));
-        }
-        for (exec, process) in gone.execs {
-            for action in process.deferred {
-                action.refuse(Error::NotFound(TaskId::new(container, exec.clone())));
+        self.containers.remove(container);
+        let its = |id: &TaskId, _: &mut VecDeque<Action>| id.container == container;
+        for (id, actions) in self.deferred.extract_if(its) {
+            for action in actions {
+                action.refuse(Error::NotFound(id.clone()));
             }
         }
     }

@@ -5,14 +5,11 @@ use oci_spec::runtime::LinuxResources;
 use std::path::PathBuf;
 use tokio::sync::{oneshot, watch};
 
-use super::{
-    Error,
-    policy::{Phase, Verb},
-};
+use super::Error;
 use crate::{
     container::{CreatePhases, NewContainer},
     io::Stdio,
-    process::{Exit, NewExec, TaskId},
+    process::{Exit, NewExec, Phase, TaskId, policy::Verb},
 };
 
 /// Where an answer goes. A client that has gone away is no concern of the sandbox's.

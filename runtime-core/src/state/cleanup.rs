@@ -81,7 +81,7 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     let damaged = !report.problems.is_empty();
     end_monitors(path, state.as_ref(), &mut report);
     if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref())
-        && let Err(error) = detach_blocking(network)
+        && let Err(error) = detach_blocking(&network.path, network.id())
     {
         report.problems.push(whole(&error));
     }

@@ -10,7 +10,7 @@ use hypervisors::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 use system::directory;
 
 use super::{SandboxState, StateError, record};
-use crate::oci::validate_id;
+use crate::{config::RUN_ROOT_MAX, oci::validate_id};
 
 /// Directory of all sandboxes below the run root, apart from whatever else lives there.
 const SANDBOXES: &str = "s";
@@ -24,14 +24,17 @@ const CRI_ID: usize = 64;
 /// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
 /// find shims.
 pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
-/// The longest run root below which all sockets of a Kubernetes node's sandboxes can be named, in
-/// bytes. The monitors' names are shorter than the shim's, with their directory.
-pub const RUN_ROOT_MAX: usize = SOCKET_PATH_LIMIT
-    - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
-    - longest(
-        MANAGEMENT_SOCKET.len(),
-        MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
-    );
+/// Below the longest run root of a configuration, all sockets of a Kubernetes node's sandboxes can be
+/// named. The monitors' names are shorter than the shim's, with their directory.
+const _: () = assert!(
+    RUN_ROOT_MAX
+        == SOCKET_PATH_LIMIT
+            - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
+            - longest(
+                MANAGEMENT_SOCKET.len(),
+                MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
+            )
+);
 /// Mode of all directories here.
 const PRIVATE: u32 = 0o700;
 

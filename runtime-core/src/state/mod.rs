@@ -18,9 +18,8 @@ mod mounts;
 mod record;
 
 pub use cleanup::{MonitorOutcome, Report, cleanup};
-pub use dir::{MANAGEMENT_SOCKET, RUN_ROOT_MAX, SandboxDir};
+pub use dir::{MANAGEMENT_SOCKET, SandboxDir};
 pub use error::StateError;
-pub(crate) use mounts::unescape;
 pub use record::{ContainerRecord, DiskRecord, NetworkRecord, ProcessRecord, SandboxState};
 
 #[cfg(test)]

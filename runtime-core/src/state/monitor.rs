@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hypervisors::VmmKind;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Signal, pidfd_send_signal},
@@ -15,9 +16,6 @@ use rustix::{
 use system::process;
 
 use super::ProcessRecord;
-
-/// Beginnings of the names of monitors' binaries, for sandboxes without a readable record.
-const MONITORS: [&str; 3] = ["qemu-system-", "qemu-kvm", "cloud-hypervisor"];
 
 impl ProcessRecord {
     /// The calling process; `None` where there is no `/proc`.
@@ -137,8 +135,16 @@ fn is_monitor(runs: &Path, binary: Option<&Path>) -> bool {
         None => runs
             .file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| MONITORS.iter().any(|monitor| name.starts_with(monitor))),
+            .is_some_and(is_monitors_name),
     }
+}
+
+/// For sandboxes without a readable record.
+fn is_monitors_name(name: &str) -> bool {
+    let programs = VmmKind::ALL.iter().flat_map(|kind| kind.programs());
+    programs
+        .into_iter()
+        .any(|program| name.starts_with(program))
 }
 
 fn canonical(binary: &Path) -> Option<PathBuf> {

@@ -11,6 +11,7 @@ use nix::{
     errno::Errno,
     mount::{MntFlags, umount2},
 };
+use system::mountinfo::unescape;
 
 /// Unmounts `path`, once, if it is a mount point. It is taken out of the tree at once; what still
 /// uses it keeps it alive. Says whether anything was unmounted.
@@ -34,41 +35,4 @@ pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
         .collect();
     found.reverse();
     Ok(found)
-}
-
-/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits
-/// (proc_pid_mountinfo(5)).
-pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        match rest {
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                after @ ..,
-            ] => {
-                out.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unescapes_what_the_kernel_escapes() {
-        assert_eq!(unescape(br"/a\040b\134c"), br"/a b\c");
-        assert_eq!(unescape(br"/tail\04"), br"/tail\04");
-    }
 }

@@ -12,7 +12,7 @@ use hypervisors::VmmProcess;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
-use crate::network::Namespace;
+use crate::network::{Namespace, NamespaceId};
 
 /// Number of the record's format. A change that an older reader would misunderstand raises it.
 const VERSION: u32 = 1;
@@ -67,6 +67,17 @@ impl From<&Namespace> for NetworkRecord {
             path: namespace.path().to_owned(),
             dev: id.dev,
             ino: id.ino,
+        }
+    }
+}
+
+impl NetworkRecord {
+    /// What tells the namespace from others.
+    #[must_use]
+    pub fn id(&self) -> NamespaceId {
+        NamespaceId {
+            dev: self.dev,
+            ino: self.ino,
         }
     }
 }

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    HostPathPolicy, VolumeSettings,
     direct::DirectVolume,
     kubelet::{self, EMPTY_DIR, Place, is_config},
     look::{Facts, FileSystem, Kind},
 };
+use crate::config::{HostPathPolicy, VolumeSettings};
 
 /// A bind mount, as it is asked for.
 #[derive(Debug, Clone, Copy)]

@@ -11,9 +11,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use system::encoding::base64url;
 
 use super::VolumeError;
-use crate::oci::base64url;
 
 /// Longest description that is read, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
@@ -48,7 +48,7 @@ struct MountInfo {
 /// What was left for the volume at `path`, if anything was.
 pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>, VolumeError> {
     let file = root
-        .join(base64url(&path.to_string_lossy()))
+        .join(base64url(path.to_string_lossy().as_bytes()))
         .join("mountInfo.json");
     let opened = OpenOptions::new()
         .read(true)
@@ -101,7 +101,9 @@ mod tests {
             left_for(root.path(), Path::new(&"/x".repeat(2000))).unwrap(),
             None
         );
-        let dir = root.path().join(base64url(path.to_str().unwrap()));
+        let dir = root
+            .path()
+            .join(base64url(path.to_str().unwrap().as_bytes()));
         std::fs::create_dir(&dir).unwrap();
         let text = r#"{"volume-type": "block", "device": "/dev/sdf", "fstype": "ext4",
             "metadata": {"fsGroup": "1000"}, "options": ["noatime"]}"#;

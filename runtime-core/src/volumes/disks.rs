@@ -6,7 +6,7 @@ use agent_client::{
     agent::{Device, FSGroup, Storage},
     types::FSGroupChangePolicy,
 };
-
+use system::encoding::base64url;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     look::{Kind, Source},
     provide::refused,
 };
-use crate::oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice, base64url};
+use crate::oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice};
 
 impl Volumes {
     /// A bind mount of a block device: a device node in the container.
@@ -79,7 +79,7 @@ impl Volumes {
         let pci_path = self
             .plug(&device, provided, |reason| refused(bind, reason))
             .await?;
-        let mount_point = format!("{GUEST_SANDBOX}/storage/{}", base64url(&pci_path));
+        let mount_point = format!("{GUEST_SANDBOX}/storage/{}", base64url(pci_path.as_bytes()));
         let mut options = volume.options;
         options.retain(|option| !["ro", "rw", "bind", "rbind"].contains(&option.as_str()));
         options.extend(bind.read_only().then(|| "ro".to_owned()));

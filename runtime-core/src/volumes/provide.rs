@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use slog::{debug, warn};
+use system::encoding::hex;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
-    hex,
     kubelet::{self, Place},
     lock,
     look::{self, Source, Whole},
@@ -294,7 +294,7 @@ impl Volumes {
 
     fn target(&self, source: &Path) -> String {
         let digest = Sha256::digest(source.as_os_str().as_encoded_bytes());
-        let name = copy_name(source, &hex(&digest, 8));
+        let name = copy_name(source, &hex(&digest[..8]));
         shared_path(GUEST_SHARED, &self.sandbox, &name.to_string_lossy())
     }
 

@@ -17,9 +17,13 @@ use rustix::fs::inotify::{
     CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch,
 };
 use slog::{Logger, debug, info, warn};
-use tokio::{io::unix::AsyncFd, task::AbortHandle};
+use system::readiness::register;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::AbortHandle,
+};
 
-use super::{VolumeError, copies::Copy, look::Kind, readiness::register, tree::CURRENT};
+use super::{VolumeError, copies::Copy, look::Kind, tree::CURRENT};
 
 /// The watches of a sandbox. Dropped, they end.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl Watcher {
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
         let table = Arc::new(Table {
-            inotify: register(inotify).map_err(fail)?,
+            inotify: register(inotify, Interest::READABLE).map_err(fail)?,
             by_number: Mutex::default(),
         });
         let task = tokio::spawn(follow(table.clone(), agent, log)).abort_handle();

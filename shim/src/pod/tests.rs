@@ -14,10 +14,10 @@ use futures::stream;
 use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
 use protobuf::well_known_types::empty::Empty;
 use runtime_core::{
+    config::{Shape, Sizing, VolumeSettings},
     container::RootDisks,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize},
+    resources::{Demand, PodResources, VmSize},
     sandbox::{EVENTS, NewSandbox},
-    volumes::VolumeSettings,
 };
 use slog::{Discard, o};
 use tempfile::TempDir;
@@ -93,10 +93,6 @@ impl Vm for Machine {
 
     async fn add_net(&self, _: NetSpec) -> hypervisors::Result<PciPath> {
         Ok("03/00".parse().unwrap())
-    }
-
-    async fn remove_net(&self, _: &str) -> hypervisors::Result<()> {
-        Ok(())
     }
 
     async fn wait(&self) -> VmExit {

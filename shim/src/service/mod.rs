@@ -19,9 +19,9 @@ use containerd_shim_protos::{
 use runtime_core::{
     io::Stdio,
     oci::{self, ContainerKind},
-    process::{NewExec, TaskId},
+    process::{NewExec, Phase, TaskId},
     rootfs::Mount,
-    sandbox::{self, Phase},
+    sandbox,
 };
 use slog::{Logger, warn};
 use tokio::sync::Notify;

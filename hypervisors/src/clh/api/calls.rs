@@ -1,4 +1,4 @@
-//! The requests this crate makes, with the deadline of each.
+//! The requests this crate makes, with the timeout of each.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ pub trait Call: Serialize + Sync {
     /// GET asks, PUT changes.
     const METHOD: Method;
     /// How long an answer may take.
-    const DEADLINE: Duration;
+    const TIMEOUT: Duration;
     /// The body of its answer; `()` for none.
     type Reply: DeserializeOwned;
 }
@@ -24,7 +24,7 @@ macro_rules! calls {
         impl $(<$life>)? Call for $type $(<$life>)? {
             const NAME: &'static str = $name;
             const METHOD: Method = Method::$method;
-            const DEADLINE: Duration = Duration::from_secs($seconds);
+            const TIMEOUT: Duration = Duration::from_secs($seconds);
             type Reply = $reply;
         }
     )*};
@@ -36,7 +36,6 @@ calls! {
     VmCreate<'a> = PUT "vm.create" -> (), 20 s;
     VmBoot = PUT "vm.boot" -> (), 60 s;
     VmInfo = GET "vm.info" -> Info, 20 s;
-    VmCounters = GET "vm.counters" -> Counters, 20 s;
     VmPause = PUT "vm.pause" -> (), 20 s;
     VmResume = PUT "vm.resume" -> (), 20 s;
     VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
@@ -51,7 +50,7 @@ calls! {
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
-/// Ends the monitor.
+/// Ends the VMM.
 #[derive(Debug, Serialize)]
 pub struct VmmShutdown;
 
@@ -66,10 +65,6 @@ pub struct VmBoot;
 /// Asks how the VM is.
 #[derive(Debug, Serialize)]
 pub struct VmInfo;
-
-/// Asks what went through the VM's devices.
-#[derive(Debug, Serialize)]
-pub struct VmCounters;
 
 /// Stops the vCPUs.
 #[derive(Debug, Serialize)]
@@ -163,9 +158,6 @@ pub struct Device {
     pub pci_bdf: Option<String>,
 }
 
-/// By device, by name of the counter.
-pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
-
 /// Where a device was plugged.
 #[derive(Debug, Deserialize)]
 pub struct Plugged {
@@ -178,7 +170,7 @@ pub type Passed = Option<OwnedFd>;
 
 /// A directory as the API names it.
 pub fn url(dir: &std::path::Path) -> Option<String> {
-    // The monitor takes what follows the scheme as the path, without decoding it.
+    // The VMM takes what follows the scheme as the path, without decoding it.
     let text = PathBuf::from(dir).into_os_string().into_string().ok()?;
     text.starts_with('/').then(|| format!("file://{text}"))
 }

@@ -13,7 +13,7 @@ use tokio::{io::Interest, net::UnixStream};
 
 use crate::rights::send_once;
 
-/// A stream to the monitor. It looks for descriptors beside the first bytes of a request.
+/// A stream to the VMM. It looks for descriptors beside the first bytes of a request.
 #[derive(Debug)]
 pub struct RightsStream {
     stream: TokioIo<UnixStream>,

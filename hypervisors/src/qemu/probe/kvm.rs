@@ -32,7 +32,7 @@ pub const DEVICE: &str = "/dev/kvm";
 
 /// Hardware does the payload's 100 million instructions in some 50 ms; one that is emulated takes
 /// the better part of a minute.
-const DEADLINE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a guest runs under KVM, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub fn machine(config: &QemuConfig) -> String {
 /// Runs a guest under KVM, with the machine and processor that `config` gives its guests.
 pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Verdict {
     let arguments = |firmware: &File| arguments(config, Accelerator::Kvm, firmware);
-    match run(binary, DEADLINE, arguments, log).await {
+    match run(binary, TIMEOUT, arguments, log).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict {
             works: false,
@@ -75,7 +75,7 @@ pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Ve
 
 async fn run(
     binary: &Path,
-    deadline: Duration,
+    timeout: Duration,
     arguments: impl FnOnce(&File) -> std::io::Result<Vec<String>>,
     log: &slog::Logger,
 ) -> Result<Verdict> {
@@ -96,11 +96,11 @@ async fn run(
         netns: None,
     };
     let process = Process::spawn(guest, log)?;
-    let exit = process.ended_within(deadline).await;
+    let exit = process.ended_within(timeout).await;
     let took = start.elapsed();
     let Some(exit) = exit else {
         process.kill().await?;
-        let reason = format!("a guest under KVM was not done after {deadline:?}");
+        let reason = format!("a guest under KVM was not done after {timeout:?}");
         return Ok(Verdict {
             works: false,
             reason,
@@ -181,21 +181,21 @@ mod tests {
             return;
         }
         let arguments = |firmware: &File| arguments(&config, Accelerator::Tcg, firmware);
-        let verdict = run(&config.binary, DEADLINE, arguments, &log())
+        let verdict = run(&config.binary, TIMEOUT, arguments, &log())
             .await
             .unwrap();
         assert!(verdict.works, "{}", verdict.reason);
     }
 
     #[tokio::test]
-    async fn a_monitor_that_fails_gives_a_verdict_and_not_an_error() {
+    async fn a_vmm_that_fails_gives_a_verdict_and_not_an_error() {
         let script = |_: &File| {
             Ok(vec![
                 String::from("-c"),
                 String::from("echo no cpu >&2; exit 1"),
             ])
         };
-        let verdict = run(Path::new("/bin/sh"), DEADLINE, script, &log())
+        let verdict = run(Path::new("/bin/sh"), TIMEOUT, script, &log())
             .await
             .unwrap();
         let reason = String::from("a guest under KVM failed (exit code 1): no cpu");
@@ -211,8 +211,8 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_is_too_slow_is_none() {
         let script = |_: &File| Ok(vec![String::from("-c"), String::from("kill -STOP $$")]);
-        let deadline = Duration::from_millis(50);
-        let verdict = run(Path::new("/bin/sh"), deadline, script, &log())
+        let timeout = Duration::from_millis(50);
+        let verdict = run(Path::new("/bin/sh"), timeout, script, &log())
             .await
             .unwrap();
         assert_eq!(verdict.reason, "a guest under KVM was not done after 50ms");

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use agent_client::oci as wire;
+use oci_spec::runtime::LinuxResources;
 
-use super::super::{Demand, Fit, Shape, Sizing, oom_score};
+use super::super::{Demand, Fit, oom_score};
+use crate::config::{Shape, Sizing};
 
 /// Annotations, and the thousandths of a CPU and the bytes they ask for.
 type Row<'a> = (&'a [(&'a str, &'a str)], u64, u64);
@@ -19,22 +20,12 @@ fn annotations(list: &[(&str, &str)]) -> HashMap<String, String> {
         .collect()
 }
 
-fn limits(quota: i64, period: u64, memory: i64) -> wire::LinuxResources {
-    wire::LinuxResources {
-        CPU: Some(wire::LinuxCPU {
-            Quota: quota,
-            Period: period,
-            Shares: 4096,
-            ..Default::default()
-        })
-        .into(),
-        Memory: Some(wire::LinuxMemory {
-            Limit: memory,
-            ..Default::default()
-        })
-        .into(),
-        ..Default::default()
-    }
+fn limits(quota: i64, period: u64, memory: i64) -> LinuxResources {
+    let limits = serde_json::json!({
+        "cpu": {"quota": quota, "period": period, "shares": 4096},
+        "memory": {"limit": memory},
+    });
+    serde_json::from_value(limits).unwrap()
 }
 
 #[test]
@@ -142,7 +133,7 @@ fn a_vm_is_as_large_as_its_pod_and_never_smaller_than_the_template() {
             memory_bytes: mib << 20,
         };
         let shape = Shape { vcpus, memory_mib };
-        let fit = sizing(0.0).shape(demand);
+        let fit = demand.shape(&sizing(0.0));
         assert_eq!(fit, Fit { shape, clipped }, "{cpu_millis}m {mib} MiB");
     }
     let with_overhead = |cpu_millis| {
@@ -150,7 +141,7 @@ fn a_vm_is_as_large_as_its_pod_and_never_smaller_than_the_template() {
             cpu_millis,
             memory_bytes: 0,
         };
-        sizing(0.25).shape(demand).shape.vcpus
+        demand.shape(&sizing(0.25)).shape.vcpus
     };
     assert_eq!([0, 750, 751, 1750].map(with_overhead), [1, 1, 2, 2]);
 }

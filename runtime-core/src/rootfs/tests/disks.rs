@@ -4,7 +4,6 @@ use super::{
     super::{Mount, Rootfs, block, prepare},
     *,
 };
-use crate::oci::Bundle;
 
 fn mount_of(fs_type: &str, source: &Path, options: &[&str]) -> Mount {
     Mount {
@@ -115,15 +114,10 @@ async fn without_mounts_the_bundles_directory_is_the_root() {
         return;
     }
     let fixture = Fixture::new();
-    let bundle = Bundle {
-        path: fixture.dir.path().to_owned(),
-        spec: oci_spec::runtime::Spec::default(),
-    };
+    let own = fixture.dir.path().join("rootfs");
     fixture.tree("rootfs", "a");
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    let made = prepare(&[], &bundle, &fixture.cache, 4, &log)
-        .await
-        .unwrap();
+    let made = prepare(&[], &own, &fixture.cache, 4, &log).await.unwrap();
     assert!(matches!(
         &made,
         Rootfs::Erofs {
@@ -131,16 +125,14 @@ async fn without_mounts_the_bundles_directory_is_the_root() {
             ..
         }
     ));
-    let found = prepare(&[], &bundle, &fixture.cache, 4, &log)
-        .await
-        .unwrap();
+    let found = prepare(&[], &own, &fixture.cache, 4, &log).await.unwrap();
     assert!(matches!(&found, Rootfs::Erofs { packed: None, .. }));
     assert_eq!(made.paths(), found.paths());
-    let mut mount = mount_of("bind", &fixture.dir.path().join("rootfs"), &["rbind"]);
+    let mut mount = mount_of("bind", &own, &["rbind"]);
     mount.target = "sub".to_owned();
     let several = [Mount::default(), Mount::default()];
     for refused in [&[mount][..], &several] {
-        prepare(refused, &bundle, &fixture.cache, 4, &log)
+        prepare(refused, &own, &fixture.cache, 4, &log)
             .await
             .unwrap_err();
     }

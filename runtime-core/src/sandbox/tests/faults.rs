@@ -3,7 +3,7 @@
 use agent_client::{JOINS_PID_NAMESPACES, PID_NAMESPACE_OF};
 
 use super::*;
-use crate::process::STATUS_LOST;
+use crate::{container, process::STATUS_LOST};
 
 #[tokio::test]
 async fn a_container_that_cannot_be_made_leaves_nothing() {
@@ -14,7 +14,7 @@ async fn a_container_that_cannot_be_made_leaves_nothing() {
         .create(new_container(MAIN, Stdio::default()))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Agent { .. }), "{error}");
+    assert!(error.of_agent().is_some(), "{error}");
     assert!(f.vm.plugged().is_empty());
     assert_eq!(f.sandbox.count().await, 0);
     assert!(f.events().is_empty());
@@ -40,7 +40,10 @@ async fn only_an_agent_that_can_lets_a_container_join_another() {
     };
     let stock = Fixture::new().await;
     let refused = stock.sandbox.create(new()).await.unwrap_err();
-    assert!(matches!(refused, Error::Unsupported(_)), "{refused}");
+    assert!(
+        matches!(refused, Error::Container(container::Error::Unsupported(_))),
+        "{refused}"
+    );
     assert_eq!(stock.guest.calls("create_container"), 0);
     assert!(stock.vm.plugged().is_empty());
     let guest = Guest::with_feature(JOINS_PID_NAMESPACES);

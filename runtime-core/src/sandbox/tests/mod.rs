@@ -18,10 +18,11 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
 use crate::{
+    config::{Shape, Sizing},
     io::{Sink, Stdio},
     oci::{Bundle, ContainerKind, SpecOptions},
-    process::NewExec,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize, cgroup::PodCgroups},
+    process::{NewExec, Phase},
+    resources::{Demand, PodResources, VmSize, cgroup::PodCgroups},
     rootfs::Rootfs,
 };
 use guest::Guest;

@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 };
 
 use super::{Fixture, SIZING, init, new_container};
-use crate::{container::NewContainer, io::Stdio, resources::Sizing, sandbox::Error};
+use crate::{config::Sizing, container::NewContainer, io::Stdio, sandbox::Error};
 
 fn limits(millis: i64, mib: i64) -> LinuxResources {
     let cpu = LinuxCpuBuilder::default()

@@ -23,7 +23,7 @@ async fn of_an_image(id: &str, dir: &Path) -> NewContainer {
     std::fs::create_dir_all(new.bundle.path.join("rootfs")).unwrap();
     let cache = RootfsCache::open(dir.join("cache"), 1 << 30).unwrap();
     let log = Logger::root(Discard, o!());
-    let rootfs = prepare(&[], &new.bundle, &cache, MOST_LAYERS, &log).await;
+    let rootfs = prepare(&[], &new.bundle.rootfs(), &cache, MOST_LAYERS, &log).await;
     new.rootfs = rootfs.unwrap();
     new
 }

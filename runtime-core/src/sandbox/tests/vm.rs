@@ -118,10 +118,6 @@ impl Vm for FakeVm {
         Ok("03/00".parse().unwrap())
     }
 
-    async fn remove_net(&self, _: &str) -> Result<()> {
-        Ok(())
-    }
-
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         self.grow(format!("{vcpus} vCPUs"))
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::*;
+use crate::config::RUN_ROOT_MAX;
 
 /// The bundle of every sandbox here.
 const BUNDLE: &str = "/bundle";

@@ -24,8 +24,11 @@ use nix::{
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 
-use super::{Provided, VolumeError, VolumeSettings, Volumes};
-use crate::oci::{Bundle, ContainerKind, GuestSpec, SpecOptions, guest_spec};
+use super::{Provided, VolumeError, Volumes};
+use crate::{
+    config::VolumeSettings,
+    oci::{Bundle, ContainerKind, GuestSpec, SpecOptions, guest_spec},
+};
 use guest::Guest;
 use vm::FakeVm;
 

@@ -1,10 +1,12 @@
 //! Parts of volumes (`subPath`), which kubelet names by a name alone.
 
 use super::*;
-use crate::volumes::{
-    HostPathPolicy,
-    classify::Owner,
-    look::{Source, Whole, whole_of},
+use crate::{
+    config::HostPathPolicy,
+    volumes::{
+        classify::Owner,
+        look::{Source, Whole, whole_of},
+    },
 };
 
 /// The volume called `name` that holds `part`. Without a bind mount, a place in the volume stands for it.

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use super::settings;
-use crate::volumes::{
-    HostPathPolicy, VolumeSettings,
-    classify::{Asked, Owner, Way, classify},
-    direct::DirectVolume,
-    look::{Facts, FileSystem, Kind},
+use crate::{
+    config::{HostPathPolicy, VolumeSettings},
+    volumes::{
+        classify::{Asked, Owner, Way, classify},
+        direct::DirectVolume,
+        look::{Facts, FileSystem, Kind},
+    },
 };
 
 const POD: &str = "/var/lib/kubelet/pods/6c8f";

@@ -73,10 +73,6 @@ impl Vm for FakeVm {
         Ok("03/00".parse().unwrap())
     }
 
-    async fn remove_net(&self, _: &str) -> Result<()> {
-        Ok(())
-    }
-
     async fn wait(&self) -> VmExit {
         std::future::pending().await
     }
