@@ -24,13 +24,22 @@ fn a_record_of_version_1_is_read() {
     assert_eq!(state.bundle, Path::new(BUNDLE));
     assert_eq!(state.shim, process(4_194_301, 11));
     assert_eq!(state.monitor, process(4_194_302, 12));
-    assert_eq!(state.monitor_binary.as_deref(), Some(Path::new("/usr/bin/qemu-system-x86_64")));
+    assert_eq!(
+        state.monitor_binary.as_deref(),
+        Some(Path::new("/usr/bin/qemu-system-x86_64"))
+    );
     assert_eq!(state.mounts, [Path::new("/run/imprint-of-no-node/mount")]);
-    assert_eq!(state.cgroups, [Path::new("/sys/fs/cgroup/imprint-of-no-node/one")]);
+    assert_eq!(
+        state.cgroups,
+        [Path::new("/sys/fs/cgroup/imprint-of-no-node/one")]
+    );
     let network = state.network.as_ref().unwrap();
     assert_eq!((network.dev, network.ino), (4, 4_026_532_000));
     let disk = &state.containers["one"].disks[0];
-    assert_eq!((&*disk.id, disk.pci_path.as_deref()), ("disk0", Some("02/00")));
+    assert_eq!(
+        (&*disk.id, disk.pci_path.as_deref()),
+        ("disk0", Some("02/00"))
+    );
 }
 
 #[test]
@@ -38,7 +47,10 @@ fn what_a_record_of_version_1_names_is_cleaned_up() {
     let fixture = Fixture::new();
     let path = dir_with(&fixture, VERSION_1);
     let report = cleanup(&path, Path::new(BUNDLE));
-    let process = ProcessRecord { pid: 4_194_302, start_time: 12 };
+    let process = ProcessRecord {
+        pid: 4_194_302,
+        start_time: 12,
+    };
     assert_eq!(report.monitors, [(process, MonitorOutcome::Gone)]);
     assert!(report.removed && report.is_clean(), "{report:?}");
     fixture.assert_empty();
@@ -65,7 +77,10 @@ fn a_record_of_an_unknown_version_is_named_and_its_sandbox_removed() {
 
         let report = cleanup(&path, Path::new(BUNDLE));
         assert!(report.removed, "{report:?}");
-        assert!(matches!(&*report.problems, [one] if one.contains(&reason)), "{report:?}");
+        assert!(
+            matches!(&*report.problems, [one] if one.contains(&reason)),
+            "{report:?}"
+        );
         fixture.assert_empty();
     }
 }
