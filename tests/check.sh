@@ -38,8 +38,8 @@ base() {
     git rev-parse HEAD
 }
 
-# crate_of FILE: the name of the crate that the file belongs to. The crate of the fuzz targets is no part of the
-# workspace.
+# crate_of FILE: the name of the crate that the file belongs to. That of the fuzz targets is no part
+# of the workspace.
 crate_of() {
     folder=$1
     while folder=$(dirname "$folder") && [ "$folder" != . ]; do
@@ -56,11 +56,15 @@ crates_of() {
     while read -r file; do
         case $file in
         Cargo.toml | Cargo.lock | clippy.toml | rust-toolchain.toml) workspace ;;
-        */Cargo.toml | *.rs | *.proto | */testdata/*) crate_of "$file" ;;
-        # Sources that read another file name it from where they are.
-        *) git grep -lF -e "/$file\"" -- '*.rs' | while read -r reader; do crate_of "$reader"; done ;;
+        *.md | *.sh | *.bats) readers_of "$file" ;;
+        *) crate_of "$file"; readers_of "$file" ;;
         esac
     done | sort -u
+}
+
+# readers_of FILE: the crates with a source that names the file from where it is.
+readers_of() {
+    git grep -lF -e "/$1\"" -- '*.rs' | while read -r reader; do crate_of "$reader"; done
 }
 
 # workspace: all crates.
@@ -74,8 +78,13 @@ with_dependents() {
     done | sort -u
 }
 
+# fuzz_lock: the fuzz targets have a lock file of their own, which follows the crates they use.
+fuzz_lock() {
+    ! cargo tree --manifest-path fuzz/Cargo.toml --offline --locked 2>&1 >/dev/null | grep 'lock file'
+}
+
 base=$(base "$@") || exit 2
-changed=$({ git diff --name-only --diff-filter=d "$base" && git ls-files --others --exclude-standard; } | sort -u)
+changed=$({ git diff --name-only "$base" && git ls-files --others --exclude-standard; } | sort -u)
 if [ -z "$changed" ]; then
     echo "Nothing differs from $(git rev-parse --short "$base")"
     exit 0
@@ -91,6 +100,7 @@ echo "$count files differ from $(git rev-parse --short "$base"); crates: $(echo 
 
 # shellcheck disable=SC2086 # a list of words
 packages=$(printf -- '-p %s ' $crates)
+if echo "$changed" | grep -q 'Cargo\.\(toml\|lock\)$'; then step fuzz/Cargo.lock fuzz_lock; fi
 step format cargo fmt --all --check
 if command -v shellcheck >/dev/null; then step scripts tests/scripts.sh; fi
 if [ -n "$crates" ]; then

@@ -5,10 +5,11 @@ use std::{io, process::ExitCode};
 
 use tidy::{RULES, Ratchet, Sources};
 
-const USAGE: &str = "Usage: cargo run -p tidy                 lists all findings, and how many each folder has
-       cargo run -p tidy -- RULE         lists those of one rule
-       cargo run -p tidy -- lower        lowers the numbers of ratchet.toml to what is left
-       cargo run -p tidy -- recount      writes what is found now, for when a folder was renamed or split";
+const USAGE: &str = "\
+Usage: cargo run -p tidy               lists all findings
+       cargo run -p tidy -- RULE       lists those of one rule
+       cargo run -p tidy -- lower      lowers the numbers of ratchet.toml to what is left
+       cargo run -p tidy -- recount    writes the numbers of now, after a folder was renamed";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn a_page_is_taken_apart() {
         let page = Page::read(
-            "# What `a` is, now\n\nSee [b](c.md#d) and `e f`.\n\n```\ncode\n```\n\n| a |\n|---|\n| b |\n",
+            "# What `a` is, now\n\nSee [b](c.md#d) and `e f`.\n\n\
+             ```\ncode\n```\n\n| a |\n|---|\n| b |\n",
         );
         assert_eq!(page.anchors, ["what-a-is-now"]);
         assert_eq!(page.links, [(3, "c.md#d".to_owned())]);

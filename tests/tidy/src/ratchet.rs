@@ -13,7 +13,8 @@ use crate::{Finding, RULES, Rule, Sources};
 const SHOWN: usize = 30;
 
 /// What stands above the numbers.
-const HEAD: &str = "# How many findings of each rule a folder may still have. A number may only shrink, and a folder
+const HEAD: &str = "\
+# How many findings of each rule a folder may still have. A number may only shrink, and a folder
 # that is not listed may have none. `cargo run -p tidy -- lower` lowers the numbers to what is left.
 ";
 

@@ -119,7 +119,13 @@ fn comment(line: usize, text: &str, literals: &[(LineColumn, LineColumn)]) -> Op
 mod tests {
     use super::{Text, comments, strings, tokens};
 
-    const SOURCE: &str = "//! Top.\n/// Doc \"quoted\".\nfn a() { // why\n    b(\"http://x\", r#\"two\nlines // no\"#); // after\n}\n";
+    const SOURCE: &str = r###"//! Top.
+/// Doc "quoted".
+fn a() { // why
+    b("http://x", r#"two
+lines // no"#); // after
+}
+"###;
 
     fn text(line: usize, text: &str) -> Text {
         Text {

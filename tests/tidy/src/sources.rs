@@ -33,7 +33,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// The lines that are built into the product: all of them without the module of tests at the end.
+    /// The lines that are built into the product: all of them without the module of tests at the
+    /// end.
     #[must_use]
     pub fn product(&self) -> &str {
         let tests = "\n#[cfg(test)]\nmod ";

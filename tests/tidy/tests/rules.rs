@@ -64,3 +64,8 @@ fn lines_of_rust_are_short() {
 fn texts_use_the_words_of_the_field() {
     hold("words");
 }
+
+#[test]
+fn environment_variables_are_documented() {
+    hold("variables");
+}

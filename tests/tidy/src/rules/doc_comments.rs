@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn three_words_are_too_few() {
         let found = short(&product(
-            "/// Its own name.\na: u8,\n/// Its name on the node.\nb: u8,\n/// Why\n/// it failed here.\n",
+            "/// Its own name.\na: u8,\n/// Its name on the node.\n\
+             b: u8,\n/// Why\n/// it failed here.\n",
         ));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].line, 1);

@@ -2,7 +2,8 @@
 
 use crate::{Finding, Kind, Sources, markdown::Page};
 
-/// Characters that a line has at most; `max_width` of `rustfmt.toml`, which spares comments and strings.
+/// Characters that a line has at most; `max_width` of `rustfmt.toml`, which spares comments and
+/// strings.
 const WIDTH: usize = 100;
 
 /// Words that end with a full stop and end no sentence.

@@ -95,8 +95,8 @@ mod tests {
         let page = Source {
             path: "docs/page.md".to_owned(),
             kind: Kind::Page,
-            text: "# Top it is\n[a](../Cargo.toml) [b](https://x.y/z) [c](#top-it-is) [d](absent.md)\n\
-                   [e](#absent) `docs/absent.md` `docs/adr` `/docs/x` `docs/*.md`\n"
+            text: "# Top it is\n[a](../Cargo.toml) [b](https://x.y/z) [c](#top-it-is) \
+                   [d](absent.md)\n[e](#absent) `docs/absent.md` `docs/adr` `/docs/x` `docs/*.md`\n"
                 .to_owned(),
         };
         let found = broken(&Sources {

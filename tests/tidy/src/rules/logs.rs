@@ -63,7 +63,13 @@ mod tests {
     #[test]
     fn messages_are_told_from_sentences() {
         let found = messages(&product(
-            "fn a() {\n    info!(log, \"Volume attached\"; \"a\" => 1);\n    warn!(log, \"volume attached.\");\n    slog::error!(log, \"QMP failed\"; \"Key\" => \"Value.\");\n    debug!(log, \"answered\");\n}\n",
+            r#"fn a() {
+    info!(log, "Volume attached"; "a" => 1);
+    warn!(log, "volume attached.");
+    slog::error!(log, "QMP failed"; "Key" => "Value.");
+    debug!(log, "answered");
+}
+"#,
         ));
         let lines: Vec<usize> = found.iter().map(|finding| finding.line).collect();
         assert_eq!(lines, [2, 3, 5]);

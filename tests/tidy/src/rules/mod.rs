@@ -7,6 +7,7 @@ mod layout;
 mod lines;
 mod links;
 mod logs;
+mod variables;
 mod words;
 
 use crate::{Finding, Sources};
@@ -33,7 +34,7 @@ impl Rule {
 }
 
 /// All of them.
-pub const RULES: [Rule; 10] = [
+pub const RULES: [Rule; 11] = [
     Rule {
         name: "doc_comments",
         says: "A doc comment says what the name does not: more than three words",
@@ -61,7 +62,7 @@ pub const RULES: [Rule; 10] = [
     },
     Rule {
         name: "layout",
-        says: "A module with files of its own is a mod.rs; its tests are inline, tests.rs or tests/",
+        says: "A module with files is a mod.rs; its tests are inline, tests.rs or tests/",
         find: layout::places,
     },
     Rule {
@@ -80,8 +81,13 @@ pub const RULES: [Rule; 10] = [
         find: lines::of_rust,
     },
     Rule {
+        name: "variables",
+        says: "docs/environment.md lists every variable whose name begins with IMPRINT_",
+        find: variables::unlisted,
+    },
+    Rule {
         name: "words",
-        says: "Texts use the field's words",
+        says: "Texts use the words of docs/glossary.md",
         find: words::private,
     },
 ];

@@ -151,7 +151,12 @@ mod tests {
     #[test]
     fn words_are_found_in_comments_and_strings_and_not_in_names() {
         let found = private(&product(
-            "/// The monitor of a VM.\nfn monitor() {\n    let a = \"monitor\"; // `unfit` as a name\n    say(\"Nobody listens\");\n}\n",
+            r#"/// The monitor of a VM.
+fn monitor() {
+    let a = "monitor"; // `unfit` as a name
+    say("Nobody listens");
+}
+"#,
         ));
         let lines: Vec<usize> = found.iter().map(|found| found.line).collect();
         assert_eq!(lines, [1, 4]);
