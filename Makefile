@@ -7,18 +7,19 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 PACKAGES := \
 	binutils build-essential ca-certificates cpio libseccomp-dev lz4 pkg-config xz-utils zstd \
 	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables kmod \
-	qemu-system-x86 qemu-utils runc skopeo umoci
+	qemu-system-x86 qemu-utils runc shellcheck skopeo umoci
 
 PLAYGROUND := target/release/imprint-playground
 
 # Flags of `make bench`, as --quick or --samples 100.
 BENCH_FLAGS :=
 
-.PHONY: help demo bench test up down build guest guest-kernel lint fmt clippy deny unit e2e test-containerd test-nested packages deny-tool clean
+.PHONY: help demo bench check test up down build guest guest-kernel lint fmt scripts clippy deny unit e2e test-containerd test-nested packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
 	@echo 'make bench   measure what SPECIFICATION.md promises; fails where a promise is broken'
+	@echo 'make check   format, clippy and unit tests of what changed: before a push'
 	@echo 'make test    everything that CI checks'
 	@echo 'make test-nested  the tests that need KVM, vhost-vsock and cgroup v2, in a machine that has them'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
@@ -41,6 +42,10 @@ up:
 down:
 	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p playground -- down; fi
 
+# What changed since the commit BASE, or since the upstream branch.
+check:
+	@tests/check.sh $(BASE)
+
 test: packages deny-tool
 	@tests/run.sh
 
@@ -55,10 +60,13 @@ guest-kernel: packages
 	@tests/install-packages.sh bc bison flex libelf-dev >&2
 	@guest/kernel.sh build/guest-kernel >&2
 
-lint: fmt clippy deny
+lint: fmt scripts clippy deny
 
 fmt:
 	cargo fmt --all --check
+
+scripts: packages
+	tests/scripts.sh
 
 clippy: packages
 	cargo clippy --workspace --all-targets --locked -- -D warnings

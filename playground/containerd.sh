@@ -25,6 +25,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
 . /etc/os-release
+# shellcheck disable=SC2016 # apt replaces it
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' \
     'Label: Debian' "Codename: ${VERSION_CODENAME:-none}" | head -n 1)
 [ -n "$mirror" ] || { echo "apt has no lists of Debian $VERSION_CODENAME: apt-get update" >&2 && exit 1; }

@@ -43,6 +43,7 @@ count() {
 }
 
 check format cargo fmt --all --check
+check scripts tests/scripts.sh
 check clippy cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 check deny cargo deny --log-level error check bans licenses sources
 if timeout 60 cargo deny fetch db >/dev/null 2>&1; then

@@ -236,7 +236,8 @@ impl Node {
             .try_for_each(Process::kill)
     }
 
-    /// Takes the node down in the orderly way and says what that left behind; then removes that too.
+    /// Takes the node down in the orderly way and says what that left behind; then removes that
+    /// too.
     pub fn close(self) -> Result<Leaks> {
         let _shield = shield();
         self.keep.set(true);

@@ -75,9 +75,9 @@ impl Process {
     }
 
     /// Whether it was started on behalf of the playground in `directory`: its environment carries
-    /// the mark, or it is one of [`PROGRAMS`] and its command line names the directory, or it is the
-    /// Cloud Hypervisor of a VM that the playground has. A person's
-    /// shell or pager that merely mentions the directory is none of ours.
+    /// the mark, or it is one of [`PROGRAMS`] and its command line names the directory, or it is
+    /// the Cloud Hypervisor of a VM that the playground has. A person's shell or pager that merely
+    /// mentions the directory is none of ours.
     #[must_use]
     pub fn belongs_to(&self, directory: &Path) -> bool {
         let mark = format!("{MARK}={}", directory.display());

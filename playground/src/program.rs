@@ -30,8 +30,8 @@ enum Input {
 }
 
 impl Program {
-    /// A program without arguments, with nothing to read, that may take three minutes: ten clones at
-    /// once do, where every instruction is emulated twice.
+    /// A program without arguments, with nothing to read, that may take three minutes: ten clones
+    /// at once do, where every instruction is emulated twice.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.process_group(0);

@@ -74,8 +74,8 @@ pub struct Settings {
     pub kernel: PathBuf,
     /// The guest's root.
     pub root: Root,
-    /// How QEMU's guests are reached, unless as usual. `IMPRINT_TEST_AGENT_CHANNEL` is for a guest of
-    /// another kind.
+    /// How QEMU's guests are reached, unless as usual. `IMPRINT_TEST_AGENT_CHANNEL` is for a guest
+    /// of another kind.
     pub agent_channel: Option<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,

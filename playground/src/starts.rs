@@ -159,7 +159,11 @@ mod tests {
 
     #[test]
     fn a_start_is_read_from_its_line_and_no_other() {
-        let line = r#"time="2026" level=info msg="sandbox started" sandbox=a start_path=restored template_key=ab12 reason="Fits \"x\"" total_ms=47.5 phases="config=0.5 vm.load=12""#;
+        let line = concat!(
+            r#"time="2026" level=info msg="sandbox started" sandbox=a start_path=restored "#,
+            r#"template_key=ab12 reason="Fits \"x\"" total_ms=47.5 "#,
+            r#"phases="config=0.5 vm.load=12""#,
+        );
         let start = Start::parse(line).unwrap();
         assert_eq!(
             (&*start.path, start.template_key.as_deref()),

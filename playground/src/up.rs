@@ -108,7 +108,8 @@ mod tests {
             binaries: "/opt/imprint".into(),
         };
         let script = format!(
-            "{exports}\nprintf '%s|%s|%s' \"$CONTAINERD_ADDRESS\" \"$IMPRINT_CONFIG\" \"${{PATH%%:*}}\""
+            "{exports}\nprintf '%s|%s|%s' \"$CONTAINERD_ADDRESS\" \"$IMPRINT_CONFIG\" \
+                \"${{PATH%%:*}}\""
         );
         let seen = Program::new("sh").args(["-c", &script]).succeed().unwrap();
         assert_eq!(seen, "/run/it's/containerd.sock|/etc/$HOME|/opt/imprint");

@@ -25,7 +25,8 @@ static SHIELDS: AtomicUsize = AtomicUsize::new(0);
 /// Turns SIGINT, SIGTERM and SIGHUP into [`Error::Interrupted`] of the wait in progress and of all
 /// later ones, so that an early end unwinds through the same cleanup as an ordinary one.
 ///
-/// Must be called before the process has a second thread: the mask is inherited by those made later.
+/// Must be called before the process has a second thread: the mask is inherited by those made
+/// later.
 pub fn catch_signals() -> Result<()> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {

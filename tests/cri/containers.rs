@@ -62,7 +62,8 @@ fn states(node: &Node) -> Result<()> {
             (ended.exit_code, ended.reason.as_str()) == (code, reason),
             "{name}: {ended}"
         );
-        // containerd notes the start when the runtime has answered: what ends at once may be over by then.
+        // containerd notes the start when the runtime has answered: what ends at once may be over
+        // by then.
         ensure!(
             ended.started_at >= ended.created_at
                 && ended.finished_at >= ended.created_at
@@ -103,7 +104,8 @@ fn restart(node: &Node) -> Result<()> {
 fn graceful(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("grace")?;
-    let script = "trap 'echo term; n=$((n+1)); [ $n = 1 ] && exit 7' TERM; echo up; while :; do sleep 0.1; done";
+    let script = "trap 'echo term; n=$((n+1)); [ $n = 1 ] && exit 7' TERM; echo up; while :; \
+        do sleep 0.1; done";
     let polite = pod.start("polite", script)?;
     polite.logged("up")?;
     let began = Instant::now();

@@ -98,7 +98,8 @@ fn one_after_the_other(node: &Node) -> Result<()> {
     let each = began.elapsed().as_secs_f64() / count.max(1) as f64;
     let after = size(node)?;
     println!(
-        "    {count} cycles of {each:.2} s; descriptors, processes, mounts {before:?} then {after:?}"
+        "    {count} cycles of {each:.2} s; descriptors, processes, mounts \
+            {before:?} then {after:?}"
     );
     let grown = before
         .iter()

@@ -39,7 +39,8 @@ fn as_user(config: &mut api::ContainerConfig) {
 
 /// Opens its streams by their names, as a server whose log is a link to one.
 const OPENS: &str = "for i in 0 1 2; do stat -L -c %u /proc/self/fd/$i; done; \
-                     echo out >/dev/stdout && echo err >/dev/stderr && : </proc/self/fd/0 && echo opened";
+                     echo out >/dev/stdout && echo err >/dev/stderr && : </proc/self/fd/0 && \
+                     echo opened";
 
 fn streams(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
@@ -162,8 +163,10 @@ fn not_started(
 
 /// Makes what cannot be executed. The last but one is a program for another machine.
 const ENTRIES: &str = "cd /entries && printf 'echo hi\\n' >script && \
-                       printf '#!/no/interpreter\\n' >lost && printf '#!/bin/sh\\r\\necho hi\\r\\n' >carriage && \
-                       : >empty && { printf '\\177ELF\\002\\001\\001'; head -c 57 /dev/zero; } >foreign && \
+                       printf '#!/no/interpreter\\n' >lost && \
+                       printf '#!/bin/sh\\r\\necho hi\\r\\n' >carriage && \
+                       : >empty && { printf '\\177ELF\\002\\001\\001'; \
+                       head -c 57 /dev/zero; } >foreign && \
                        chmod 755 * && printf '#!/bin/sh\\n' >plain && chmod 644 plain";
 
 fn not_executed(node: &Node) -> Result<()> {
@@ -289,7 +292,8 @@ fn stopped(container: &Container<'_>) -> Result<(i32, Duration)> {
 
 /// Makes a node of the first disk there is and reads from it.
 const READS_A_DISK: &str = "set -- $(awk 'NR > 2 { print $1, $2; exit }' /proc/partitions); \
-                            rm -f /tmp/disk; mknod /tmp/disk b $1 $2 && head -c 512 /tmp/disk | wc -c";
+                            rm -f /tmp/disk; mknod /tmp/disk b $1 $2 && \
+                            head -c 512 /tmp/disk | wc -c";
 
 fn devices(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
@@ -316,7 +320,8 @@ fn devices(node: &Node) -> Result<()> {
     let nodes =
         "cd /tmp; mknod kmsg c 1 11; mknod mem c 1 1; cat kmsg mem 2>&1 | grep -c 'not permitted'";
     same("Nodes", &container.shell(nodes)?, "2")?;
-    let everybodys = "echo x >/dev/null && head -c 9 /dev/zero | wc -c && head -c 9 /dev/urandom | wc -c && \
+    let everybodys = "echo x >/dev/null && head -c 9 /dev/zero | wc -c && \
+        head -c 9 /dev/urandom | wc -c && \
                       mknod /tmp/null c 1 3 && echo x >/tmp/null && echo well";
     same("What all have", &container.shell(everybodys)?, "9\n9\nwell")?;
     if kubelet.is_imprint() {

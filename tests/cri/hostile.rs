@@ -34,8 +34,8 @@ const CALL: u64 = 3000;
 /// No Stop takes longer: a few calls that are given up, one after the other.
 const STOP: Duration = Duration::from_secs(40);
 
-/// MiB that a container says, unless `IMPRINT_CRI_TALK` says otherwise: an emulated guest under load
-/// says three a second.
+/// MiB that a container says, unless `IMPRINT_CRI_TALK` says otherwise: an emulated guest under
+/// load says three a second.
 const TALK: usize = 64;
 
 pub fn cases() -> Vec<Case> {

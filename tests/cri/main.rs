@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! What kubelet asks of a runtime, through containerd's CRI plugin: a real containerd, CNI plugins, a
-//! real VMM, a real guest; every scenario in booted and in restored sandboxes.
+//! What kubelet asks of a runtime, through containerd's CRI plugin: a real containerd, CNI plugins,
+//! a real VMM, a real guest; every scenario in booted and in restored sandboxes.
 //!
 //! They run in a network namespace of their own, so that bridges and addresses meet no others. They
-//! need root and what `make build guest` makes: without `IMPRINT_E2E=1` all are skipped. Arguments are
-//! parts of the names of the cases to run; `IMPRINT_CRI_HANDLER=runc` compares with runc.
+//! need root and what `make build guest` makes: without `IMPRINT_E2E=1` all are skipped. Arguments
+//! are parts of the names of the cases to run; `IMPRINT_CRI_HANDLER=runc` compares with runc.
 
 mod bench;
 mod chaos;
@@ -74,8 +74,8 @@ fn main() -> ExitCode {
     if std::env::var("IMPRINT_E2E").is_err() {
         return harness.run(cases());
     }
-    // One that is not unpacked yet is fetched, and there is no way to it from the namespace below. What
-    // fails is told when the node is made.
+    // One that is not unpacked yet is fetched, and there is no way to it from the namespace below.
+    // What fails is told when the node is made.
     let _ = Release::chosen();
     match cri::own_network() {
         Ok(_network) => harness.run(cases()),

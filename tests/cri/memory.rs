@@ -1,5 +1,5 @@
-//! The memory of a pod's cgroup: what `deploy/` says that a VM takes beside its containers is enough,
-//! and a pod that takes more is told so.
+//! The memory of a pod's cgroup: what `deploy/` says that a VM takes beside its containers is
+//! enough, and a pod that takes more is told so.
 
 use std::time::Duration;
 
@@ -64,7 +64,8 @@ fn overhead(node: &Node) -> Result<u64> {
     mib.ok_or_else(|| Error::Unexpected(format!("deploy/ has no overhead of {class}: {checked}")))
 }
 
-/// A pod in a cgroup that may use `limit` MiB, the overhead among them, and is announced as kubelet does.
+/// A pod in a cgroup that may use `limit` MiB, the overhead among them, and is announced as kubelet
+/// does.
 fn pod_within<'a>(kubelet: &'a Kubelet, name: &str, limit: u64) -> Result<(Pod<'a>, PodMemory)> {
     let mut memory = Err(Error::Unexpected("The pod was not configured".to_owned()));
     let pod = kubelet.run_with(name, |config| {

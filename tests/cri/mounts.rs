@@ -1,4 +1,5 @@
-//! Where mounts go and what they are: links on the way, shared memory, propagation, parts of volumes.
+//! Where mounts go and what they are: links on the way, shared memory, propagation, parts of
+//! volumes.
 
 use std::{
     fs,
@@ -94,12 +95,14 @@ fn links(node: &Node) -> Result<()> {
     container.logged("up")?;
     let script = "echo x > /data/f && ls /var/lib/absent && readlink /data && \
         echo y > /var/lib/third/deep/f && cat /first/f /srv/up/f /var/lib/parent/of/all/f && \
-        cat /etc/alt/hosts && test -s /run/systemd/resolve/stub-resolv.conf && readlink /etc/resolv.conf; \
+        cat /etc/alt/hosts && test -s /run/systemd/resolve/stub-resolv.conf && \
+        readlink /etc/resolv.conf; \
         grep -c ' /var/lib/absent ' /proc/mounts";
     same(
         "What is where",
         &container.shell(script)?,
-        "f\n/var/lib/absent\ny\ny\ny\n10.1.2.3 of-kubelet\n../run/systemd/resolve/stub-resolv.conf\n2",
+        "f\n/var/lib/absent\ny\ny\ny\n\
+         10.1.2.3 of-kubelet\n../run/systemd/resolve/stub-resolv.conf\n2",
     )?;
     // Whose turn is second lies over the other.
     let both = pod.start_with("both", "ls /under; echo -; ls /over", |config| {
@@ -173,7 +176,8 @@ fn propagation(node: &Node) -> Result<()> {
     let private = start("private", 0)?;
     let shared = start("shared", 2)?;
     let peer = start("peer", 2)?;
-    let mounts = "mkdir -p /disk/m /memory/m && mount -t tmpfs of-shared /disk/m && mount -t tmpfs of-shared /memory/m && \
+    let mounts = "mkdir -p /disk/m /memory/m && mount -t tmpfs of-shared /disk/m && \
+        mount -t tmpfs of-shared /memory/m && \
         echo x > /disk/m/f && echo x > /memory/m/f";
     shared.shell(mounts)?;
     let look = "cat /disk/m/f /memory/m/f 2> /dev/null; grep -c of-shared /proc/mounts; true";
@@ -226,7 +230,8 @@ fn parts(node: &Node) -> Result<()> {
     let disk = pod.volume("kubernetes.io~empty-dir", "disk")?;
     let memory = pod.volume("kubernetes.io~empty-dir", "memory")?;
     let _tmpfs = Mounted::tmpfs(&memory, "size=16m,mode=1777")?;
-    let init = "echo disk > /disk/app.conf; echo memory > /memory/app.conf; mkdir -m 700 /disk/dir; echo x > /disk/dir/f";
+    let init = "echo disk > /disk/app.conf; echo memory > /memory/app.conf; \
+        mkdir -m 700 /disk/dir; echo x > /disk/dir/f";
     let init = pod.start_with("init", init, |config| {
         config.mounts = vec![mount(&disk, "/disk"), mount(&memory, "/memory")];
     })?;
@@ -245,8 +250,10 @@ fn parts(node: &Node) -> Result<()> {
         config.mounts.push(mount(&disk, "/disk"));
     })?;
     main.logged("up")?;
-    let script = "cat /etc/disk.conf /etc/memory.conf /dir/f; stat -c %a /dir; ls /new/disk /new/memory; \
-        echo y > /new/disk/f; cat /disk/new/of/disk/f; echo changed > /etc/disk.conf; cat /disk/app.conf";
+    let script = "cat /etc/disk.conf /etc/memory.conf /dir/f; stat -c %a /dir; \
+        ls /new/disk /new/memory; \
+        echo y > /new/disk/f; cat /disk/new/of/disk/f; echo changed > /etc/disk.conf; \
+        cat /disk/app.conf";
     same(
         "The parts",
         &main.shell(script)?,

@@ -89,7 +89,10 @@ fn port_forward(node: &Node) -> Result<()> {
     let server = pod.start("server", &format!("echo up; {SERVER}"))?;
     server.logged("up")?;
     // The first connection is the one that counts: nobody tries a second time.
-    server.shell("for i in $(seq 100); do netstat -ltn | grep -q ':8080 ' && exit 0; sleep 0.1; done; exit 1")?;
+    server.shell(
+        "for i in $(seq 100); do netstat -ltn | grep -q ':8080 ' && exit 0; sleep 0.1; \
+        done; exit 1",
+    )?;
     let url = kubelet.cri().port_forward(pod.id(), 8080)?;
     let mut session = Session::open(&url, Deadline::after(Duration::from_secs(15)))?;
     // The channels are those of the first port: 0 its bytes, 1 its errors.

@@ -150,7 +150,8 @@ fn surroundings(node: &Node) -> Result<()> {
         "80",
     )?;
     let shm = shell(
-        "mount | grep ' /dev/shm '; df -k /dev/shm | tail -1; echo x > /dev/shm/x && cat /dev/shm/x",
+        "mount | grep ' /dev/shm '; df -k /dev/shm | tail -1; echo x > /dev/shm/x && \
+            cat /dev/shm/x",
     )?;
     ensure!(
         shm.contains("tmpfs") && shm.ends_with("x\n"),

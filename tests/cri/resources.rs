@@ -30,7 +30,8 @@ pub const MIB: i64 = 1 << 20;
 pub const MEMORY: &str =
     "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
 const CPU: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
-                   echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
+                   echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) \
+                   $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
 
 pub fn limited(memory: i64, quota: i64) -> api::LinuxContainerResources {
     let mut resources = api::LinuxContainerResources::new();

@@ -13,7 +13,8 @@ use crate::pods::{SERVICE, same};
 
 /// What the script prints, a line each: user, group, groups, capabilities, no_new_privs, seccomp.
 const WHO: &str = "id -u; id -g; id -G; grep CapEff /proc/1/status | cut -f2; \
-                   grep NoNewPrivs /proc/1/status | cut -f2; grep Seccomp: /proc/1/status | cut -f2";
+                   grep NoNewPrivs /proc/1/status | cut -f2; \
+                   grep Seccomp: /proc/1/status | cut -f2";
 
 /// The capabilities that containers have by default, as `/proc` shows them.
 const DEFAULT: &str = "00000000a80425fb";

@@ -128,7 +128,10 @@ fn exec(node: &Node) -> Result<()> {
     session.read_until(Channel::Stdout, "sum=42\r\n")?;
     session.resize(123, 45)?;
     // The new size is a message of its own, which may arrive after what is typed next.
-    session.input(b"for i in $(seq 50); do [ \"$(stty size)\" = '45 123' ] && break; sleep 0.1; done; stty size\n")?;
+    session.input(
+        b"for i in $(seq 50); do [ \"$(stty size)\" = '45 123' ] && break; sleep 0.1; \
+        done; stty size\n",
+    )?;
     session.read_until(Channel::Stdout, "\r\n45 123\r\n")?;
     session.input(b"exit 9\n")?;
     session.finish()?;
@@ -165,7 +168,8 @@ fn attach(node: &Node) -> Result<()> {
 fn logs(node: &Node) -> Result<()> {
     let kubelet = Kubelet::new(node);
     let pod = kubelet.run("logs")?;
-    let script = "echo one; echo two >&2; printf no-newline; trap 'echo; echo late; exit 0' TERM; echo; echo up; while :; do sleep 0.1; done";
+    let script = "echo one; echo two >&2; printf no-newline; trap 'echo; echo late; exit 0' TERM; \
+        echo; echo up; while :; do sleep 0.1; done";
     let container = pod.start("logs", script)?;
     // Of two streams neither waits for the other.
     container.logged("up")?;

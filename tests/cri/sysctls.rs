@@ -1,4 +1,5 @@
-//! Kernel parameters of a pod that are about its network: set after it is there, as after a CNI plugin.
+//! Kernel parameters of a pod that are about its network: set after it is there, as after a CNI
+//! plugin.
 
 use e2e_tests::harness::Case;
 use playground::{Result, cri::Kubelet, ensure, node::Node};
@@ -38,7 +39,8 @@ const PODS: [Pod; 2] = [
             ("net.ipv4.conf.default.arp_ignore", "1"),
             ("net.ipv4.conf.eth0.arp_announce", "2"),
         ],
-        script: "cat ipv4/conf/default/arp_ignore ipv4/conf/eth0/arp_ignore ipv4/conf/eth0/arp_announce",
+        script: "cat ipv4/conf/default/arp_ignore ipv4/conf/eth0/arp_ignore \
+            ipv4/conf/eth0/arp_announce",
         seen: "lo\n0\n1\n0\n2",
     },
 ];

@@ -39,8 +39,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::io("Writing", path))
 }
 
-/// Writes a version of a volume as kubelet's atomic writer does: a directory with a name of its own,
-/// and a link `..data` to it that is exchanged at once.
+/// Writes a version of a volume as kubelet's atomic writer does: a directory with a name of its
+/// own, and a link `..data` to it that is exchanged at once.
 fn publish(volume: &Path, version: &str, files: &[(&str, &str)]) -> Result<()> {
     let data = volume.join(format!("..{version}"));
     fs::create_dir(&data).map_err(Error::io("Making", &data))?;
@@ -79,7 +79,8 @@ fn config_map(node: &Node) -> Result<()> {
     );
     // Whoever reads both files through one look at the link sees one version.
     let watch = "for i in $(seq 200); do cd /config/..data; a=$(cat key); b=$(cat pair); cd /; \
-                 [ \"$a\" = \"$b\" ] || { echo torn: $a $b; exit 1; }; [ \"$a\" = second ] && { echo changed; exit 0; }; \
+                 [ \"$a\" = \"$b\" ] || { echo torn: $a $b; exit 1; }; [ \"$a\" = second ] && \
+                 { echo changed; exit 0; }; \
                  sleep 0.05; done; exit 2";
     let watching = pod.start_with("watching", watch, |config| {
         config.mounts.push(mount(&volume, "/config", true));
@@ -92,7 +93,8 @@ fn config_map(node: &Node) -> Result<()> {
         &container.shell("cat /config/key")?,
         "second",
     )?;
-    let gone = "for i in $(seq 100); do [ -e /config/..2024_1 ] || exit 0; sleep 0.1; done; ls -A /config; exit 1";
+    let gone = "for i in $(seq 100); do [ -e /config/..2024_1 ] || exit 0; sleep 0.1; done; \
+        ls -A /config; exit 1";
     container.shell(gone)?;
     pod.remove()
 }
@@ -108,7 +110,8 @@ fn files(node: &Node) -> Result<()> {
     write(&message, "")?;
     let file = pod.directory().join("a-file");
     write(&file, "of the host")?;
-    let script = "cat /file; grep -c a-name-of-kubelet /etc/hosts; echo the last words > /dev/termination-log; exit 6";
+    let script = "cat /file; grep -c a-name-of-kubelet /etc/hosts; \
+        echo the last words > /dev/termination-log; exit 6";
     let container = pod.start_with("files", script, |config| {
         config.mounts.push(mount(&hosts, "/etc/hosts", false));
         config
@@ -137,7 +140,10 @@ fn empty_dirs(node: &Node) -> Result<()> {
         |config: &mut api::ContainerConfig| config.mounts.push(mount(&disk, "/cache", false));
     let one = pod.start_with("one", SERVICE, both)?;
     let two = pod.start_with("two", SERVICE, both)?;
-    one.shell("mkdir /cache/deep && echo from-one > /cache/deep/file && mkfifo /cache/pipe && chmod 640 /cache/deep/file")?;
+    one.shell(
+        "mkdir /cache/deep && echo from-one > /cache/deep/file && mkfifo /cache/pipe && \
+        chmod 640 /cache/deep/file",
+    )?;
     same(
         "File",
         &two.shell("cat /cache/deep/file; stat -c %a /cache/deep/file")?,
@@ -173,7 +179,8 @@ fn optional(node: &Node) -> Result<()> {
         "/map:\n\n/secret:",
     )?;
     publish(&map, "2024_2", &[("key", "come")])?;
-    let come = "for i in $(seq 100); do [ -e /map/key ] && break; sleep 0.1; done; cat /map/key; ls /secret";
+    let come = "for i in $(seq 100); do [ -e /map/key ] && break; sleep 0.1; done; cat /map/key; \
+        ls /secret";
     same("The key", &container.shell(come)?, "come")?;
     pod.remove()
 }
@@ -187,7 +194,8 @@ fn unix_socket(node: &Node) -> Result<()> {
         |config: &mut api::ContainerConfig| config.mounts.push(mount(&shared, "/shared", false));
     let link = "ln -sf /shared/log /dev/log";
     let server = format!(
-        "{link}; syslogd -n -O - | while read -r line; do case \"$line\" in *across-the-socket) echo crossed;; esac; done"
+        "{link}; syslogd -n -O - | while read -r line; do case \"$line\" in *across-the-socket) \
+            echo crossed;; esac; done"
     );
     let server = pod.start_with("server", &server, both)?;
     let client = pod.start_with("client", SERVICE, both)?;

@@ -1,4 +1,5 @@
-//! A guest whose root is a disk image: booted, restored, and what becomes of a template whose image changed.
+//! A guest whose root is a disk image: booted, restored, and what becomes of a template whose image
+//! changed.
 
 use std::{
     fs,

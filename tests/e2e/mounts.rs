@@ -43,7 +43,8 @@ fn as_specified(node: &Node) -> Result<()> {
         "/all/of/own",
         "size=1m:mode=0700",
     );
-    let script = "df -k /dev/shm /all/of/own | awk '/[0-9]%/ { print $2 }'; stat -c %a /all/of/own; \
+    let script = "df -k /dev/shm /all/of/own | awk '/[0-9]%/ { print $2 }'; \
+        stat -c %a /all/of/own; \
         for d in /ro /ro/inner /all/of/it /all/of/it/inner; do \
         touch $d/f 2> /dev/null && echo \"$d written\" || echo \"$d read-only\"; done";
     let ended = run.shell(script).run();

@@ -107,7 +107,8 @@ fn surroundings(node: &Node) -> Result<()> {
         .flag("COLOUR=blue")
         .flag("--cwd")
         .flag("/tmp");
-    let script = "echo $COLOUR $PWD; echo x > /tmp/f && cat /tmp/f; test -c /dev/null && echo null; \
+    let script = "echo $COLOUR $PWD; echo x > /tmp/f && cat /tmp/f; test -c /dev/null && \
+        echo null; \
                   id -u; hostname; mount | grep -c '^proc '";
     let ended = run.shell(script).run()?;
     let lines: Vec<&str> = ended.stdout.lines().collect();

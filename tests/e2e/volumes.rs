@@ -226,18 +226,27 @@ fn termination(node: &Node) -> Result<()> {
     let kubelet = Kubelet::on(node)?;
     let file = kubelet.pod("containers/main")?.join("3f1c02ab");
     for (script, expected) in [
-        ("printf 'out of tune' > /dev/termination-log; exit 3".to_owned(), "out of tune".to_owned()),
+        (
+            "printf 'out of tune' > /dev/termination-log; exit 3".to_owned(),
+            "out of tune".to_owned(),
+        ),
         ("exit 3".to_owned(), String::new()),
         (
-            "yes x | head -c 9000 | tr -d '\\n' > /dev/termination-log; printf end >> /dev/termination-log; exit 3"
+            "yes x | head -c 9000 | tr -d '\\n' > /dev/termination-log; \
+                printf end >> /dev/termination-log; exit 3"
                 .to_owned(),
             format!("{}end", "x".repeat(4093)),
         ),
     ] {
         write(&file, "")?;
-        let ended = mounted(of_pod(node.run("term")), &file, "/dev/termination-log", "rbind:rw")
-            .shell(&script)
-            .run()?;
+        let ended = mounted(
+            of_pod(node.run("term")),
+            &file,
+            "/dev/termination-log",
+            "rbind:rw",
+        )
+        .shell(&script)
+        .run()?;
         ensure!(ended.code == 3, "{ended:?}");
         let message = fs::read_to_string(&file).map_err(Error::io("Reading", &file))?;
         ensure!(message == expected, "Message of {script:?}: {message:?}");
@@ -284,7 +293,8 @@ fn empty_dir(node: &Node) -> Result<()> {
             "cat /scratch/f /memory/f && echo more >> /scratch/f",
         )?;
         ensure!(seen == "from-init\nfrom-init\n", "{seen:?}");
-        let kinds = "cat /scratch/f; for d in memory huge; do grep \" /$d \" /proc/mounts | cut -d' ' -f3; done; \
+        let kinds = "cat /scratch/f; for d in memory huge; \
+            do grep \" /$d \" /proc/mounts | cut -d' ' -f3; done; \
             head -c 5000000 /dev/zero > /memory/large || echo full";
         member("again", kinds)
     });

@@ -71,8 +71,8 @@ fn first(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// PSS in KiB of the mappings of a template's memory file, and of those that a translator writes and
-/// runs (proc_pid_smaps(5)).
+/// PSS in KiB of the mappings of a template's memory file, and of those that a translator writes
+/// and runs (proc_pid_smaps(5)).
 fn by_kind(smaps: &str) -> (u64, u64) {
     let (mut guest, mut code) = (0, 0);
     let (mut is_guest, mut is_code) = (false, false);
@@ -117,10 +117,12 @@ mod tests {
 
     #[test]
     fn memory_is_told_apart_by_what_is_mapped() {
-        let smaps = "55-56 r-xp 00000000 fe:01 7 /usr/bin/qemu\nRss: 9 kB\nPss: 3 kB\nPss_Dirty: 1 kB\n\
+        let smaps = "55-56 r-xp 00000000 fe:01 7 /usr/bin/qemu\nRss: 9 kB\nPss: 3 kB\n\
+                     Pss_Dirty: 1 kB\n\
                      56-57 rw-p 00000000 00:00 0 [heap]\nPss: 5 kB\n\
                      57-58 rwxp 00000000 00:00 0 \nPss: 7 kB\n\
-                     58-59 rw-p 00000000 00:2a 9 /t/key/memory (deleted)\nPss: 11 kB\nVmFlags: rd wr\n";
+                     58-59 rw-p 00000000 00:2a 9 /t/key/memory (deleted)\nPss: 11 kB\n\
+                     VmFlags: rd wr\n";
         assert_eq!(by_kind(smaps), (11, 7));
     }
 

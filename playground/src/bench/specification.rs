@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_bound_holds_on_its_own_side() {
-        let text = "# T\n\n## Promises\n\n| Name | What | Bound |\n|---|---|---|\n| `a` | more | ≥ 2.5 |\n| `b` | less | ≤ 20 MiB | x |\n\n## Others\n\n| `c` |";
+        let text = "# T\n\n## Promises\n\n| Name | What | Bound |\n|---|---|---|\n\
+            | `a` | more | ≥ 2.5 |\n| `b` | less | ≤ 20 MiB | x |\n\n## Others\n\n| `c` |";
         let [a, b] = parse(text).unwrap().try_into().unwrap();
         assert_eq!((&*b.name, &*b.text, &*b.aim), ("b", "≤ 20 MiB", "x"));
         let verdict =

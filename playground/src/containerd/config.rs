@@ -81,7 +81,8 @@ runtime_type = "io.containerd.runc.v2"
     )
 }
 
-/// A handler whose pods are made by the sandbox API, of the releases whose CRI plugin can ask for it.
+/// A handler whose pods are made by the sandbox API, of the releases whose CRI plugin can ask for
+/// it.
 fn sandboxer(layout: &Layout, runtime: &str) -> String {
     if !layout.release.at_least(2, 0) {
         return String::new();

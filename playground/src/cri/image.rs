@@ -1,5 +1,5 @@
-//! Images made from the busybox image: that of the sandbox container, with a first process that only
-//! waits, and one with another content.
+//! Images made from the busybox image: that of the sandbox container, with a first process that
+//! only waits, and one with another content.
 
 use std::{
     fs,
@@ -39,7 +39,8 @@ pub fn pause_archive(directory: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Makes the image with another content in `directory`, unless it is there, and returns its archive.
+/// Makes the image with another content in `directory`, unless it is there, and returns its
+/// archive.
 pub fn other_archive(directory: &Path) -> Result<PathBuf> {
     changed(directory, "other.tar", OTHER, |tag| {
         let file = tempfile::NamedTempFile::new().map_err(Error::io("Making", "/who"))?;
@@ -58,9 +59,11 @@ pub fn other_archive(directory: &Path) -> Result<PathBuf> {
 pub const LINKED: &str = "imprint.local/linked:1";
 
 /// What is done to the root of that image.
-const LINKS: &str = "ln -s /var/lib/absent data && ln -s second first && ln -s var/lib/third/deep second && \
+const LINKS: &str = "ln -s /var/lib/absent data && ln -s second first && \
+    ln -s var/lib/third/deep second && \
     ln -s ../../../../srv/up up && ln -s /var/lib/parent parent && \
-    ln -s ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf && ln -s /etc/alt/hosts etc/hosts";
+    ln -s ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf && \
+    ln -s /etc/alt/hosts etc/hosts";
 
 /// Makes the image with links in `directory`, unless it is there, and returns its archive.
 pub fn linked_archive(directory: &Path) -> Result<PathBuf> {

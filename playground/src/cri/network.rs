@@ -10,8 +10,8 @@ use crate::{Error, Result, containerd::BRIDGE, program::Program};
 /// Where the CNI's library keeps what plugins answered, the deepest first.
 const CNI_RESULTS: [&str; 2] = ["/var/lib/cni/results", "/var/lib/cni"];
 
-/// A network namespace of this process. Dropped, what its plugins left outside of it is removed; the
-/// namespace ends with the process.
+/// A network namespace of this process. Dropped, what its plugins left outside of it is removed;
+/// the namespace ends with the process.
 #[derive(Debug)]
 pub struct OwnNetwork {
     absent: Vec<&'static str>,

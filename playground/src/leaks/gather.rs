@@ -15,7 +15,8 @@ use crate::{
 /// Directories of the machine where run-time state of containers is kept.
 const STATE: [&str; 3] = ["/run", "/dev/shm", "/var/lib/cni"];
 
-/// runc's state, for the cases that compare with it: its directory, and one for each namespace, stay.
+/// runc's state, for the cases that compare with it: its directory, and one for each namespace,
+/// stay.
 const RUNC: &str = "/run/containerd/runc";
 
 /// What a node keeps on purpose, in its run directory: the verdict on the VMM, which every later
@@ -135,8 +136,9 @@ fn cgroups() -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Whether a directory below `/sys/fs/cgroup` has its parent in common with one of the cgroups in `own`
-/// (`/proc/<pid>/cgroup`), without being that or below it. What lies at the top of a hierarchy is not.
+/// Whether a directory below `/sys/fs/cgroup` has its parent in common with one of the cgroups in
+/// `own` (`/proc/<pid>/cgroup`), without being that or below it. What lies at the top of a
+/// hierarchy is not.
 fn is_beside(directory: &str, own: &str) -> bool {
     let rest = directory.trim_start_matches("/sys/fs/cgroup");
     // With cgroup v1 the first name is that of the hierarchy.

@@ -43,7 +43,8 @@ fn drawn(container: &Container<'_>) -> Result<Vec<String>> {
     let script = format!(
         "for i in $(seq {DRAWS}); do cat /proc/sys/kernel/random/uuid; done; \
          head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/boot_id; \
-         hostname; cat /sys/class/net/eth0/address; ip -4 -o addr show dev eth0 | grep -o 'inet [^ ]*'"
+         hostname; cat /sys/class/net/eth0/address; \
+         ip -4 -o addr show dev eth0 | grep -o 'inet [^ ]*'"
     );
     let before = unix_time();
     let clock = container.shell("date +%s")?;

@@ -1,5 +1,5 @@
-//! A template that is missing, damaged or of something else: the pod is ready all the same, and says
-//! why it booted.
+//! A template that is missing, damaged or of something else: the pod is ready all the same, and
+//! says why it booted.
 
 use std::{
     fs,
