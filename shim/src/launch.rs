@@ -17,9 +17,9 @@ use runtime_core::{
     resources::{Beyond, Demand, Shape, Sizing, VmSize},
 };
 use slog::{Logger, warn};
+use system::error::chain;
 
 use crate::{
-    error::chain,
     timeline::Timeline,
     turn::{Turn, TurnError},
 };

@@ -13,6 +13,7 @@ use agent_client::{
     agent::{ReseedRandomDevRequest, SetGuestDateTimeRequest},
 };
 use hypervisors::Vm;
+use system::error::chain;
 
 use super::{StartPath, StartRecord, Started, guest_channel, record::Phases, restore::Failure};
 use crate::template::Template;
@@ -110,7 +111,7 @@ impl Unique {
 pub(super) async fn proof(vm: &dyn Vm) -> String {
     vm.origin()
         .await
-        .unwrap_or_else(|error| format!("unknown: {}", super::chain(&error)))
+        .unwrap_or_else(|error| format!("unknown: {}", chain(&error)))
 }
 
 fn seed() -> Result<Vec<u8>, Failure> {

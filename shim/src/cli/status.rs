@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template, chain};
+use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template};
 use hypervisors::{Hypervisor, VmSpec};
 use serde::Serialize;
 use slog::Logger;
+use system::error::chain;
 
 use crate::{Outcome, setup::Setup, verify};
 

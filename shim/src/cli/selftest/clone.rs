@@ -9,10 +9,11 @@ use agent_client::{
     Agent, Code, Error,
     agent::{CreateSandboxRequest, GetDiagnosticDataRequest},
 };
-use factory::{StartPath, StartPlan, chain};
+use factory::{StartPath, StartPlan};
 use hypervisors::{AgentChannel, Hypervisor, Vm, VmSpec};
 use serde::Deserialize;
 use slog::Logger;
+use system::error::chain;
 
 use crate::{setup::Setup, verify::RunDir};
 
