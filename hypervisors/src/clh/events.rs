@@ -1,13 +1,10 @@
 //! What the monitor tells of itself while it works: JSON objects with an empty line behind each.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use slog::{debug, warn};
+use system::sync::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::oneshot,
@@ -104,7 +101,7 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

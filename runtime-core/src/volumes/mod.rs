@@ -32,7 +32,7 @@ mod watch;
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use agent_client::{
@@ -41,6 +41,7 @@ use agent_client::{
 };
 use hypervisors::Vm;
 use slog::{Logger, warn};
+use system::sync::Mutex;
 use tokio::sync::OnceCell;
 
 pub use error::VolumeError;
@@ -176,8 +177,4 @@ impl Volumes {
             made: Mutex::default(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
