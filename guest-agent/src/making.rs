@@ -3,13 +3,9 @@
 //! A name is taken when its making begins. Who asks for a thing to end it waits until it is made, so that
 //! nothing that comes to be is missed.
 
-use std::{
-    collections::BTreeMap,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
+use system::sync::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::error::{Error, Result};
@@ -146,7 +142,7 @@ impl<T> Named<T> {
     }
 
     fn things(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<T>>>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock()
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ use nix::sys::{
     socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt::ReceiveTimeout},
     time::{TimeVal, TimeValLike},
 };
+use system::sync::Mutex;
 
 use self::protocol::{Reply, receive, send};
 pub use self::{
@@ -92,7 +93,7 @@ impl Zygote {
     /// When the system does not let it.
     pub async fn warm_up(&self) -> Result<()> {
         self.blocking(|inner| {
-            let mut process = inner.process.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut process = inner.process.lock();
             if process.is_none() {
                 *process = Some(inner.spawn()?);
             }
@@ -178,7 +179,7 @@ impl Inner {
     /// One question, one answer. A zygote that was lost, or that does not answer in time and is
     /// killed, is replaced with the next question.
     fn ask(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut process = self.process.lock();
         let current = match process.take() {
             Some(current) => current,
             None => self.spawn()?,
