@@ -165,12 +165,7 @@ fn overhead(qemu: View<'_>, name: &str) -> Result<Option<f64>, ConfigError> {
 
 /// Memory of the host in whole GiB, so that all of a day's templates agree on it.
 fn host_memory_mib() -> u32 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info.lines().find_map(|line| {
-        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
-        kib.trim().parse::<u64>().ok()
-    });
-    let gib = total.unwrap_or_default() >> 20;
+    let gib = system::memory::total().unwrap_or_default() >> 30;
     mib(Some(gib << 10))
         .unwrap_or_default()
         .min(keys::MAX_MEMORY_MIB)
