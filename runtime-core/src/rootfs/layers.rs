@@ -4,10 +4,11 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::Read,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
+
+use system::erofs::Superblock;
 
 use super::{
     Rootfs, RootfsError, block,
@@ -73,15 +74,10 @@ fn as_path(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
-/// Whether an erofs image needs no further devices: `extra_devices` of its superblock is 0 (kernel,
-/// fs/erofs/erofs_fs.h).
+/// Whether an erofs image needs no further devices.
 fn is_whole(image: &Path) -> bool {
-    const OFFSET: usize = 1024;
-    const MAGIC: [u8; 4] = 0xE0F5_E1E2u32.to_le_bytes();
-    let mut start = [0; OFFSET + 128];
-    let read = File::open(image).and_then(|mut file| file.read_exact(&mut start));
-    let superblock = &start[OFFSET..];
-    read.is_ok() && superblock[..4] == MAGIC && superblock[86..88] == [0, 0]
+    let superblock = File::open(image).and_then(|image| Superblock::read(&image));
+    matches!(superblock, Ok(Some(superblock)) if superblock.extra_devices == 0)
 }
 
 #[cfg(test)]
