@@ -44,7 +44,8 @@ pub(super) struct Building {
 impl Building {
     /// Makes the directory the template is made in. On an error nothing new is left.
     pub(super) fn new(store: &TemplateStore, memory_mib: u32) -> Result<Self, InitError> {
-        let nonce = random::bytes::<16>().map_err(InitError::io("Naming a template in", store.path()))?;
+        let nonce =
+            random::bytes::<16>().map_err(InitError::io("Naming a template in", store.path()))?;
         let nonce = hex(&nonce);
         let building = Self {
             dir: store.path().join(format!("{BUILDING}{nonce:.16}")),

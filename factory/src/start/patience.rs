@@ -50,7 +50,11 @@ impl Patience {
             } else {
                 next
             };
-            pause("the budget of what is done meanwhile", next.min(self.most())).await;
+            pause(
+                "the budget of what is done meanwhile",
+                next.min(self.most()),
+            )
+            .await;
         }
     }
 

@@ -20,7 +20,6 @@ mod record;
 pub use cleanup::{MonitorOutcome, Report, cleanup};
 pub use dir::{MANAGEMENT_SOCKET, RUN_ROOT_MAX, SandboxDir};
 pub use error::StateError;
-pub(crate) use mounts::unescape;
 pub use record::{ContainerRecord, DiskRecord, NetworkRecord, ProcessRecord, SandboxState};
 
 #[cfg(test)]
