@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::Mutex,
 };
 
 use slog::{Drain, Level, Logger, o};
@@ -28,7 +27,12 @@ pub fn logger(level: &str) -> Logger {
         console: io::stderr(),
     };
     let json = slog_json::Json::default(sink).filter_level(level);
-    Logger::root(Mutex::new(json).ignore_res(), o!("source" => "agent"))
+    #[expect(
+        clippy::disallowed_types,
+        reason = "of all locks, slog takes this one for a drain"
+    )]
+    let json = std::sync::Mutex::new(json);
+    Logger::root(json.ignore_res(), o!("source" => "agent"))
 }
 
 /// Writes to the port. Lines that the port refuses go to the console.

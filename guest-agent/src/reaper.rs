@@ -3,12 +3,10 @@
 //! Only this module waits for children: PID 1 inherits orphans, too, which must not stay zombies
 //! and whose exits must not be taken for those of a container's process.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use nix::errno::Errno;
+use system::sync::{Mutex, MutexGuard};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -99,7 +97,7 @@ impl Reaper {
     }
 
     fn children(&self) -> MutexGuard<'_, Children> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

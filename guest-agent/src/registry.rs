@@ -3,13 +3,9 @@
 //! A name is taken as soon as the making begins. A caller that wants to end a thing waits until
 //! it is made, so that nothing escapes that is about to exist.
 
-use std::{
-    collections::BTreeMap,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
+use system::sync::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::error::{Error, Result};
@@ -155,7 +151,7 @@ impl<T> Registry<T> {
     }
 
     fn things(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<T>>>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock()
     }
 }
 

@@ -68,16 +68,3 @@ pub enum Error {
         source: io::Error,
     },
 }
-
-impl Error {
-    /// The error and all its causes, as one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    }
-}

@@ -1,11 +1,9 @@
 //! The last lines a VMM wrote to its standard error: bounded, and safe to print.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use slog::debug;
+use system::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 const LINES: usize = 10;
@@ -54,7 +52,7 @@ impl LastWords {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,12 +5,13 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use rustix::process::{Signal, pidfd_send_signal};
 use system::process;
+use system::sync::Mutex;
 use tokio::{
     process::{Child, Command},
     sync::watch,
@@ -199,7 +200,7 @@ async fn drain(listener: Option<JoinHandle<()>>) {
 }
 
 fn remove(sockets: &Mutex<Vec<PathBuf>>) {
-    let sockets = std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner));
+    let sockets = std::mem::take(&mut *sockets.lock());
     for socket in sockets {
         // It may never have been made, or the VMM has removed it itself.
         let _ = std::fs::remove_file(socket);

@@ -17,6 +17,7 @@ use runtime_core::{
     resources::{Beyond, Demand, VmSize},
 };
 use slog::{Logger, warn};
+use system::error::chain;
 
 use crate::{
     timeline::Timeline,

@@ -82,7 +82,7 @@ impl Channel {
         Ok(match self {
             Self::Serial(socket) => {
                 let stream = UnixStream::connect(socket).await?;
-                let nonce = uuid::Uuid::new_v4().into_bytes();
+                let nonce = system::random::bytes()?;
                 Box::new(serial::open(stream, &nonce).await?)
             }
             Self::Vsock { cid, port } => {

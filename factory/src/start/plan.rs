@@ -1,10 +1,11 @@
 //! Restore or boot: decided once per VM, with the reason.
 
 use hypervisors::{Hypervisor, VmSpec};
+use system::error::chain;
 
 use crate::{
     identity::{IdentityError, TemplateIdentity},
-    start::{chain, record::DISABLED},
+    start::record::DISABLED,
     store::TemplateStore,
     template::Template,
     unfit::Unfit,

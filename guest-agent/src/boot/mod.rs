@@ -13,6 +13,7 @@ use nix::{
     unistd::sync,
 };
 use slog::Logger;
+use system::time::pause;
 
 use crate::error::{Doing, Result};
 
@@ -45,11 +46,7 @@ pub fn prepare() -> Result<Vec<String>> {
 /// Powers the machine off after the answer to the last call has left.
 pub async fn power_off_soon(log: Logger) {
     sync();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "no transport reports when the host has received an answer"
-    )]
-    tokio::time::sleep(LAST_ANSWER).await;
+    pause("ttrpc does not say when an answer has left", LAST_ANSWER).await;
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
     slog::crit!(log, "machine not powered off"; "cause" => %errno);
 }

@@ -9,7 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use agent_client::oci;
 use nix::unistd::Uid;
 use serde_json::Value;
 use slog::Logger;
+use system::sync::Mutex;
 use tokio::{
     sync::{RwLock, RwLockReadGuard},
     time,
@@ -244,7 +245,7 @@ impl Container {
         let process = self.find_when_made(exec_id).await?;
         let code = process.wait().await;
         if !Arc::ptr_eq(&process, &self.first) {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ended = self.ended.lock();
             if !ended.iter().any(|name| name == exec_id) {
                 ended.push_back(exec_id.to_owned());
             }

@@ -3,11 +3,12 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use agent_client::oci;
 use nix::unistd::{Uid, fchown};
+use system::sync::Mutex;
 use tokio::io::Interest;
 
 use super::{
@@ -137,11 +138,7 @@ impl Process {
     ///
     /// When the input was closed, by the caller or by the process.
     pub async fn write(&self, data: &[u8]) -> Result<()> {
-        let input = self
-            .input
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let input = self.input.lock().clone();
         match input {
             Some(input) => input.write_all(data).await,
             None => Err(Error::State("The input is closed".into())),
@@ -151,7 +148,7 @@ impl Process {
     /// Ends the input. Has no effect on a terminal, whose input cannot be closed alone.
     pub fn close_input(&self) {
         if !self.has_terminal {
-            *self.input.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.input.lock() = None;
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ use nix::sys::{
     socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt::ReceiveTimeout},
     time::{TimeVal, TimeValLike},
 };
+use system::sync::Mutex;
 
 use self::protocol::{Reply, receive, send};
 pub use self::{protocol::Request, reason::is_about_mounts};
@@ -94,7 +95,7 @@ impl Zygote {
     /// When its program does not start.
     pub async fn start(&self) -> Result<()> {
         self.blocking(|inner| {
-            let mut worker = inner.worker.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut worker = inner.worker.lock();
             if worker.is_none() {
                 *worker = Some(inner.spawn()?);
             }
@@ -180,7 +181,7 @@ impl Inner {
     /// Sends a request and waits for the answer. A zygote that has ended, or that does not answer in
     /// time and is killed, is replaced with the next request.
     fn exchange(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
-        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worker = self.worker.lock();
         let current = match worker.take() {
             Some(current) => current,
             None => self.spawn()?,

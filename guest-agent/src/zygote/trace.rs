@@ -8,11 +8,11 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    sync::{Mutex, PoisonError},
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use system::sync::Mutex;
 use tracing::{
     Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -57,13 +57,13 @@ pub fn listen() {
 /// When the file cannot be made.
 pub fn begin() -> io::Result<()> {
     let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    *FILE.lock() = Some(file);
     Ok(())
 }
 
 /// The errors since [`begin`], the innermost cause first.
 pub fn events() -> Vec<Event> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut file = FILE.lock();
     let mut text = String::new();
     if let Some(file) = file.as_mut() {
         let _incomplete_on_error = file
@@ -76,7 +76,7 @@ pub fn events() -> Vec<Event> {
 }
 
 fn append(event: &Event) -> io::Result<()> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut file = FILE.lock();
     let Some(file) = file.as_mut() else {
         return Ok(());
     };

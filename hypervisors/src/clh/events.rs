@@ -1,12 +1,10 @@
 //! What the VMM tells of itself while it works: JSON objects with an empty line behind each.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use slog::{debug, warn};
+use system::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::events::{Awaited, Waiters};
@@ -69,7 +67,7 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters<Event>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

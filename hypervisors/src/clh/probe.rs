@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
-use system::loop_device;
+use system::{error::chain, loop_device};
 
 use super::{
     Clh, ClhConfig,
@@ -40,7 +40,7 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
         .map_err(|error| unusable(error.to_string()))?;
     let version = version_of(&config, &binary, log)
         .await
-        .map_err(|error| unusable(error.chain()))?;
+        .map_err(|error| unusable(chain(&error)))?;
     let parsed: Version = version
         .parse()
         .map_err(|error| unusable(format!("it calls itself by a version, but {error}")))?;

@@ -3,11 +3,11 @@
 use std::{
     fs::{self, OpenOptions},
     os::{fd::OwnedFd, unix::fs::FileTypeExt},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use slog::warn;
+use system::sync::{Mutex, MutexGuard};
 
 use super::{
     command_line::text,
@@ -138,7 +138,7 @@ impl Plugs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ports> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ports.lock()
     }
 
     fn reserve(&self, device: String) -> Result<Reserved<'_>> {

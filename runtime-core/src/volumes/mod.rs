@@ -31,7 +31,8 @@ mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::Arc,
 };
 
 use agent_client::{
@@ -40,6 +41,7 @@ use agent_client::{
 };
 use hypervisors::Vm;
 use slog::{Logger, warn};
+use system::sync::Mutex;
 use tokio::sync::OnceCell;
 
 pub use error::VolumeError;
@@ -139,8 +141,4 @@ impl Volumes {
             made: Mutex::default(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use factory::{BootReason, StartPlan, Unfit, chain};
+use factory::{BootReason, StartPlan, Unfit};
 use hypervisors::{DiskSlots, GuestRoot, VmmConfig, qemu::ChannelKind};
 use slog::Logger;
+use system::error::chain;
 
 use crate::{Outcome, setup::Setup};
 

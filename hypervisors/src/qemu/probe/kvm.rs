@@ -14,6 +14,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use system::error::chain;
 
 use super::{
     super::{
@@ -68,7 +69,7 @@ pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Ve
         Ok(verdict) => verdict,
         Err(error) => Verdict {
             works: false,
-            reason: error.chain(),
+            reason: chain(&error),
         },
     }
 }

@@ -8,6 +8,7 @@ mod payload;
 use std::path::Path;
 
 use slog::{info, warn};
+use system::error::chain;
 
 use self::{binary::Facts, cache::Cache, kvm::Verdict};
 use super::{
@@ -43,7 +44,7 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
         None => {
             let facts = binary::ask(&binary, log)
                 .await
-                .map_err(|error| unusable(error.chain()))?;
+                .map_err(|error| unusable(chain(&error)))?;
             cache.keep_facts(&facts);
             facts
         }
