@@ -2,27 +2,27 @@
 //! One small contract for virtual machine monitors (VMMs), and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
-//! VM, and plugs devices into it. What those steps mean is the caller's business.
+//! VM, and attaches devices to it. What those steps mean is the caller's business.
 
 mod check;
 pub mod clh;
 mod contract;
 mod control;
 mod device;
+mod disk_slots;
 mod error;
 mod events;
+mod fd_passing;
 mod host_cpu;
-mod kept;
 mod kernel;
 mod last_words;
 mod loop_device;
 mod netns;
+mod probe_cache;
 mod process;
 pub mod qemu;
-mod rights;
 #[cfg(test)]
 mod sample;
-mod slots;
 mod spec;
 mod vmm_config;
 

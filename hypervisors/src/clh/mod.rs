@@ -4,6 +4,7 @@ mod api;
 mod arguments;
 mod config;
 mod devices;
+mod disk_slots;
 mod events;
 pub(crate) mod launch;
 mod nic;
@@ -12,7 +13,6 @@ mod resize;
 mod restore;
 mod saved;
 mod saved_state;
-mod slots;
 mod version;
 mod vm;
 mod vm_config;
@@ -26,16 +26,16 @@ pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
+    disk_slots::{MAX_DISK_SLOTS, PreparedSlots},
     launch::{Program, Sockets, Vmm},
     restore::Loaded,
-    slots::{MAX_DISK_SLOTS, Prepared},
     version::Version,
     vm::{ClhVm, Given, Origin},
     vm_config::VmConfig,
 };
 use crate::{
     AgentChannel, Capabilities, Hypervisor, Identity, Result, Vm, VmSpec, check, device::check_mac,
-    slots::check_all,
+    disk_slots::check_all,
 };
 
 /// A Cloud Hypervisor that was found on this node and probed.
@@ -58,7 +58,7 @@ impl Clh {
     }
 
     /// Starts a VMM without a VM, and makes ready what the slots of `spec` will show.
-    async fn start(&self, spec: &VmSpec) -> Result<(Vmm, Result<Prepared>)> {
+    async fn start(&self, spec: &VmSpec) -> Result<(Vmm, Result<PreparedSlots>)> {
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
         let arguments = arguments::arguments(&self.config);
         let program = Program {
@@ -68,7 +68,7 @@ impl Clh {
         };
         let sockets = Sockets::within(&spec.run_dir);
         let vmm = Vmm::start(program, sockets, spec.netns.as_deref(), &log);
-        let (slots, vmm) = tokio::join!(Prepared::new(spec, &log), vmm);
+        let (slots, vmm) = tokio::join!(PreparedSlots::new(spec, &log), vmm);
         Ok((vmm?, slots))
     }
 
@@ -87,7 +87,7 @@ impl Clh {
 }
 
 /// What a VM has that its VMM has made.
-fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
+fn given(spec: &VmSpec, slots: PreparedSlots, info: &Info) -> Result<Given> {
     Ok(Given {
         nic: nic::place(spec.nic.as_ref(), info)?,
         slots: slots.placed(info)?,

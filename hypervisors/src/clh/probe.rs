@@ -13,9 +13,8 @@ use super::{
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Result, SavedForm, host_cpu,
-    kept::{Key, read, replace},
-    loop_device,
+    Capabilities, Error, Identity, Result, SavedForm, host_cpu, loop_device,
+    probe_cache::{Key, read, replace},
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.

@@ -66,7 +66,9 @@ impl Size {
         let mut now = self.now.lock().await;
         let has = now.mib;
         if mib < has {
-            return Err(refused(format!("it has {has} MiB, and a VM does not shrink")));
+            return Err(refused(format!(
+                "it has {has} MiB, and a VM does not shrink"
+            )));
         }
         let Some(most) = self.max_mib else {
             let reason = "its memory is in a file, beside which none can be plugged";

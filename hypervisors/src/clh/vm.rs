@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use super::{
     api::calls::{VmInfo, VmPause, VmResume},
     devices,
+    disk_slots::SlotDisks,
     launch::Vmm,
     resize::{self, Size},
     restore,
-    slots::Slots,
 };
 use crate::{
     AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
@@ -38,7 +38,7 @@ pub struct Given {
     /// Where the network interface is, if it has one.
     pub nic: Option<PciPath>,
     /// The disk slots.
-    pub slots: Slots,
+    pub slots: SlotDisks,
 }
 
 /// How a VM came to be.

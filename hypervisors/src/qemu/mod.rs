@@ -3,6 +3,7 @@
 mod check;
 pub(crate) mod command_line;
 mod config;
+mod disk_slots;
 mod hotplug;
 mod launch;
 mod layout;
@@ -11,7 +12,6 @@ mod ports;
 mod probe;
 mod qmp;
 mod resize;
-mod slots;
 mod vm;
 
 use std::{
@@ -32,11 +32,11 @@ pub use layout::MAX_DISK_SLOTS;
 
 use self::{
     command_line::{Accelerator, Machine, Sockets, Start},
+    disk_slots::SlotDisks,
     hotplug::Plugs,
     launch::Vmm,
     ports::Ports,
     resize::Growth,
-    slots::Slots,
     vm::{Origin, QemuVm},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Qemu {
             channel,
             sockets,
             plugs,
-            slots: Slots::of(&spec.slots),
+            slots: SlotDisks::new(&spec.slots),
             nic: spec.nic.is_some(),
             growth,
             origin,

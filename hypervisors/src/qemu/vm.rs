@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use super::{
     command_line::Sockets,
+    disk_slots::SlotDisks,
     hotplug::Plugs,
     launch::Vmm,
     layout, migration,
     qmp::command::{Cont, QueryVmGenerationId, Stop},
     resize::{self, Growth},
-    slots::Slots,
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 
@@ -27,7 +27,7 @@ pub struct QemuVm {
     /// What is plugged in.
     pub plugs: Plugs,
     /// The disks whose content can be exchanged.
-    pub slots: Slots,
+    pub slots: SlotDisks,
     /// Whether it was started with a network interface.
     pub nic: bool,
     /// How far it may grow.

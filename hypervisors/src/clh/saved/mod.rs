@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    disk_slots::link,
     launch::Sockets,
-    slots::link,
     vm_config::{NIC, ROOT_DISK},
 };
 use crate::{
     GuestRoot, MemoryBacking, VmSpec,
-    slots::{SLOT, name},
+    disk_slots::{NAME_PREFIX, name},
 };
 
 /// Name of the configuration's file.
@@ -179,7 +179,7 @@ impl SavedConfig {
     fn move_slots(&mut self, spec: &VmSpec) -> Result<(), InvalidConfig> {
         let disks = self.disks.iter().flatten();
         let names = disks.filter_map(|disk| disk.id.as_deref());
-        let has = names.filter(|id| id.starts_with(SLOT)).count();
+        let has = names.filter(|id| id.starts_with(NAME_PREFIX)).count();
         let wanted = spec.slots.count;
         if has != wanted as usize {
             return Err(InvalidConfig(format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{ClhConfig, launch::Sockets, slots};
+use super::{ClhConfig, disk_slots, launch::Sockets};
 use crate::{GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
 
 /// The guest's context identifier. It means nothing on the host, where a socket names the VM.
@@ -131,7 +131,7 @@ impl VmConfig {
                 (None, vec![root])
             }
         };
-        disks.extend(slots::disks(&spec.slots, &spec.run_dir));
+        disks.extend(disk_slots::disks(&spec.slots, &spec.run_dir));
         let rules = config.landlock.iter().flatten().map(|path| LandlockRule {
             path: path.clone(),
             access: "rw",

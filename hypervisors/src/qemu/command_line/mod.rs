@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::{
     config::QemuConfig,
+    disk_slots,
     layout::{
         self, AGENT_PORT, BRIDGE_SLOTS, IMAGE_SLOT, LOG_PORT, NIC_SLOT, Port, RNG_SLOT,
         SERIAL_SLOT, VSOCK_SLOT,
     },
-    slots,
 };
 use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, NicSpec, Result, VmSpec};
 
@@ -115,7 +115,7 @@ pub fn arguments(
     if let GuestRoot::Image(path) = &spec.kernel.root {
         image_options(&mut line, text(path)?);
     }
-    slots::options(&mut line, &spec.slots)?;
+    disk_slots::options(&mut line, &spec.slots)?;
     if let Some(nic) = &spec.nic {
         nic_options(&mut line, nic, machine);
     }

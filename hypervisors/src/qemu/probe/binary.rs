@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command_line::BRIDGE,
+    disk_slots,
     launch::Vmm,
     qmp::{
         Version,
         command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
-    slots,
 };
 use crate::Result;
 
@@ -78,7 +78,7 @@ async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
         cpu_hotplug,
         dimms: has_device(vmm, "pc-dimm").await?,
         migration,
-        disk_slots: slots::possible(vmm).await,
+        disk_slots: disk_slots::possible(vmm).await,
         bridges: has_device(vmm, BRIDGE).await?,
     })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use slog::warn;
 
 use super::{binary::Facts, kvm::Verdict};
-use crate::kept::{Key, read, replace};
+use crate::probe_cache::{Key, read, replace};
 
 /// A file, or none, and what it holds for one binary.
 #[derive(Debug)]

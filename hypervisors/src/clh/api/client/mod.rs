@@ -16,7 +16,7 @@ use crate::control::ControlError;
 
 use super::{
     calls::{Call, Passed},
-    rights_stream::RightsStream,
+    fd_stream::FdStream,
 };
 
 /// The longest answer that is taken. The longest that is asked for has some 10 KiB.
@@ -52,7 +52,7 @@ impl Client {
         let request = request(call)?;
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| closed(&error))?;
-        let stream = RightsStream::new(stream, passed);
+        let stream = FdStream::new(stream, passed);
         let (mut sender, connection) = http1::Builder::new()
             // Head and body in one buffer: they go out in one message.
             .writev(false)

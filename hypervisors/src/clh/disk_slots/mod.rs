@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     DiskSlots, Error, PciPath, Result, VmSpec,
+    disk_slots::{bytes, check, name, refused, state_in},
     loop_device::LoopDevice,
-    slots::{bytes, check, expect, name, refused},
 };
 
 /// What a VM may have beside its other devices and those that are plugged: a bus has 32 places.
@@ -54,7 +54,7 @@ pub fn link(run_dir: &Path, slot: u32) -> PathBuf {
 /// What the slots of a VM will show, before there is a VMM. The links, which only a VMM that
 /// makes a VM follows, go when it is dropped.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedSlots {
     /// Held for its end.
     _links: Links,
     windows: Vec<Option<Window>>,
@@ -76,7 +76,7 @@ struct Window {
 
 /// The slots of one VM.
 #[derive(Debug)]
-pub struct Slots {
+pub struct SlotDisks {
     bytes: u64,
     /// By slot; `None` for one whose content stays.
     windows: Vec<Option<Window>>,
@@ -86,7 +86,7 @@ pub struct Slots {
     places: Vec<Option<PciPath>>,
 }
 
-impl Prepared {
+impl PreparedSlots {
     /// Makes ready what the slots of `spec` show. Those without a content need a loop device each to
     /// get one later; without, they stay empty, and the log says so.
     pub async fn new(spec: &VmSpec, log: &slog::Logger) -> Result<Self> {
@@ -116,7 +116,7 @@ impl Prepared {
     }
 
     /// The slots of the VM that the VMM has made with them.
-    pub fn placed(self, info: &Info) -> Result<Slots> {
+    pub fn placed(self, info: &Info) -> Result<SlotDisks> {
         let slots = self.windows.iter().enumerate();
         let places = slots.map(|(slot, window)| {
             let of_use = window.is_some() || slot < self.contents;
@@ -124,7 +124,7 @@ impl Prepared {
             place.transpose()
         });
         let filled = (0..self.windows.len()).map(|slot| slot < self.contents);
-        Ok(Slots {
+        Ok(SlotDisks {
             bytes: self.bytes,
             places: places.collect::<Result<_>>()?,
             filled: Arc::new(Mutex::new(filled.collect())),
@@ -141,7 +141,7 @@ impl Drop for Links {
     }
 }
 
-impl Slots {
+impl SlotDisks {
     /// Where the guest finds one that has a content or can get one.
     pub fn place(&self, slot: u32) -> Option<PciPath> {
         self.places.get(slot as usize).cloned().flatten()
@@ -174,7 +174,7 @@ impl Slots {
     async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
         let action = change.action();
         let mut filled = self.filled.clone().lock_owned().await;
-        expect(&mut filled, slot, action, matches!(change, Change::Empty))?;
+        state_in(&mut filled, slot, action, matches!(change, Change::Empty))?;
         let Some(Some(window)) = self.windows.get(slot as usize).cloned() else {
             let reason = "there is no loop device behind it".to_owned();
             return Err(refused(slot, action, reason));
