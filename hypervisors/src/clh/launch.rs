@@ -169,7 +169,7 @@ fn start(
     })
 }
 
-/// A guest that resets would be booted anew by the VMM, as a VM nobody asked for.
+/// A guest that resets would be booted anew by the VMM, as a VM that was not asked for.
 fn reset(events: &Events) -> impl Future<Output = bool> + Send + 'static {
     let reset = events.wait_for(|event| event.is("vm", "rebooting"));
     async move { reset.ever().await.is_some() }

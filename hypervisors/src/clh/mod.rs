@@ -30,7 +30,7 @@ use self::{
     launch::{Program, Sockets, Vmm},
     restore::Loaded,
     version::Version,
-    vm::{ClhVm, Given, Origin},
+    vm::{ClhVm, InitialDevices, Origin},
     vm_config::VmConfig,
 };
 use crate::{
@@ -87,19 +87,23 @@ impl Clh {
 }
 
 /// What a VM has that its VMM has made.
-fn given(spec: &VmSpec, slots: PreparedSlots, info: &Info) -> Result<Given> {
-    Ok(Given {
+fn initial_devices(spec: &VmSpec, slots: PreparedSlots, info: &Info) -> Result<InitialDevices> {
+    Ok(InitialDevices {
         nic: nic::place(spec.nic.as_ref(), info)?,
         slots: slots.placed(info)?,
     })
 }
 
 /// The VM that a VMM was to make. One that has made none is ended.
-async fn finish(spec: &VmSpec, vmm: Vmm, made: Result<(Given, Origin)>) -> Result<Arc<dyn Vm>> {
+async fn finish(
+    spec: &VmSpec,
+    vmm: Vmm,
+    made: Result<(InitialDevices, Origin)>,
+) -> Result<Arc<dyn Vm>> {
     match made {
-        Ok((given, origin)) => {
+        Ok((initial, origin)) => {
             let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-            Ok(Arc::new(ClhVm::new(spec, vmm, channel, given, origin)))
+            Ok(Arc::new(ClhVm::new(spec, vmm, channel, initial, origin)))
         }
         Err(error) => {
             vmm.process().kill().await?;
@@ -108,7 +112,7 @@ async fn finish(spec: &VmSpec, vmm: Vmm, made: Result<(Given, Origin)>) -> Resul
     }
 }
 
-/// Makes the VM of `spec`, starts it, and tells what it has.
+/// Makes the VM of `spec`, starts it, and returns what it has.
 async fn create(vmm: &Vmm, spec: &VmSpec, config: &VmConfig) -> Result<Info> {
     vmm.call(&VmCreate(config)).await?;
     if let Some(nic) = &spec.nic {
@@ -135,7 +139,7 @@ impl Hypervisor for Clh {
         let made = async {
             let slots = slots?;
             let info = create(&vmm, spec, &config).await?;
-            Ok((given(spec, slots, &info)?, Origin::Booted))
+            Ok((initial_devices(spec, slots, &info)?, Origin::Booted))
         };
         let made = made.await;
         finish(spec, vmm, made).await
@@ -149,7 +153,10 @@ impl Hypervisor for Clh {
             let slots = slots?;
             let Loaded { took, info } = restore::load(&vmm, self.version, spec, saved).await?;
             let saved = saved.to_owned();
-            Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
+            Ok((
+                initial_devices(spec, slots, &info)?,
+                Origin::Restored { saved, took },
+            ))
         };
         let made = made.await;
         finish(spec, vmm, made).await

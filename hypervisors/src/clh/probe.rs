@@ -20,9 +20,9 @@ use crate::{
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
 const LAYOUT: u32 = 4;
 
-/// What is kept of a probe.
+/// What is cached of a probe.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedProbe {
     key: Key,
     version: String,
 }
@@ -56,21 +56,21 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
 }
 
 async fn version_of(config: &ClhConfig, binary: &Path, log: &slog::Logger) -> Result<String> {
-    let key = Key::of(binary);
+    let key = Key::new(binary);
     let cache = config.probe_cache.as_deref();
-    if let Some(kept) = cache.and_then(read::<Kept>)
-        && key.as_ref() == Some(&kept.key)
+    if let Some(cached) = cache.and_then(read::<CachedProbe>)
+        && key.as_ref() == Some(&cached.key)
     {
-        return Ok(kept.version);
+        return Ok(cached.version);
     }
     let version = ask(config, binary, log).await?;
     if let (Some(cache), Some(key)) = (cache, key) {
-        let kept = Kept {
+        let entry = CachedProbe {
             key,
             version: version.clone(),
         };
-        if let Err(error) = replace(cache, &kept) {
-            warn!(log, "the probe's result could not be kept; the next start probes again";
+        if let Err(error) = replace(cache, &entry) {
+            warn!(log, "cannot cache the probe's result; the next start probes again";
                 "path" => %cache.display(), "error" => %error);
         }
     }
@@ -132,7 +132,7 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The same for all versions that are used. None tells what it was built with.
+/// The same for all versions that are used. No version says what it was built with.
 fn capabilities() -> Capabilities {
     Capabilities {
         vcpu_hotplug: true,

@@ -30,7 +30,7 @@ use crate::{
     loop_device::LoopDevice,
 };
 
-/// What a VM may have beside its other devices and those that are plugged: a bus has 32 places.
+/// The most slots that a VM has: a bus has 32 places, and the others are for other devices.
 pub const MAX_DISK_SLOTS: u32 = 16;
 
 /// An image that was just made may have to be written out first.
@@ -39,7 +39,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
 
-/// The disks of a VM's slots, as the VMM is told of them.
+/// The disks of a VM's slots, as its configuration has them.
 pub fn disks(slots: &DiskSlots, run_dir: &Path) -> Vec<DiskConfig> {
     (0..slots.count)
         .map(|slot| DiskConfig::new(&name(slot), &link(run_dir, slot), true, SLOT_QUEUES))
@@ -169,7 +169,7 @@ impl SlotDisks {
         changed.map_err(late)?
     }
 
-    /// The kernel waits for what the guest still reads. Once begun it is not given up, and nothing else
+    /// The kernel waits for what the guest still reads. Once begun it is not cancelled, and nothing else
     /// is done to the slots before its end.
     async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
         let action = change.action();

@@ -17,7 +17,7 @@ pub const ROOT_DISK: &str = "image";
 pub const SLOT_QUEUES: u32 = 1;
 /// Name of the network interface that is there from the start.
 pub const NIC: &str = "nic";
-/// Memory is plugged in pieces of this many MiB.
+/// Memory is hot-plugged in pieces of this many MiB.
 pub const MEMORY_STEP_MIB: u32 = 128;
 /// Requests that fit into a disk's queue.
 const DISK_QUEUE_SIZE: u16 = 256;
@@ -174,7 +174,7 @@ impl Memory {
                 hotplug_size: hotplug_size(memory),
                 zones: None,
             },
-            // Memory in zones has its size there, and none can be plugged beside it.
+            // Memory in zones has its size there, and none can be hot-plugged beside it.
             MemoryBacking::File { path, shared } => Self {
                 size: 0,
                 shared: *shared,

@@ -23,7 +23,7 @@ pub struct Machine {
     pub has_bridges: bool,
 }
 
-/// The device that many others can be plugged in behind.
+/// The device that has room for many others behind it.
 pub const BRIDGE: &str = "pcie-pci-bridge";
 
 impl Machine {
@@ -198,7 +198,7 @@ fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<
     Ok(())
 }
 
-/// Slots are only there for a VM that may grow: they change the machine that a saved VM fits.
+/// Slots are only there for a VM that may grow: they change the machine, and a saved VM is loaded into the same machine only.
 fn memory_size(memory: &MemorySpec, slots: u32) -> String {
     let (now, most) = (memory.mib, memory.max_mib);
     if most > now && slots > 0 {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
 
-/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
+/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
 
 /// The host's half of vsock devices.
@@ -44,7 +44,7 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
             let facts = binary::ask(&binary, log)
                 .await
                 .map_err(|error| unusable(error.chain()))?;
-            cache.keep_facts(&facts);
+            cache.store_facts(&facts);
             facts
         }
     };
@@ -147,7 +147,7 @@ async fn kvm_verdict(
         return verdict;
     }
     let verdict = kvm::probe(config, binary, log).await;
-    cache.keep_kvm(&machine, &verdict);
+    cache.store_kvm(&machine, &verdict);
     verdict
 }
 
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(reason, "it is version 5.2.0, at least 6.1 is needed");
     }
 
-    /// A saved VM has the devices of its channel, so it must not fit where another is asked for.
+    /// A saved VM has the devices of its channel, so it is no template where another is asked for.
     #[test]
     fn the_channel_is_chosen_and_part_of_the_identity() {
         let machine = |agent_channel| Machine {

@@ -1,4 +1,4 @@
-//! One request, one connection: a call that was given up leaves nothing behind that the next one
+//! One request, one connection: a call that was cancelled leaves nothing behind that the next one
 //! could mistake for its own.
 
 use std::{io, path::PathBuf};
@@ -21,7 +21,7 @@ use super::{
 
 /// The longest answer that is taken. The longest that is asked for has some 10 KiB.
 const ANSWER_LIMIT: usize = 1 << 20;
-/// The most of a refusal that is told.
+/// The most characters of a refusal that are reported.
 const REASON_LIMIT: usize = 2000;
 
 /// The API behind one socket.
