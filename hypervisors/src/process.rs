@@ -59,27 +59,13 @@ impl Process {
     /// Starts what `start` says with an empty environment. When the process has ended, its sockets
     /// are removed before any waiter learns of it.
     pub fn spawn(start: Start<'_>, log: &slog::Logger) -> Result<Self> {
-        let Start {
-            binary, sockets, ..
-        } = start;
+        let (binary, netns) = (start.binary, start.netns);
         let failed = |source| Error::Spawn {
             binary: binary.to_owned(),
             source,
         };
-        let mut command = Command::new(binary);
-        if let Some(name) = start.name {
-            command.arg0(name);
-        }
-        command
-            .args(start.arguments)
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::from(start.stdin))
-            .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = netns::spawn(&mut command, start.netns).map_err(failed)?;
+        let (mut command, sockets) = command(start);
+        let mut child = netns::spawn(&mut command, netns).map_err(failed)?;
         let (identity, pidfd) = identify(&child).map_err(failed)?;
         let last_words = LastWords::default();
         let listener = child
@@ -171,6 +157,24 @@ impl Drop for Process {
         self.signal_kill();
         remove(&self.sockets);
     }
+}
+
+/// What is to be run, and the sockets that end with it.
+fn command(start: Start<'_>) -> (Command, Vec<PathBuf>) {
+    let mut command = Command::new(start.binary);
+    if let Some(name) = start.name {
+        command.arg0(name);
+    }
+    command
+        .args(start.arguments)
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::from(start.stdin))
+        .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    (command, start.sockets)
 }
 
 fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {

@@ -21,10 +21,10 @@ pub struct VmSpec {
     /// Network namespace the VMM lives in, by path; `None` is the caller's.
     pub netns: Option<PathBuf>,
     /// Disks that are there from the start, so that none has to be attached later. A VMM that has no
-    /// such thing ignores them, and [`Vm::disk_slot`](crate::Vm::disk_slot) says so.
+    /// such thing ignores them, and `Vm::disk_slot` says so.
     pub slots: DiskSlots,
     /// The network interface that is there from the start. A VMM that has no such thing ignores
-    /// it, and [`Vm::nic`](crate::Vm::nic) says so.
+    /// it, and `Vm::nic` says so.
     pub nic: Option<NicSpec>,
 }
 

@@ -6,8 +6,9 @@ mod config;
 mod devices;
 mod disk_slots;
 mod events;
-pub(crate) mod launch;
+mod launch;
 mod nic;
+pub(crate) mod paths;
 mod probe;
 mod resize;
 mod restore;
@@ -27,7 +28,8 @@ pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
     disk_slots::{MAX_DISK_SLOTS, PreparedSlots},
-    launch::{Program, Sockets, Vmm},
+    launch::{Program, Vmm},
+    paths::Sockets,
     restore::Loaded,
     version::Version,
     vm::{ClhVm, InitialDevices, Origin},

@@ -9,7 +9,8 @@ use super::{
     Clh, ClhConfig,
     api::calls::{VmmPing, VmmShutdown},
     arguments,
-    launch::{Program, Sockets, Vmm},
+    launch::{Program, Vmm},
+    paths::Sockets,
     version::Version,
 };
 use crate::{

@@ -1,8 +1,9 @@
 //! Whether a VM can be what its specification says, before anything is made for it.
 
 use super::{
-    command_line::{Sockets, Start, text},
+    command_line::{Sockets, Start},
     layout::MAX_DISK_SLOTS,
+    option_line::text,
 };
 use crate::{Result, VmSpec, check, device::check_mac, disk_slots};
 

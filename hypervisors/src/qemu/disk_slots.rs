@@ -10,9 +10,9 @@ use std::path::Path;
 use tokio::sync::Mutex;
 
 use super::{
-    command_line::{Line, text},
     launch::Vmm,
     layout::disk_slot,
+    option_line::{OptionLine, text},
     qmp::command::{BlockdevDel, BlockdevOpen, BlockdevReopen, Content, RawNode},
 };
 use crate::{
@@ -27,7 +27,7 @@ const EMPTY: &str = "empty";
 const TRIED: u64 = 1 << 20;
 
 /// Adds the slots of a VM to its command line.
-pub fn options(line: &mut Line, slots: &DiskSlots) -> Result<()> {
+pub fn options(line: &mut OptionLine, slots: &DiskSlots) -> Result<()> {
     if slots.count == 0 {
         return Ok(());
     }
@@ -168,7 +168,7 @@ fn window<'a>(node_name: &'a str, shown: &'a str, size: u64) -> RawNode<'a> {
     }
 }
 
-fn node(line: &mut Line, node: &impl serde::Serialize) -> Result<()> {
+fn node(line: &mut OptionLine, node: &impl serde::Serialize) -> Result<()> {
     let node = serde_json::to_string(node).map_err(|error| Error::Protocol(error.to_string()))?;
     line.option("-blockdev", node);
     Ok(())

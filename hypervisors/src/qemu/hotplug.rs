@@ -10,9 +10,9 @@ use std::{
 use slog::warn;
 
 use super::{
-    command_line::text,
     launch::Vmm,
     layout::Port,
+    option_line::text,
     ports::Ports,
     qmp::command::{
         Backing, BlockdevAdd, BlockdevDel, BlockdevFile, CloseFd, DeviceAdd, DeviceDel, NetdevAdd,

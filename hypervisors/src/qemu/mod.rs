@@ -8,6 +8,7 @@ mod hotplug;
 mod launch;
 mod layout;
 mod migration;
+mod option_line;
 mod ports;
 mod probe;
 mod qmp;

@@ -18,15 +18,11 @@ use std::{
 use slog::warn;
 use tokio::{sync::Mutex, task::JoinError, time::timeout};
 
-use super::{
-    api::calls::Info,
-    devices,
-    restore::io_error,
-    vm_config::{DiskConfig, SLOT_QUEUES},
-};
+use super::{api::calls::Info, devices, paths::slot_link};
 use crate::{
-    DiskSlots, Error, PciPath, Result, VmSpec,
+    Error, PciPath, Result, VmSpec,
     disk_slots::{bytes, check, name, refused, state_in},
+    error::io_error,
     loop_device::LoopDevice,
 };
 
@@ -38,18 +34,6 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
-
-/// The disks of a VM's slots, as its configuration has them.
-pub fn disks(slots: &DiskSlots, run_dir: &Path) -> Vec<DiskConfig> {
-    (0..slots.count)
-        .map(|slot| DiskConfig::new(&name(slot), &link(run_dir, slot), true, SLOT_QUEUES))
-        .collect()
-}
-
-/// The path of a slot's disk in the configuration of its VM.
-pub fn link(run_dir: &Path, slot: u32) -> PathBuf {
-    run_dir.join(name(slot))
-}
 
 /// What the slots of a VM will show, before there is a VMM. The links, which only a VMM that
 /// makes a VM follows, go when it is dropped.
@@ -102,7 +86,7 @@ impl PreparedSlots {
             for (slot, window) in (0..).zip(&windows) {
                 let content = slots.contents.get(slot as usize).unwrap_or(&path);
                 let shown = window.as_ref().map(|window| window.device.path());
-                let link = link(&spec.run_dir, slot);
+                let link = slot_link(&spec.run_dir, slot);
                 symlink(shown.unwrap_or(content), &link).map_err(io_error("Linking", &link))?;
                 links.0.push(link);
             }

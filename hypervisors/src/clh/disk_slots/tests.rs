@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use super::*;
-use crate::sample;
+use crate::{DiskSlots, sample};
 
 const MIB: u32 = 1;
 const BYTES: u64 = 1 << 20;
@@ -62,8 +62,8 @@ async fn the_vmm_finds_an_image_or_what_will_show_one() {
     }
     let spec = spec(dir.path(), vec![first]);
     let prepared = PreparedSlots::new(&spec, &log()).await.unwrap();
-    assert_eq!(read(&link(&spec.run_dir, 0)), "first");
-    let device = fs::read_link(link(&spec.run_dir, 1)).unwrap();
+    assert_eq!(read(&slot_link(&spec.run_dir, 0)), "first");
+    let device = fs::read_link(slot_link(&spec.run_dir, 1)).unwrap();
     assert_eq!(read(&device), "\0\0\0\0\0");
 
     let slots = prepared.placed(&info()).unwrap();
@@ -82,7 +82,7 @@ async fn the_vmm_finds_an_image_or_what_will_show_one() {
 async fn what_cannot_be_made_ready_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spec = spec(dir.path(), vec![image(dir.path(), "first")]);
-    fs::write(link(&spec.run_dir, 1), "in its way").unwrap();
+    fs::write(slot_link(&spec.run_dir, 1), "in its way").unwrap();
     let error = PreparedSlots::new(&spec, &log())
         .await
         .unwrap_err()
@@ -91,7 +91,7 @@ async fn what_cannot_be_made_ready_leaves_nothing() {
     assert_eq!(entries(&spec.run_dir), 1);
 
     let nowhere: Info = serde_json::from_value(json!({"state": "Running"})).unwrap();
-    fs::remove_file(link(&spec.run_dir, 1)).unwrap();
+    fs::remove_file(slot_link(&spec.run_dir, 1)).unwrap();
     let prepared = PreparedSlots::new(&spec, &log()).await.unwrap();
     assert!(prepared.placed(&nowhere).is_err());
     assert_eq!(entries(&spec.run_dir), 0);

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    disk_slots::link,
-    launch::Sockets,
+    paths::{Sockets, slot_link},
     vm_config::{NIC, ROOT_DISK},
 };
 use crate::{
@@ -190,7 +189,7 @@ impl SavedConfig {
             let disk = self
                 .disk(&name(slot))
                 .ok_or_else(|| InvalidConfig(format!("it has no disk for the disk slot {slot}")))?;
-            disk.path = Some(link(&spec.run_dir, slot));
+            disk.path = Some(slot_link(&spec.run_dir, slot));
         }
         Ok(())
     }

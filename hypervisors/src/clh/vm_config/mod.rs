@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{ClhConfig, disk_slots, launch::Sockets};
-use crate::{GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
+use super::{
+    config::ClhConfig,
+    paths::{Sockets, slot_link},
+};
+use crate::{DiskSlots, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec, disk_slots::name};
 
 /// The guest's context identifier. It means nothing on the host, where a socket names the VM.
 pub const GUEST_CID: u32 = 3;
@@ -131,7 +134,7 @@ impl VmConfig {
                 (None, vec![root])
             }
         };
-        disks.extend(disk_slots::disks(&spec.slots, &spec.run_dir));
+        disks.extend(slot_disks(&spec.slots, &spec.run_dir));
         let rules = config.landlock.iter().flatten().map(|path| LandlockRule {
             path: path.clone(),
             access: "rw",
@@ -162,6 +165,12 @@ impl VmConfig {
             landlock_rules: rules.collect(),
         })
     }
+}
+
+/// The disks of a VM's slots.
+fn slot_disks(slots: &DiskSlots, run_dir: &Path) -> impl Iterator<Item = DiskConfig> {
+    let link = |slot| slot_link(run_dir, slot);
+    (0..slots.count).map(move |slot| DiskConfig::new(&name(slot), &link(slot), true, SLOT_QUEUES))
 }
 
 impl Memory {
