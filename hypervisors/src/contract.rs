@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{DiskSpec, Error, NetSpec, PciPath, Result, VmSpec};
+use crate::{DiskSpec, Error, Machine, NetSpec, PciPath, Result, VmSpec};
 
 /// A VMM that was found on this node and probed.
 #[async_trait]
@@ -159,14 +159,14 @@ pub enum SavedForm {
 /// VMs; each difference is reported by its field's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `qemu` or `clh`.
+    /// The VMM: `qemu` or `clh`, see [`VmmKind::id`](crate::VmmKind::id).
     pub vmm: &'static str,
     /// Resolved path of the VMM's binary.
     pub binary: PathBuf,
     /// Version as the binary reports it.
     pub version: String,
-    /// Machine type, device model and accelerator, as one stable text.
-    pub machine: String,
+    /// The machine that it gives its VMs.
+    pub machine: Machine,
     /// CPU model the guest sees, with the host CPU behind it where it is passed through.
     pub cpu: String,
 }

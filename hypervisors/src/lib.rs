@@ -29,6 +29,7 @@ mod host_cpu;
 mod kernel;
 mod last_words;
 mod loop_device;
+mod machine;
 mod netns;
 mod probe_cache;
 mod process;
@@ -43,6 +44,7 @@ pub use contract::{
     AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
+pub use machine::Machine;
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,

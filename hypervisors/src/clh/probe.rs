@@ -14,7 +14,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Result, SavedForm, host_cpu, loop_device,
+    Capabilities, Error, Identity, Machine, Result, SavedForm, VmmKind, host_cpu, loop_device,
     probe_cache::{Key, read, replace},
 };
 
@@ -145,20 +145,23 @@ fn capabilities() -> Capabilities {
 }
 
 fn identity(config: &ClhConfig, binary: &Path, version: String) -> Identity {
-    let on = |choice: bool| if choice { "on" } else { "off" };
+    let landlock = match &config.landlock {
+        None => String::from("off"),
+        Some(below) => format!("{below:?}"),
+    };
     Identity {
-        vmm: "clh",
+        vmm: VmmKind::Clh.id(),
         binary: binary.to_owned(),
         version,
-        machine: format!(
-            "accel=kvm,channel=hybrid-vsock,nested={},landlock={},console={},layout={LAYOUT}",
-            on(config.nested),
-            match &config.landlock {
-                None => String::from("off"),
-                Some(below) => format!("{below:?}"),
-            },
-            on(config.debug_console.is_some()),
-        ),
+        machine: Machine {
+            accelerator: String::from("kvm"),
+            agent_channel: String::from("hybrid-vsock"),
+            debug_console: config.debug_console.is_some(),
+            layout: LAYOUT,
+            nested: Some(config.nested),
+            landlock: Some(landlock),
+            ..Machine::default()
+        },
         cpu: format!("host on {}", host_cpu::describe()),
     }
 }

@@ -17,7 +17,7 @@ use super::{
     layout, migration,
     qmp::Version,
 };
-use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
+use crate::{Capabilities, Error, Identity, Result, SavedForm, VmmKind, host_cpu};
 
 /// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
@@ -175,34 +175,36 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
 }
 
 fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
+    let model = cpu_model(&machine.config, machine.accelerator);
+    Identity {
+        vmm: VmmKind::Qemu.id(),
+        binary: binary.to_owned(),
+        version: version.to_string(),
+        machine: described(machine),
+        cpu: format!("{model} on {}", host_cpu::describe()),
+    }
+}
+
+fn described(machine: &Machine) -> crate::Machine {
     let config = &machine.config;
     let accelerator = match machine.accelerator {
         Accelerator::Kvm => "kvm",
         Accelerator::Tcg => "tcg",
     };
-    let channel = match config.agent_channel {
+    let agent_channel = match config.agent_channel {
         ChannelKind::Serial => "virtio-serial",
         ChannelKind::Vsock => "vhost-vsock",
     };
-    let model = cpu_model(config, machine.accelerator);
-    Identity {
-        vmm: "qemu",
-        binary: binary.to_owned(),
-        version: version.to_string(),
-        machine: format!(
-            "{},accel={accelerator},channel={channel},ports={},bridges={},slots={},console={},layout={}",
-            config.machine_type,
-            config.pcie_root_ports,
-            machine.bridge_slots().len(),
-            config.memory_slots,
-            if config.debug_console.is_some() {
-                "on"
-            } else {
-                "off"
-            },
-            layout::VERSION,
-        ),
-        cpu: format!("{model} on {}", host_cpu::describe()),
+    crate::Machine {
+        accelerator: accelerator.to_owned(),
+        agent_channel: agent_channel.to_owned(),
+        debug_console: config.debug_console.is_some(),
+        layout: layout::VERSION,
+        machine_type: Some(config.machine_type.clone()),
+        root_ports: Some(config.pcie_root_ports),
+        bridges: Some(machine.bridge_slots().len() as u32),
+        memory_slots: Some(config.memory_slots),
+        ..crate::Machine::default()
     }
 }
 
@@ -251,7 +253,7 @@ mod tests {
             let version = facts(7, 2).version;
             identity(&machine(agent_channel), Path::new("/qemu"), &version).machine
         };
-        assert!(made_of(ChannelKind::Serial).contains("channel=virtio-serial"));
+        assert_eq!(made_of(ChannelKind::Serial).agent_channel, "virtio-serial");
         assert_ne!(made_of(ChannelKind::Serial), made_of(ChannelKind::Vsock));
         let (there, absent) = (Path::new("/dev/null"), Path::new("/dev/no-such-device"));
         let check = |channel, device| check_channel(&machine(channel).config, device);
