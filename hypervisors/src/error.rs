@@ -1,6 +1,10 @@
 //! What can go wrong between a caller and a VMM.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -67,4 +71,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// Makes the error of a failed `action` on the file or directory `path`.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
 }

@@ -23,7 +23,7 @@ use crate::{Error, Result, VmExit, VmmProcess, last_words::LastWords, netns};
 
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
-/// How long a killed process may take to be gone: it has to give its memory back.
+/// How long a killed process may take to be gone: it has to free its memory.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a VMM is started.
@@ -51,36 +51,22 @@ pub struct Process {
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<VmExit>>,
     last_words: LastWords,
-    /// Removed once, by whoever comes first: after a drop, the paths may belong to the next VM of
+    /// Removed once, by the drop or by the reaping task: after a drop, the paths may belong to the next VM of
     /// the same run directory before this process is reaped.
     sockets: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Process {
     /// Starts what `start` says with an empty environment. When the process has ended, its sockets
-    /// are removed before anyone is told.
+    /// are removed before any waiter learns of it.
     pub fn spawn(start: Start<'_>, log: &slog::Logger) -> Result<Self> {
-        let Start {
-            binary, sockets, ..
-        } = start;
+        let (binary, netns) = (start.binary, start.netns);
         let failed = |source| Error::Spawn {
             binary: binary.to_owned(),
             source,
         };
-        let mut command = Command::new(binary);
-        if let Some(name) = start.name {
-            command.arg0(name);
-        }
-        command
-            .args(start.arguments)
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::from(start.stdin))
-            .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = netns::spawn(&mut command, start.netns).map_err(failed)?;
+        let (mut command, sockets) = command(start);
+        let mut child = netns::spawn(&mut command, netns).map_err(failed)?;
         let (identity, pidfd) = identify(&child).map_err(failed)?;
         let last_words = LastWords::default();
         let listener = child
@@ -122,7 +108,7 @@ impl Process {
             .await
             .ok()
             .and_then(|exit| exit.clone());
-        // Only a runtime that is shut down ends the watching task before it has told.
+        // Only a runtime that is shut down ends the watching task before it has reported.
         ended.unwrap_or_else(|| VmExit {
             code: None,
             last_words: self.last_words.text(),
@@ -174,6 +160,24 @@ impl Drop for Process {
     }
 }
 
+/// What is to be run, and the sockets that end with it.
+fn command(start: Start<'_>) -> (Command, Vec<PathBuf>) {
+    let mut command = Command::new(start.binary);
+    if let Some(name) = start.name {
+        command.arg0(name);
+    }
+    command
+        .args(start.arguments)
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::from(start.stdin))
+        .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    (command, start.sockets)
+}
+
 fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "it ended at once");
     let pidfd = process::hold_child(child.id().ok_or_else(gone)?)?;
@@ -183,7 +187,7 @@ fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
     Ok((VmmProcess { pid, start_time }, pidfd))
 }
 
-/// An error means that somebody else has reaped the process.
+/// An error means that the process was reaped by another.
 fn exit_code(status: io::Result<ExitStatus>) -> Option<i32> {
     let status = status.ok()?;
     status

@@ -134,7 +134,7 @@ mod tests {
             (
                 Some(Unfit::FormatVersion { found: 9 }),
                 "format-version",
-                "Template has format version 9, this program reads 2",
+                "Template has format version 9, this program reads 3",
             ),
             (
                 Some(Unfit::SetAside {

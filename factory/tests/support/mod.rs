@@ -118,7 +118,7 @@ impl Bench {
                 vmm: "fake",
                 binary: self.dir.path().join("vmm"),
                 version: "1".into(),
-                machine: "none".into(),
+                machine: hypervisors::Machine::default(),
                 cpu: "none".into(),
             },
             capabilities: Capabilities {

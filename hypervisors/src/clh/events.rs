@@ -1,4 +1,4 @@
-//! What the VMM tells of itself while it works: JSON objects with an empty line behind each.
+//! The events that Cloud Hypervisor writes: JSON objects with an empty line behind each.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,19 +41,16 @@ impl Event {
 pub struct Events(Arc<Mutex<Waiters<Event>>>);
 
 impl Events {
-    /// Takes all that `from` tells, to its end.
+    /// Reads events from `from` to its end.
     pub async fn listen(self, mut from: impl AsyncRead + Unpin, log: slog::Logger) {
         let mut unread = Vec::new();
         while let Ok(length @ 1..) = from.read_buf(&mut unread).await {
             for event in take(&mut unread, length, &log) {
-                debug!(log, "VMM event"; "source" => &event.source, "event" => &event.event);
+                debug!(log, "VMM event received"; "source" => &event.source, "event" => &event.event);
                 self.lock().deliver(&event);
             }
             if unread.len() > EVENT_LIMIT {
-                warn!(
-                    log,
-                    "VMM sent an endless event; its events are not heard any more"
-                );
+                warn!(log, "VMM sent an endless event; later events are ignored");
                 break;
             }
         }
@@ -75,15 +72,15 @@ impl Events {
 fn take(unread: &mut Vec<u8>, new: usize, log: &slog::Logger) -> Vec<Event> {
     let mut events = Vec::new();
     let mut begin = 0;
-    let mut look = unread.len().saturating_sub(new + 1);
-    while let Some(at) = unread[look..].windows(2).position(|pair| pair == b"\n\n") {
-        let end = look + at;
+    let mut from = unread.len().saturating_sub(new + 1);
+    while let Some(at) = unread[from..].windows(2).position(|pair| pair == b"\n\n") {
+        let end = from + at;
         match serde_json::from_slice(&unread[begin..end]) {
             Ok(event) => events.push(event),
-            Err(error) => warn!(log, "VMM sent no event"; "error" => %error),
+            Err(error) => warn!(log, "VMM sent an invalid event"; "error" => %error),
         }
         begin = end + 2;
-        look = begin;
+        from = begin;
     }
     unread.drain(..begin);
     events

@@ -31,7 +31,6 @@ mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
     sync::Arc,
 };
 

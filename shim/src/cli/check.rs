@@ -45,7 +45,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
             let identity = monitor.identity();
             let found = format!("{} {}", identity.binary.display(), identity.version);
             good &= tell(name, &Verdict::Good(found));
-            good &= tell("machine", &Verdict::Good(identity.machine.clone()));
+            good &= tell("machine", &Verdict::Good(identity.machine.to_string()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
             good &= tell("agent", &channel(&setup.config.hypervisor.vmm));
             let possible = monitor.capabilities().disk_slots;

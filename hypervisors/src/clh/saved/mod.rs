@@ -9,13 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    launch::Sockets,
-    slots::link,
+    paths::{Sockets, slot_link},
     vm_config::{NIC, ROOT_DISK},
 };
 use crate::{
     GuestRoot, MemoryBacking, VmSpec,
-    slots::{SLOT, name},
+    disk_slots::{NAME_PREFIX, name},
 };
 
 /// Name of the configuration's file.
@@ -179,7 +178,7 @@ impl SavedConfig {
     fn move_slots(&mut self, spec: &VmSpec) -> Result<(), InvalidConfig> {
         let disks = self.disks.iter().flatten();
         let names = disks.filter_map(|disk| disk.id.as_deref());
-        let has = names.filter(|id| id.starts_with(SLOT)).count();
+        let has = names.filter(|id| id.starts_with(NAME_PREFIX)).count();
         let wanted = spec.slots.count;
         if has != wanted as usize {
             return Err(InvalidConfig(format!(
@@ -190,7 +189,7 @@ impl SavedConfig {
             let disk = self
                 .disk(&name(slot))
                 .ok_or_else(|| InvalidConfig(format!("it has no disk for the disk slot {slot}")))?;
-            disk.path = Some(link(&spec.run_dir, slot));
+            disk.path = Some(slot_link(&spec.run_dir, slot));
         }
         Ok(())
     }

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{ClhConfig, launch::Sockets, slots};
-use crate::{GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
+use super::{
+    config::ClhConfig,
+    paths::{Sockets, slot_link},
+};
+use crate::{DiskSlots, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec, disk_slots::name};
 
 /// The guest's context identifier. It means nothing on the host, where a socket names the VM.
 pub const GUEST_CID: u32 = 3;
@@ -17,7 +20,7 @@ pub const ROOT_DISK: &str = "image";
 pub const SLOT_QUEUES: u32 = 1;
 /// Name of the network interface that is there from the start.
 pub const NIC: &str = "nic";
-/// Memory is plugged in pieces of this many MiB.
+/// Memory is hot-plugged in pieces of this many MiB.
 pub const MEMORY_STEP_MIB: u32 = 128;
 /// Requests that fit into a disk's queue.
 const DISK_QUEUE_SIZE: u16 = 256;
@@ -131,7 +134,7 @@ impl VmConfig {
                 (None, vec![root])
             }
         };
-        disks.extend(slots::disks(&spec.slots, &spec.run_dir));
+        disks.extend(slot_disks(&spec.slots, &spec.run_dir));
         let rules = config.landlock.iter().flatten().map(|path| LandlockRule {
             path: path.clone(),
             access: "rw",
@@ -164,6 +167,12 @@ impl VmConfig {
     }
 }
 
+/// The disks of a VM's slots.
+fn slot_disks(slots: &DiskSlots, run_dir: &Path) -> impl Iterator<Item = DiskConfig> {
+    let link = |slot| slot_link(run_dir, slot);
+    (0..slots.count).map(move |slot| DiskConfig::new(&name(slot), &link(slot), true, SLOT_QUEUES))
+}
+
 impl Memory {
     fn of(memory: &MemorySpec) -> Self {
         let size = u64::from(memory.mib) << 20;
@@ -174,7 +183,7 @@ impl Memory {
                 hotplug_size: hotplug_size(memory),
                 zones: None,
             },
-            // Memory in zones has its size there, and none can be plugged beside it.
+            // Memory in zones has its size there, and none can be hot-plugged beside it.
             MemoryBacking::File { path, shared } => Self {
                 size: 0,
                 shared: *shared,

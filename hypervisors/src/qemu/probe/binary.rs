@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command_line::BRIDGE,
+    disk_slots,
     launch::Vmm,
     qmp::{
         Version,
         command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
-    slots,
 };
 use crate::Result;
 
@@ -22,7 +22,7 @@ pub struct Facts {
     pub version: Version,
     /// Its machine types, aliases among them.
     pub machines: Vec<String>,
-    /// Those of its machine types that vCPUs can be plugged into.
+    /// Those of its machine types that take hot-plugged vCPUs.
     pub cpu_hotplug: Vec<String>,
     /// Whether it has the devices by which memory is hot-plugged.
     pub dimms: bool,
@@ -30,7 +30,7 @@ pub struct Facts {
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
     pub disk_slots: bool,
-    /// Whether it has the bridges that many devices can be plugged in behind.
+    /// Whether it has the bridges that have room for many devices.
     pub bridges: bool,
 }
 
@@ -78,7 +78,7 @@ async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
         cpu_hotplug,
         dimms: has_device(vmm, "pc-dimm").await?,
         migration,
-        disk_slots: slots::possible(vmm).await,
+        disk_slots: disk_slots::possible(vmm).await,
         bridges: has_device(vmm, BRIDGE).await?,
     })
 }

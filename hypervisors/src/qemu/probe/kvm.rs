@@ -24,7 +24,7 @@ use super::{
     payload,
 };
 use crate::{
-    Error, Result,
+    Error, Result, VmExit,
     process::{Process, Start},
 };
 
@@ -86,7 +86,6 @@ async fn run(
     };
     let firmware = firmware_file().map_err(failed)?;
     let nothing = OwnedFd::from(File::open("/dev/null").map_err(failed)?);
-    let start = Instant::now();
     let guest = Start {
         binary,
         arguments: &arguments(&firmware).map_err(failed)?,
@@ -96,32 +95,33 @@ async fn run(
         sockets: Vec::new(),
         netns: None,
     };
+    let start = Instant::now();
     let process = Process::spawn(guest, log)?;
     let exit = process.ended_within(timeout).await;
     let took = start.elapsed();
-    let Some(exit) = exit else {
+    if exit.is_none() {
         process.kill().await?;
-        let reason = format!("a guest under KVM was not done after {timeout:?}");
-        return Ok(Verdict {
-            works: false,
-            reason,
-        });
-    };
-    Ok(match exit.code {
-        Some(payload::SUCCESS) => Verdict {
-            works: true,
-            reason: format!("a guest under KVM was done after {took:?}"),
-        },
-        code => {
-            let words = exit.last_words;
-            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
-            let reason = format!("a guest under KVM failed (exit code {code}): {words}");
-            Verdict {
-                works: false,
-                reason,
-            }
+    }
+    Ok(verdict(exit, took, timeout))
+}
+
+/// What the end of the guest's process says; `None` if it did not end within `timeout`.
+fn verdict(exit: Option<VmExit>, took: Duration, timeout: Duration) -> Verdict {
+    let (works, reason) = match exit {
+        Some(VmExit { code, .. }) if code == Some(payload::SUCCESS) => {
+            (true, format!("a guest under KVM was done after {took:?}"))
         }
-    })
+        Some(VmExit { code, last_words }) => {
+            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
+            let reason = format!("a guest under KVM failed (exit code {code}): {last_words}");
+            (false, reason)
+        }
+        None => {
+            let reason = format!("a guest under KVM was not done after {timeout:?}");
+            (false, reason)
+        }
+    };
+    Verdict { works, reason }
 }
 
 /// The firmware in a file without a name: nothing is left of it, however the probe ends.

@@ -219,7 +219,7 @@ impl Shared {
                 Some(tell) => drop(tell.send(version)),
                 None => return Err(ControlError::Invalid(String::from("a second greeting"))),
             },
-            // A reply nobody waits for any more came too late.
+            // A reply that came too late is not waited for any more.
             Message::Reply {
                 id: Some(id),
                 outcome,
