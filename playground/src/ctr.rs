@@ -41,7 +41,7 @@ impl Ctr {
         Self::new(self.layout.clone(), namespace)
     }
 
-    /// containerd's socket.
+    /// The socket of the containerd that this client calls.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.layout.socket()

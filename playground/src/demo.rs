@@ -38,7 +38,7 @@ pub struct Outcome {
 /// What it says last.
 const END: &str = "That is all.";
 
-/// One timed start.
+/// One start of the container, timed.
 struct Sample {
     first_byte: Duration,
     /// How long the guest's kernel has been up, by its own account.

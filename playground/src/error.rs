@@ -20,35 +20,35 @@ pub enum Error {
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// How long it was waited for.
         waited: Duration,
     },
     /// A file, a directory or a mount.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {} failed", path.display())]
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// The file, directory or mount point.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
     /// A program could not be started or spoken to.
-    #[error("{action} {program}: {source}")]
+    #[error("{action} {program} failed")]
     Program {
         /// What was done, as in "Starting".
         action: &'static str,
-        /// Command line.
+        /// The command line of the program.
         program: String,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
     /// A program ended otherwise than it should have.
     #[error("{program} ended with {code}: {stderr}")]
     Ended {
-        /// Command line.
+        /// The command line of the program.
         program: String,
         /// Exit code, or 128 plus the signal's number.
         code: i32,
@@ -60,27 +60,27 @@ pub enum Error {
     Rpc {
         /// Name of the call.
         method: &'static str,
-        /// gRPC's status code.
+        /// The status code of gRPC, above 0.
         code: i32,
-        /// The server's words.
+        /// The message that the server sent.
         message: String,
     },
     /// Something that the fixtures need is not on this machine.
     #[error("{what} is missing at {}; {remedy}", path.display())]
     Missing {
-        /// The thing.
+        /// Its name, as the beginning of a sentence.
         what: &'static str,
         /// Where it was looked for.
         path: PathBuf,
-        /// What makes it.
+        /// What to do about it, as in "`make build` makes it".
         remedy: &'static str,
     },
     /// Something that a test is about cannot be had here: it is skipped.
     #[error("{what} cannot be had here: {reason}")]
     Unavailable {
-        /// The thing.
+        /// Its name, as the beginning of a sentence.
         what: String,
-        /// Why.
+        /// Why it is not here, in words.
         reason: String,
     },
     /// Something was seen that contradicts what must be.
@@ -89,6 +89,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was not done and why, in one line: the error and its sources.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        system::error::chain(self)
+    }
+
     /// Shapes an I/O error with what was being done to which path.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

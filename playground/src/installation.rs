@@ -12,13 +12,13 @@ use crate::{Error, Result, containerd::Release};
 pub struct Artefacts {
     /// Directory of `containerd-shim-imprint-v2` and `imprint`.
     pub binaries: PathBuf,
-    /// The guest's kernel.
+    /// The kernel of a guest whose root is an initramfs.
     pub kernel: PathBuf,
-    /// The guest's initramfs.
+    /// The initramfs of that guest.
     pub initrd: PathBuf,
     /// The kernel of a guest whose root is a disk image, if `make guest` has made it.
     pub image_kernel: PathBuf,
-    /// The disk image.
+    /// The disk image that is the root of that guest.
     pub image: PathBuf,
     /// Where images are kept between runs.
     pub images: PathBuf,
@@ -69,7 +69,7 @@ impl Artefacts {
         Ok(found)
     }
 
-    /// The `imprint` tool.
+    /// The path of the `imprint` tool.
     #[must_use]
     pub fn imprint(&self) -> PathBuf {
         self.binaries.join("imprint")

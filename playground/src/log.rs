@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mark(usize);
 
-/// A log file.
+/// A log file that is written while it is read.
 #[derive(Debug, Clone)]
 pub struct Log {
     path: PathBuf,

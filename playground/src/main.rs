@@ -34,11 +34,11 @@ fn main() -> ExitCode {
         Ok(kept) if kept => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error @ Error::Interrupted { .. }) => {
-            eprintln!("{error}");
+            eprintln!("{}", error.chain());
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", error.chain());
             ExitCode::FAILURE
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     playground::Playground,
     proc::{MARK, Process},
     program::Program,
-    settings::{Monitor, Settings},
+    settings::{Settings, VmmKind},
     starts::Start,
     sweep,
     wait::{Deadline, shield},
@@ -26,8 +26,8 @@ use crate::{
 /// The namespace of containerd that the fixtures use.
 pub const NAMESPACE: &str = "default";
 
-/// How long a process that was told to end may take before it counts as left behind.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a process that was asked to end may take before it counts as left behind.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A node that runs. Dropped, it is taken down.
 #[derive(Debug)]
@@ -85,13 +85,13 @@ impl Node {
         self.keep.set(true);
     }
 
-    /// The client.
+    /// The client of this node's containerd.
     #[must_use]
     pub fn ctr(&self) -> &Ctr {
         &self.ctr
     }
 
-    /// The daemon.
+    /// The containerd that runs on this node.
     #[must_use]
     pub fn containerd(&self) -> &Containerd {
         &self.containerd
@@ -188,7 +188,7 @@ impl Node {
     /// The VMMs that run on this node.
     #[must_use]
     pub fn vmms(&self) -> Vec<Process> {
-        self.processes(Monitor::chosen().program())
+        self.processes(VmmKind::chosen().program())
     }
 
     /// The shims that run on this node.
@@ -216,7 +216,7 @@ impl Node {
 
     /// What is there that was not, when this was taken.
     pub fn left_since(&self, before: &Snapshot) -> Result<Leaks> {
-        before.left_since(PATIENCE)
+        before.left_since(END_TIMEOUT)
     }
 
     /// Removes every container, shim and VMM, so that a failed case does not fail the next.
@@ -247,7 +247,7 @@ impl Node {
         report(&sweep::stop(&self.containerd, &self.ctr));
         report(&self.playground.unmount_all());
         sweep::remove_what_was_absent(layout);
-        let leaks = self.before.left_since(PATIENCE);
+        let leaks = self.before.left_since(END_TIMEOUT);
         sweep::sweep(&self.playground, layout, &self.ids.borrow())?;
         leaks
     }
@@ -287,6 +287,6 @@ fn prefix() -> String {
 /// Tells of a failure during cleanup, which goes on.
 fn report(result: &Result<()>) {
     if let Err(error) = result {
-        eprintln!("While cleaning up: {error}");
+        eprintln!("While cleaning up: {}", error.chain());
     }
 }

@@ -18,7 +18,7 @@ pub struct Playground {
 }
 
 impl Playground {
-    /// Makes a directory with a name that nobody else has.
+    /// Makes a directory with a name that no other directory has.
     pub fn temporary(purpose: &str) -> Result<Self> {
         // Short: sockets live below it, and a socket's path holds 107 bytes at most.
         let prefix = format!("imp-{purpose}.");
@@ -57,7 +57,7 @@ impl Playground {
         })
     }
 
-    /// Its path.
+    /// The path of its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory

@@ -30,7 +30,7 @@ const PROGRAMS: [&str; 6] = [
 /// A process, named so that a reused pid is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// Process identifier.
+    /// The process's number in `/proc`.
     pub pid: i32,
     /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): clock ticks since the host's boot.
     pub start_time: u64,

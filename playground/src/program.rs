@@ -42,7 +42,7 @@ impl Program {
         }
     }
 
-    /// Adds arguments.
+    /// Adds arguments to the command line.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
@@ -98,7 +98,7 @@ impl Program {
         self.command.spawn().map_err(failed)
     }
 
-    /// Starts the program.
+    /// Starts the program and returns while it runs.
     pub fn start(mut self) -> Result<Running> {
         let text = self.text();
         let failed = |source| Error::Program {
@@ -172,7 +172,7 @@ impl Program {
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Command line.
+    /// The command line that was run.
     pub program: String,
     /// Exit code, or 128 plus the signal's number.
     pub code: i32,

@@ -134,7 +134,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Process identifier.
+    /// The process's number in `/proc`.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -12,14 +12,14 @@ const FIRST_ROOT: &str = "initrdmem=128M,4M memmap=4M$128M";
 
 /// The VMM that the tests use: QEMU, or what `IMPRINT_TEST_HYPERVISOR` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Monitor {
-    /// `[hypervisor.qemu]`
+pub enum VmmKind {
+    /// QEMU, configured in `[hypervisor.qemu]`.
     Qemu,
-    /// `[hypervisor.clh]`
+    /// Cloud Hypervisor, configured in `[hypervisor.clh]`.
     CloudHypervisor,
 }
 
-impl Monitor {
+impl VmmKind {
     /// The one that this run of the tests is about.
     #[must_use]
     pub fn chosen() -> Self {
@@ -57,7 +57,7 @@ impl Monitor {
 /// The guest's root file system.
 #[derive(Debug, Clone)]
 pub enum Root {
-    /// An initramfs.
+    /// An initramfs, unpacked into guest memory.
     Initrd(PathBuf),
     /// A disk with a partition of erofs.
     Image(PathBuf),
@@ -67,12 +67,12 @@ pub enum Root {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The kind of VMM.
-    pub monitor: Monitor,
-    /// The VMM.
+    pub vmm_kind: VmmKind,
+    /// The path of the VMM's binary.
     pub vmm: PathBuf,
-    /// The guest's kernel.
+    /// The path of the guest's kernel.
     pub kernel: PathBuf,
-    /// The guest's root.
+    /// What the guest's root is, and where.
     pub root: Root,
     /// How QEMU's guests are reached, unless as usual. `IMPRINT_TEST_AGENT_CHANNEL` is for a guest
     /// of another kind.
@@ -83,11 +83,11 @@ pub struct Settings {
     pub enable_template: bool,
     /// Where the template is.
     pub template_path: PathBuf,
-    /// Imprint's run directory.
+    /// The directory of what Imprint keeps while pods run.
     pub run_root: PathBuf,
     /// Where packed root file systems are kept.
     pub rootfs_cache: PathBuf,
-    /// kubelet's directory.
+    /// The directory that kubelet keeps pods' volumes in.
     pub kubelet_root: PathBuf,
 }
 
@@ -96,10 +96,10 @@ impl Settings {
     #[must_use]
     pub fn inside(directory: &Path, artefacts: &Artefacts) -> Self {
         let run_root = directory.join("run");
-        let monitor = Monitor::chosen();
+        let vmm_kind = VmmKind::chosen();
         Self {
-            monitor,
-            vmm: monitor.path(),
+            vmm_kind,
+            vmm: vmm_kind.path(),
             kernel: artefacts.kernel.clone(),
             root: Root::Initrd(artefacts.initrd.clone()),
             agent_channel: env::var("IMPRINT_TEST_AGENT_CHANNEL").ok(),
@@ -154,7 +154,7 @@ rootfs_cache_dir = "{}"
 kubelet_root_dir = "{}"
 disable_guest_seccomp = false
 "#,
-            self.monitor.section(),
+            self.vmm_kind.section(),
             self.vmm.display(),
             self.kernel.display(),
             kernel_params.trim(),

@@ -9,10 +9,10 @@ use crate::{Error, Result};
 /// Message of the log line.
 const MESSAGE: &str = "sandbox started";
 
-/// A start.
+/// How one sandbox was started.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Start {
-    /// `restored` or `booted`.
+    /// The way it was started: `restored` or `booted`.
     #[serde(rename = "start_path")]
     pub path: String,
     /// Key of the template it was restored from.
@@ -35,7 +35,7 @@ pub struct Start {
 /// A step of a start.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Phase {
-    /// What was done.
+    /// Name of the step, as in `vm.load`.
     pub name: String,
     /// When it began, in milliseconds after the request came; not in the log line.
     #[serde(default)]

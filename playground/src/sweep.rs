@@ -45,7 +45,7 @@ pub(crate) fn remove_what_was_absent(layout: &Layout) {
             let namespaces = fs::read_dir(path).into_iter().flatten().flatten();
             namespaces.for_each(|entry| drop(fs::remove_dir(entry.path())));
         }
-        // One that is not empty is in use, by someone else or by a leak that will be told.
+        // One that is not empty is in use, by someone else or by a leak that will be reported.
         let _ = fs::remove_dir(path);
     }
 }
@@ -96,7 +96,7 @@ pub fn sweep(playground: &Playground, layout: &Layout, ids: &[String]) -> Result
     playground.remove()
 }
 
-/// Removes the fifos that a client made for a container it left running, and nobody else's.
+/// Removes the fifos that a client made for a container it left running, and no others.
 fn remove_fifos(id: &str) {
     let streams = ["stdin", "stdout", "stderr"].map(|stream| format!("{id}-{stream}"));
     for directory in fs::read_dir("/run/containerd/fifo")

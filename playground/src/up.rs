@@ -85,7 +85,7 @@ pub fn down() -> Result<()> {
         let ctr = Ctr::new(layout.clone(), crate::node::NAMESPACE);
         ids = ctr.containers().unwrap_or_default();
         if let Err(error) = sweep::stop(&containerd, &ctr) {
-            eprintln!("While stopping containerd: {error}");
+            eprintln!("While stopping containerd: {}", error.chain());
         }
     }
     sweep::sweep(&playground, &layout, &ids)?;

@@ -94,7 +94,7 @@ impl Deadline {
 pub enum Interest {
     /// Bytes, or the end of the stream.
     Read,
-    /// Room for bytes, or nobody who reads them.
+    /// Room for bytes, or no reader left.
     Write,
 }
 

@@ -23,7 +23,7 @@ use playground::{
 use crate::{crowd::number, pods::SERVICE};
 
 /// How long something that was killed may take to be gone with all that was its.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub fn cases() -> Vec<Case> {
     // Not of restored pods alone: one whose VMM is killed while it is restored boots.
@@ -142,7 +142,7 @@ fn rounds(node: &Node) -> Result<()> {
         let round = Round::of(seed as u64);
         let outcome = one(node, &round);
         println!("    {round}: {}", outcome.as_deref().unwrap_or("failed"));
-        outcome.map_err(|error| Error::Unexpected(format!("{round}: {error}")))?;
+        outcome.map_err(|error| Error::Unexpected(format!("{round}: {}", error.chain())))?;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ fn rounds(node: &Node) -> Result<()> {
 fn one(node: &Node, round: &Round) -> Result<String> {
     let before = node.snapshot()?;
     let told = live(node, round, &Kubelet::new(node))?;
-    let left = before.left_since(PATIENCE)?;
+    let left = before.left_since(TIMEOUT)?;
     ensure!(left.is_empty(), "{left}");
     Ok(told)
 }

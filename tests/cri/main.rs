@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     match cri::own_network() {
         Ok(_network) => harness.run(cases()),
         Err(error) => {
-            println!("The scenarios cannot run: {error}");
+            println!("The scenarios cannot run: {}", error.chain());
             ExitCode::FAILURE
         }
     }

@@ -23,7 +23,7 @@ use crate::{
 const CLASSES: &str = include_str!("../../deploy/runtimeclass.yaml");
 
 /// For a line of the log that is written already or about to be.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `default_memory` as it is shipped: a kernel that boots takes more in a larger VM.
 const DEFAULT_MIB: u32 = 2048;
@@ -188,7 +188,7 @@ fn taken(node: &Node) -> Result<()> {
     let words = format!("OOM killer took its VM: the pod may use {limit} MiB, and has used ");
     node.log().wait_for(
         mark,
-        Deadline::after(PATIENCE),
+        Deadline::after(TIMEOUT),
         "the reason in the log",
         |line| line.contains(&words).then_some(()),
     )?;

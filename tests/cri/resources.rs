@@ -101,7 +101,7 @@ fn stats(node: &Node) -> Result<()> {
     // Pods' statistics are read from the host's cgroups, which not every containerd and host give.
     match cri.pod_stats(pod.id()) {
         Ok(stats) => println!("    {stats}"),
-        Err(error) => println!("    no statistics of pods here: {error}"),
+        Err(error) => println!("    no statistics of pods here: {}", error.chain()),
     }
     pod.remove()
 }

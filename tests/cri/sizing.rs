@@ -8,7 +8,7 @@ use playground::{
     cri::{Container, Kubelet},
     ensure,
     node::Node,
-    settings::Monitor,
+    settings::VmmKind,
 };
 
 use crate::{
@@ -62,7 +62,7 @@ fn growing(node: &Node) -> Result<()> {
     let grown = cri.update(container.id(), limited(500 * MIB, 200_000));
     // Its memory is in a file, beside which this monitor plugs none.
     let fixed =
-        Monitor::chosen() == Monitor::CloudHypervisor && node.start_since(mark)?.path == "restored";
+        VmmKind::chosen() == VmmKind::CloudHypervisor && node.start_since(mark)?.path == "restored";
     let memory = if fixed {
         let words = grown.err().map(|error| error.to_string());
         let told = words

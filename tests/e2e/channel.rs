@@ -8,7 +8,7 @@ use playground::{
     Error, Result, ensure,
     node::Node,
     proc::Process,
-    settings::{Monitor, Settings},
+    settings::{Settings, VmmKind},
 };
 
 use crate::{lifecycle::service, templating::end};
@@ -37,7 +37,7 @@ pub fn own_cases() -> Vec<Case> {
 
 /// An agent on a vsock takes the host, and a template of the other channel does not fit.
 fn asked_for(node: &Node) -> Result<()> {
-    if Monitor::chosen() != Monitor::Qemu || !Path::new(VHOST_VSOCK).exists() {
+    if VmmKind::chosen() != VmmKind::Qemu || !Path::new(VHOST_VSOCK).exists() {
         return Err(Error::Unavailable {
             what: "QEMU with a vsock".to_owned(),
             reason: format!("it takes QEMU and {VHOST_VSOCK}"),
@@ -73,7 +73,7 @@ fn closed(node: &Node) -> Result<()> {
     let [vmm] = vmms.as_slice() else {
         return Err(Error::Unexpected(format!("Instead of one VMM: {vmms:?}")));
     };
-    if Monitor::chosen() == Monitor::Qemu {
+    if VmmKind::chosen() == VmmKind::Qemu {
         ensure!(!vmm.command.contains("vsock"), "{}", vmm.command);
         ensure!(
             vmm.command.contains("name=imprint.agent"),

@@ -11,7 +11,7 @@ use playground::{
     node::Node,
     proc::Process,
     program::{Finished, Program},
-    settings::{Monitor, Settings},
+    settings::{Settings, VmmKind},
     starts::Start,
 };
 
@@ -154,7 +154,7 @@ fn proof(node: &Node) -> Result<()> {
     );
     ensure!(!start.proof.is_empty(), "The shim kept no proof: {start:?}");
     // Cloud Hypervisor is told over its socket.
-    let told = Monitor::chosen() == Monitor::CloudHypervisor
+    let told = VmmKind::chosen() == VmmKind::CloudHypervisor
         || vmms.iter().any(|vmm| vmm.command.contains("-incoming"));
     ensure!(told, "{vmms:?}");
     // A guest that has been up for longer than its VMM ran was up before.

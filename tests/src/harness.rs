@@ -131,13 +131,16 @@ impl Harness {
         let count = chosen.len();
         let tally = run_all(chosen, self.prepare).unwrap_or_else(|error| {
             if let Error::Unavailable { .. } = error {
-                println!("SKIPPED: {count} end-to-end tests: {error}");
+                println!("SKIPPED: {count} end-to-end tests: {}", error.chain());
                 return Tally {
                     skipped: count,
                     ..Tally::default()
                 };
             }
-            println!("The end-to-end tests did not run to their end: {error}");
+            println!(
+                "The end-to-end tests did not run to their end: {}",
+                error.chain()
+            );
             Tally {
                 failed: vec!["the node itself".to_owned(); count.max(1)],
                 ..Tally::default()
@@ -192,13 +195,14 @@ fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> 
             }
             Err(error @ Error::Interrupted { .. }) => return Err(error),
             Err(error @ Error::Unavailable { .. }) => {
-                println!("test {} ... SKIPPED: {error}", case.name);
+                println!("test {} ... SKIPPED: {}", case.name, error.chain());
                 tally.skipped += 1;
             }
             Err(error) => {
                 println!(
-                    "test {} ... FAILED ({seconds:.1} s)\n    {error}",
-                    case.name
+                    "test {} ... FAILED ({seconds:.1} s)\n    {}",
+                    case.name,
+                    error.chain()
                 );
                 tally.failed.push(case.name);
             }
@@ -229,7 +233,10 @@ fn one(node: &Node, case: &Case) -> Result<()> {
     let leaks = node.left_since(&before)?;
     let outcome = match outcome {
         Ok(()) if !leaks.is_empty() => Err(Error::Unexpected(leaks.to_string())),
-        Err(error) if !leaks.is_empty() => Err(Error::Unexpected(format!("{error}\n    {leaks}"))),
+        Err(error) if !leaks.is_empty() => {
+            let error = error.chain();
+            Err(Error::Unexpected(format!("{error}\n    {leaks}")))
+        }
         outcome => outcome,
     };
     if outcome.is_err() {

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::sample::{Costs, Memory};
 use crate::{Error, Result, node::Node, proc::Process};
 
-/// The monitor and the shim of one container.
+/// The VMM and the shim of one container.
 pub(super) struct Processes {
     vmm: Process,
     shim: Process,

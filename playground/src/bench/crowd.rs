@@ -69,7 +69,7 @@ fn crowd(node: &Node, pods: u16) -> Result<Crowd> {
             }
             Err(error @ Error::Interrupted { .. }) => return Err(error),
             // The others are worth measuring all the same.
-            Err(error) => failed.push(error.to_string()),
+            Err(error) => failed.push(error.chain()),
         }
     }
     for error in &failed {

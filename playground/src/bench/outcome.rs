@@ -36,9 +36,9 @@ pub struct Outcome {
     pub seconds: f64,
     /// By the names of `SPECIFICATION.md`.
     pub measures: BTreeMap<&'static str, f64>,
-    /// The samples.
+    /// File with all samples, as JSON.
     pub raw: PathBuf,
-    /// The plot.
+    /// File with the plot of all start times, as SVG.
     pub plot: PathBuf,
 }
 

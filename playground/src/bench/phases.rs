@@ -13,7 +13,7 @@ use crate::starts::Start;
 pub(super) struct Phases {
     /// Who asked, as in `ctr run`.
     pub client: &'static str,
-    /// For what.
+    /// How the starts were made that these are the medians of.
     pub way: Way,
     /// What the client has waited for, as it measured it.
     pub measured_ms: f64,
@@ -23,7 +23,7 @@ pub(super) struct Phases {
     pub steps: Vec<Step>,
 }
 
-/// One step.
+/// A step of a start, with its median over all samples.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Step {
     /// Its name in `start.json`.

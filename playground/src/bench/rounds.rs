@@ -28,12 +28,12 @@ const STAYS: &str = "echo ready; trap 'exit 0' TERM; sleep 1000 & wait";
 pub(super) fn rounds(node: &Node, options: &Options) -> Result<(Vec<RunSample>, Vec<PodSample>)> {
     let (mut runs, mut pods) = (Vec::new(), Vec::new());
     for round in 0..=options.samples {
-        let mut told = format!("round {round:>3} of {}:", options.samples);
+        let mut line = format!("round {round:>3} of {}:", options.samples);
         for way in Way::ALL {
             configure(node, way)?;
             let run = run(node, way)?;
             let pod = pod(node, way)?;
-            told += &format!(
+            line += &format!(
                 "  {} {:.0} / {:.0} + {:.0}",
                 way.name(),
                 run.first_byte_ms,
@@ -45,7 +45,7 @@ pub(super) fn rounds(node: &Node, options: &Options) -> Result<(Vec<RunSample>, 
                 pods.push(pod);
             }
         }
-        eprintln!("{told} ms");
+        eprintln!("{line} ms");
     }
     Ok((runs, pods))
 }

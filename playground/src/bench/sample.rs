@@ -20,7 +20,7 @@ impl Way {
     /// All, in the order of a round.
     pub const ALL: [Self; 3] = [Self::Booted, Self::Restored, Self::Runc];
 
-    /// Its name.
+    /// The name that tables and JSON use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,31 +36,31 @@ impl Way {
 pub struct Costs {
     /// The shim's, without the short call of it that starts the daemon.
     pub shim_cpu_ms: f64,
-    /// The monitor's, the guest's work included.
+    /// CPU time of the VMM, the guest's work included.
     pub vmm_cpu_ms: f64,
-    /// Page faults of the monitor that needed no reading.
+    /// Page faults of the VMM that needed no reading.
     pub vmm_minor_faults: u64,
-    /// Those that did.
+    /// Page faults of the VMM that read from a file or from swap.
     pub vmm_major_faults: u64,
 }
 
-/// One `ctr run`.
+/// One `ctr run` of a short container, measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSample {
-    /// In what.
+    /// How its VM was started.
     pub way: Way,
     /// From the start of `ctr` to the first byte of the container's output.
     pub first_byte_ms: f64,
     /// The shim's record; none of runc's.
     pub start: Option<Start>,
-    /// None of runc's.
+    /// What it cost the node; `None` with runc.
     pub costs: Option<Costs>,
 }
 
 /// One pod through the CRI.
 #[derive(Debug, Clone, Serialize)]
 pub struct PodSample {
-    /// In what.
+    /// How its VM was started.
     pub way: Way,
     /// `RunPodSandbox`, from request to answer.
     pub pod_ms: f64,
@@ -70,24 +70,24 @@ pub struct PodSample {
     pub output_ms: f64,
     /// The shim's record; none of runc's.
     pub start: Option<Start>,
-    /// None of runc's.
+    /// What it cost the node; `None` with runc.
     pub costs: Option<Costs>,
 }
 
 /// Proportional set sizes of a pod that idles, in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Memory {
-    /// The monitor's, guest memory included.
+    /// Proportional set size (PSS) of the VMM, guest memory included, in KiB.
     pub vmm_pss_kib: u64,
     /// Of this, the guest's memory: what is shared with the template, and what is the clone's own.
     pub guest_pss_kib: u64,
     /// Of this, guest code in the host's instructions; there is none where the host runs it itself.
     pub code_pss_kib: u64,
-    /// The shim's.
+    /// Proportional set size (PSS) of the shim, in KiB.
     pub shim_pss_kib: u64,
 }
 
-/// Some pods together.
+/// Pods that were started together, or one after the other beside others.
 #[derive(Debug, Clone, Serialize)]
 pub struct Crowd {
     /// How many: started at once, or alive while others are started.

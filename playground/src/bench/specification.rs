@@ -9,7 +9,7 @@ const TEXT: &str = include_str!("../../../SPECIFICATION.md");
 /// What a measure may be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bound {
-    /// The measure's name.
+    /// The name of the measure, as the table has it between back-ticks.
     pub name: String,
     /// As it is written, with its unit.
     pub text: String,

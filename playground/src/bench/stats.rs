@@ -6,17 +6,17 @@ use serde::Serialize;
 /// A series in a few numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many samples.
+    /// Number of samples, at least one.
     pub n: usize,
-    /// The smallest.
+    /// The smallest of the samples.
     pub min: f64,
-    /// The 50th percentile.
+    /// The 50th percentile of the samples.
     pub median: f64,
-    /// The 95th.
+    /// The 95th percentile of the samples.
     pub p95: f64,
-    /// The 99th.
+    /// The 99th percentile of the samples.
     pub p99: f64,
-    /// The largest.
+    /// The largest of the samples.
     pub max: f64,
 }
 

@@ -25,7 +25,7 @@ pub(super) fn page(bounds: &[Bound], measures: &BTreeMap<&'static str, f64>) -> 
     text
 }
 
-/// All of it.
+/// The whole table: starts, costs, crowds and phases.
 pub(super) fn told(raw: &Raw, phases: &[Phases]) -> String {
     let mut text = starts(raw);
     text += &side_by_side(phases);

@@ -5,7 +5,7 @@ use super::Layout;
 /// Name of the CRI handler whose pods are made by the sandbox API.
 pub const SANDBOX_HANDLER: &str = "imprint-sandbox";
 
-/// The file's text.
+/// The text of containerd's configuration file for this layout.
 pub(super) fn text(layout: &Layout) -> String {
     let d = layout.directory.display();
     // Version 3 has the CRI plugin in three; its parts have other names, not other keys.

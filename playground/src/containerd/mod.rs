@@ -31,18 +31,18 @@ pub const BRIDGE: &str = "imprint0";
 /// Where a private containerd keeps its things.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The playground's directory.
+    /// The directory of the playground, which holds all that follows.
     pub directory: PathBuf,
-    /// Which containerd.
+    /// The release of containerd, and where its programs are.
     pub release: Release,
     /// Directory of the Imprint binaries, put in front of containerd's PATH.
     pub binaries: PathBuf,
-    /// Imprint's configuration file.
+    /// The file that the shim reads as Imprint's configuration.
     pub imprint_config: PathBuf,
 }
 
 impl Layout {
-    /// containerd's socket.
+    /// The socket of containerd's API.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.join("containerd.sock")
@@ -221,7 +221,7 @@ impl Containerd {
         self.log.mark()
     }
 
-    /// The daemon's process.
+    /// The process of the daemon, as `/proc` has it.
     #[must_use]
     pub fn process(&self) -> Process {
         self.process.borrow().clone()

@@ -45,7 +45,7 @@ impl Release {
             Error::Ended { code: UNKNOWN, .. } => error,
             error => Error::Unavailable {
                 what: format!("containerd {name}"),
-                reason: error.to_string(),
+                reason: error.chain(),
             },
         })?;
         Self::in_directory(directory.join("bin"))
@@ -64,12 +64,13 @@ impl Release {
             directory,
             version: (0, 0),
         };
-        let told = release
+        let output = release
             .program("containerd")
             .args(["--version"])
             .succeed()?;
-        release.version = version(&told)
-            .ok_or_else(|| Error::Unexpected(format!("containerd says its version is {told:?}")))?;
+        release.version = version(&output).ok_or_else(|| {
+            Error::Unexpected(format!("containerd says its version is {output:?}"))
+        })?;
         Ok(release)
     }
 

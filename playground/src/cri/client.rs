@@ -16,7 +16,7 @@ use crate::{
 /// No call takes longer, the start of a booted VM on a busy machine included.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often a state is asked for that nobody announces, as kubelet's PLEG does.
+/// How often a state is asked for that is not announced, as kubelet's PLEG does.
 pub(super) const RELIST: Duration = Duration::from_millis(40);
 
 /// A client of the CRI plugin.
@@ -42,7 +42,7 @@ impl Cri {
         rpc::call(&self.socket, method, request, DEADLINE)
     }
 
-    /// `Version`.
+    /// Calls `Version`: name and release of the runtime.
     pub fn version(&self) -> Result<api::VersionResponse> {
         self.call("Version", &api::VersionRequest::new())
     }
@@ -81,7 +81,7 @@ impl Cri {
         Ok(answer.pod_sandbox_id)
     }
 
-    /// `StopPodSandbox`.
+    /// Calls `StopPodSandbox`, which ends all containers of the pod.
     pub fn stop_pod(&self, id: &str) -> Result<()> {
         let mut request = api::StopPodSandboxRequest::new();
         id.clone_into(&mut request.pod_sandbox_id);
@@ -89,7 +89,7 @@ impl Cri {
         Ok(())
     }
 
-    /// `RemovePodSandbox`.
+    /// Calls `RemovePodSandbox`; the pod must be stopped.
     pub fn remove_pod(&self, id: &str) -> Result<()> {
         let mut request = api::RemovePodSandboxRequest::new();
         id.clone_into(&mut request.pod_sandbox_id);
@@ -97,7 +97,7 @@ impl Cri {
         Ok(())
     }
 
-    /// `PodSandboxStatus`.
+    /// Calls `PodSandboxStatus`, without the verbose part.
     pub fn pod_status(&self, id: &str) -> Result<api::PodSandboxStatus> {
         let answer = self.pod_inspected(id)?;
         Ok(answer.status.unwrap_or_default())
@@ -111,7 +111,7 @@ impl Cri {
         self.call("PodSandboxStatus", &request)
     }
 
-    /// `PodSandboxStats`.
+    /// Calls `PodSandboxStats`: CPU, memory and network of the whole pod.
     pub fn pod_stats(&self, id: &str) -> Result<api::PodSandboxStats> {
         let mut request = api::PodSandboxStatsRequest::new();
         id.clone_into(&mut request.pod_sandbox_id);
@@ -141,7 +141,7 @@ impl Cri {
         Ok(answer.container_id)
     }
 
-    /// `StartContainer`.
+    /// Calls `StartContainer` for a container that was created.
     pub fn start(&self, id: &str) -> Result<()> {
         let mut request = api::StartContainerRequest::new();
         id.clone_into(&mut request.container_id);
@@ -158,7 +158,7 @@ impl Cri {
         Ok(())
     }
 
-    /// `RemoveContainer`.
+    /// Calls `RemoveContainer`, which ends it first where it runs.
     pub fn remove(&self, id: &str) -> Result<()> {
         let mut request = api::RemoveContainerRequest::new();
         id.clone_into(&mut request.container_id);
@@ -166,7 +166,7 @@ impl Cri {
         Ok(())
     }
 
-    /// `ContainerStatus`.
+    /// Calls `ContainerStatus`, without the verbose part.
     pub fn status(&self, id: &str) -> Result<api::ContainerStatus> {
         let mut request = api::ContainerStatusRequest::new();
         id.clone_into(&mut request.container_id);
@@ -174,7 +174,7 @@ impl Cri {
         Ok(answer.status.unwrap_or_default())
     }
 
-    /// `ContainerStats`.
+    /// Calls `ContainerStats`: CPU and memory of one container.
     pub fn stats(&self, id: &str) -> Result<api::ContainerStats> {
         let mut request = api::ContainerStatsRequest::new();
         id.clone_into(&mut request.container_id);
@@ -192,7 +192,7 @@ impl Cri {
         Ok(answer.stats)
     }
 
-    /// `UpdateContainerResources`.
+    /// Calls `UpdateContainerResources` with new limits.
     pub fn update(&self, id: &str, linux: api::LinuxContainerResources) -> Result<()> {
         let mut request = api::UpdateContainerResourcesRequest::new();
         id.clone_into(&mut request.container_id);
@@ -202,7 +202,7 @@ impl Cri {
         Ok(())
     }
 
-    /// `ReopenContainerLog`.
+    /// Calls `ReopenContainerLog`, as kubelet does after it moved the file.
     pub fn reopen_log(&self, id: &str) -> Result<()> {
         let mut request = api::ReopenContainerLogRequest::new();
         id.clone_into(&mut request.container_id);

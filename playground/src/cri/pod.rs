@@ -20,22 +20,22 @@ use crate::{
 };
 
 /// How long a container may take to come to its end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// States of a container, by the CRI's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerState {
-    /// Made, not started.
+    /// It was created and has not been started.
     Created = 0,
     /// Started, and not ended.
     Running = 1,
-    /// Ended.
+    /// It has ended; its exit code is known.
     Exited = 2,
     /// The runtime cannot tell.
     Unknown = 3,
 }
 
-/// What makes pods.
+/// Makes pods on a node as kubelet would, through the CRI.
 #[derive(Debug)]
 pub struct Kubelet {
     cri: Cri,
@@ -68,7 +68,7 @@ impl Kubelet {
         }
     }
 
-    /// The client.
+    /// The client that this kubelet calls with.
     #[must_use]
     pub fn cri(&self) -> &Cri {
         &self.cri
@@ -166,7 +166,7 @@ pub struct Pod<'a> {
 }
 
 impl<'a> Pod<'a> {
-    /// Its identifier.
+    /// The identifier of the sandbox, given by containerd.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -192,7 +192,7 @@ impl<'a> Pod<'a> {
             .run_pod(&self.config, &self.kubelet.handler)
     }
 
-    /// Its status.
+    /// The status of the sandbox, as the CRI reports it.
     pub fn status(&self) -> Result<api::PodSandboxStatus> {
         self.kubelet.cri.pod_status(&self.id)
     }
@@ -204,7 +204,7 @@ impl<'a> Pod<'a> {
         serde_json::from_str(info).map_err(|error| Error::Unexpected(format!("{error}: {info}")))
     }
 
-    /// Its address.
+    /// The address that the CNI gave it. An error if it has none.
     pub fn ip(&self) -> Result<String> {
         Ok(self.status()?.network.unwrap_or_default().ip)
     }
@@ -248,7 +248,7 @@ impl<'a> Pod<'a> {
         self.start_with(name, script, |_| ())
     }
 
-    /// Stops the pod.
+    /// Stops the pod and leaves it there, to be inspected or removed.
     pub fn stop(&self) -> Result<()> {
         self.kubelet.cri.stop_pod(&self.id)
     }
@@ -285,7 +285,7 @@ impl Drop for Pod<'_> {
             let stopped = self.stop();
             let removed = stopped.and_then(|()| self.kubelet.cri.remove_pod(&self.id));
             if let Err(error) = removed {
-                eprintln!("While cleaning up: {error}");
+                eprintln!("While cleaning up: {}", error.chain());
             }
         }
         self.tidy();
@@ -301,13 +301,13 @@ pub struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// Its identifier.
+    /// The identifier of the container, given by containerd.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Starts it.
+    /// Starts the container, which was only created.
     pub fn start(&self) -> Result<()> {
         self.cri.start(&self.id)
     }
@@ -317,19 +317,19 @@ impl Container<'_> {
         self.cri.stop(&self.id, grace)
     }
 
-    /// Removes it.
+    /// Removes the container, ending it first where it runs.
     pub fn remove(&self) -> Result<()> {
         self.cri.remove(&self.id)
     }
 
-    /// Its status.
+    /// The status of the container, as the CRI reports it.
     pub fn status(&self) -> Result<api::ContainerStatus> {
         self.cri.status(&self.id)
     }
 
     /// Waits until it has ended; returns its status then.
     pub fn ended(&self) -> Result<api::ContainerStatus> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(TIMEOUT);
         loop {
             let status = self.status()?;
             if status.state == ContainerState::Exited as i32 {
@@ -340,7 +340,7 @@ impl Container<'_> {
                 Err(Error::Timeout { .. }) if !deadline.left().is_zero() => {}
                 Err(Error::Timeout { .. }) => {
                     return Err(Error::Unexpected(format!(
-                        "The container did not end within {PATIENCE:?}: {status}"
+                        "The container did not end within {TIMEOUT:?}: {status}"
                     )));
                 }
                 Err(error) => return Err(error),
@@ -381,13 +381,16 @@ impl Container<'_> {
         Log::at(self.log.clone())
             .wait_for(
                 crate::log::Mark::default(),
-                Deadline::after(PATIENCE),
+                Deadline::after(TIMEOUT),
                 &waited_for,
                 |found| (parse_log_line(found)?.1 == line).then_some(()),
             )
             .map_err(|error| match error {
                 Error::Interrupted { .. } => error,
-                error => Error::Unexpected(format!("{error}; it holds {:?}", self.log())),
+                error => {
+                    let error = error.chain();
+                    Error::Unexpected(format!("{error}; it holds {:?}", self.log()))
+                }
             })
     }
 

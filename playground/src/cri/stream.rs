@@ -23,11 +23,11 @@ const LONGEST: usize = 1 << 20;
 /// The channels of an exec or an attach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// Standard input.
+    /// Standard input, from the client to the process.
     Stdin = 0,
-    /// Standard output.
+    /// Standard output of the process.
     Stdout = 1,
-    /// Standard error.
+    /// Standard error of the process.
     Stderr = 2,
     /// How it ended, as a `Status` in JSON.
     Error = 3,
@@ -82,7 +82,7 @@ impl Session {
         self.write_frame(BINARY, &payload)
     }
 
-    /// Sends standard input.
+    /// Sends bytes to the standard input of the process.
     pub fn input(&mut self, bytes: &[u8]) -> Result<()> {
         self.send(Channel::Stdin as u8, bytes)
     }

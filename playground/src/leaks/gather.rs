@@ -31,7 +31,7 @@ const KEPT: [&str; 7] = [
     "run/vm",
 ];
 
-/// Processes that count.
+/// The processes that count as the playground's.
 pub(super) fn processes(scope: &Scope) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let counts = |process: &Process| {

@@ -16,7 +16,7 @@ use crate::{Error, Result, proc::Process, wait::Deadline};
 /// Kinds of things that a pod may leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A process.
+    /// A process that still runs.
     Process,
     /// A mount in this mount namespace.
     Mount,
@@ -34,10 +34,10 @@ pub enum Kind {
     File,
 }
 
-/// Whose things count.
+/// Whose processes, mounts, files and interfaces count.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// The playground's directory.
+    /// The directory of the playground.
     pub directory: PathBuf,
     /// What the names of the playground's containers begin with.
     pub prefix: String,
@@ -132,7 +132,7 @@ impl Leaks {
         Self(left)
     }
 
-    /// Whether nothing was.
+    /// Whether nothing was left behind.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

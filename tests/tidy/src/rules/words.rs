@@ -117,7 +117,8 @@ fn texts(file: &Source) -> Vec<(usize, String)> {
             for string in rust::strings(tokens) {
                 // One without a space is a name.
                 let lines = (string.line..).zip(string.text.lines().map(str::to_owned));
-                texts.extend(lines.filter(|(_, text)| text.trim().contains(' ')));
+                let lines = lines.filter(|(_, text)| text.trim().contains(' '));
+                texts.extend(lines.map(|(line, text)| (line, without_names(&text))));
             }
             texts
         }
@@ -127,6 +128,11 @@ fn texts(file: &Source) -> Vec<(usize, String)> {
 /// The text without what stands between back-ticks.
 fn without_code(text: &str) -> String {
     text.split('`').step_by(2).collect::<Vec<_>>().join("`")
+}
+
+/// The text without what stands between braces, which is code too.
+fn without_names(text: &str) -> String {
+    text.split(['{', '}']).step_by(2).collect()
 }
 
 /// Whether the word stands in the text, as a whole word and in no phrase that is the field's.
@@ -154,7 +160,7 @@ mod tests {
             r#"/// The monitor of a VM.
 fn monitor() {
     let a = "monitor"; // `unfit` as a name
-    say("Nobody listens");
+    say("Nobody listens: {told}");
 }
 "#,
         ));
