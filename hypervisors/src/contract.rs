@@ -45,10 +45,10 @@ pub trait Vm: Send + Sync {
     /// restored VM names the completed load of its state.
     async fn origin(&self) -> Result<String>;
 
-    /// Stops the vCPUs.
+    /// Stops the vCPUs. A VM that is paused already stays so.
     async fn pause(&self) -> Result<()>;
 
-    /// Lets the vCPUs run.
+    /// Lets the vCPUs run. A VM that runs already goes on.
     async fn resume(&self) -> Result<()>;
 
     /// Writes the state of a paused VM into `dir`, which must exist. Memory that is file-backed and

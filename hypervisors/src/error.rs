@@ -16,7 +16,7 @@ pub enum Error {
     /// The VMM's binary cannot be used.
     #[error("VMM {binary} cannot be used: {reason}")]
     Unusable {
-        /// Configured path.
+        /// Its path as configured.
         binary: PathBuf,
         /// What the probe found.
         reason: String,
@@ -29,14 +29,14 @@ pub enum Error {
     Spawn {
         /// Path of the binary.
         binary: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The VMM ended while something was asked of it.
     #[error("VMM ended during {during}: {last_words}")]
     Exited {
-        /// The step.
+        /// The step that was being taken, as in "the load of a saved state".
         during: &'static str,
         /// Its last lines on standard error.
         last_words: String,
@@ -57,7 +57,7 @@ pub enum Error {
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// How long it was waited for.
         waited: Duration,
     },
     /// A file or a socket of the VM.
@@ -65,9 +65,9 @@ pub enum Error {
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The system's error.
         #[source]
         source: io::Error,
     },

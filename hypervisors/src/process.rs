@@ -28,11 +28,11 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a VMM is started.
 pub struct Start<'a> {
-    /// What is run.
+    /// Path of the program.
     pub binary: &'a Path,
     /// What it is called in a list of processes, where its arguments do not name the VM.
     pub name: Option<String>,
-    /// Its arguments.
+    /// Its arguments, without the program's name.
     pub arguments: &'a [String],
     /// What it has as its standard input: its control connection, or the socket it listens on.
     pub stdin: OwnedFd,

@@ -14,7 +14,7 @@ pub struct VmSpec {
     pub vcpus: u32,
     /// vCPUs that there may be after a hot-plug, at least `vcpus`.
     pub max_vcpus: u32,
-    /// Guest memory.
+    /// Size of the guest's memory, and where it comes from.
     pub memory: MemorySpec,
     /// The kernel that is booted. A restore ignores it, except where the VMM wants it named.
     pub kernel: KernelSpec,
@@ -33,7 +33,7 @@ pub struct VmSpec {
 /// is loaded into have as many, of the same size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskSlots {
-    /// How many.
+    /// Number of slots.
     pub count: u32,
     /// Size of each in MiB: what the guest sees, whatever is in it.
     pub mib: u32,

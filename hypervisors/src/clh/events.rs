@@ -12,14 +12,14 @@ use crate::events::{Awaited, Waiters};
 /// The longest event that is taken; one has some 150 bytes.
 const EVENT_LIMIT: usize = 64 << 10;
 
-/// Something that happened.
+/// One event, in the fields of `event-monitor` of Cloud Hypervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// `vm`, `vmm`, `virtio-device`, `guest`.
     pub source: String,
-    /// What happened there.
+    /// What happened there, as `booted` or `device-removed`.
     pub event: String,
-    /// To what.
+    /// Details by name, such as the `id` of a device.
     #[serde(default)]
     pub properties: Option<HashMap<String, String>>,
 }
@@ -30,7 +30,7 @@ impl Event {
         self.source == source && self.event == event
     }
 
-    /// A property.
+    /// The detail of this name.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.properties.as_ref()?.get(name).map(String::as_str)
     }

@@ -63,12 +63,12 @@ impl Vmm {
         started
     }
 
-    /// The process.
+    /// The process of the VMM.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Makes a call.
+    /// Makes a call and returns its reply.
     pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
         self.call_with(call, None).await
     }

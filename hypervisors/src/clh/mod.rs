@@ -136,7 +136,7 @@ impl Hypervisor for Clh {
 
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
-        let config = VmConfig::of(spec, &self.config)?;
+        let config = VmConfig::new(spec, &self.config)?;
         let (vmm, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;

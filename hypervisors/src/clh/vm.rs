@@ -37,7 +37,6 @@ pub struct ClhVm {
 pub struct InitialDevices {
     /// Where the network interface is, if it has one.
     pub nic: Option<PciPath>,
-    /// The disk slots.
     pub slots: SlotDisks,
 }
 
@@ -48,7 +47,7 @@ pub enum Origin {
     Booted,
     /// From a saved state.
     Restored {
-        /// Its directory.
+        /// The directory of the saved state.
         saved: PathBuf,
         /// How long the VMM took.
         took: Duration,

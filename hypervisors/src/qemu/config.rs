@@ -44,7 +44,7 @@ pub enum AcceleratorChoice {
     Auto,
     /// KVM, unprobed.
     Kvm,
-    /// Emulation.
+    /// Emulation by QEMU itself.
     Tcg,
 }
 

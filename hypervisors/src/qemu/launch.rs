@@ -77,7 +77,7 @@ impl Vmm {
         }
     }
 
-    /// The process.
+    /// The process of QEMU.
     pub fn process(&self) -> &Process {
         &self.process
     }

@@ -20,7 +20,7 @@ impl OptionLine {
         self.0.push(value.into());
     }
 
-    /// All arguments.
+    /// The arguments in the order in which they were added.
     pub fn into_arguments(self) -> Vec<String> {
         self.0
     }

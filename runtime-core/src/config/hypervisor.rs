@@ -241,7 +241,7 @@ fn machine_type(table: View<'_>) -> Result<String, ConfigError> {
         None => Ok(QemuConfig::default().machine_type),
         Some((name, _)) if name == "q35" || name.starts_with("pc-q35-") => Ok(name.to_owned()),
         Some((_, node)) => {
-            let reason = "Must be q35 or a version of it (pc-q35-...): devices are plugged into \
+            let reason = "Must be q35 or a version of it (pc-q35-...): devices are attached to \
                 its PCI Express root ports";
             Err(invalid(key, node, reason))
         }

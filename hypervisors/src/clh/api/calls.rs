@@ -46,7 +46,7 @@ calls! {
     VmResize = PUT "vm.resize" -> (), 20 s;
 }
 
-/// Asks who is there.
+/// Asks which VMM answers.
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
@@ -77,14 +77,12 @@ pub struct VmResume;
 /// Writes the state of a paused VM into a directory, `file:///dir`.
 #[derive(Debug, Serialize)]
 pub struct VmSnapshot {
-    /// The directory.
     pub destination_url: String,
 }
 
 /// Makes a paused VM of what was written into a directory.
 #[derive(Debug, Serialize)]
 pub struct VmRestore {
-    /// The directory.
     pub source_url: String,
     /// How memory comes back, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +113,6 @@ pub struct VmAddNet<'a>(pub &'a NetConfig);
 /// Detaches a device: the guest is asked to release it.
 #[derive(Debug, Serialize)]
 pub struct VmRemoveDevice<'a> {
-    /// Its name.
     pub id: &'a str,
 }
 
@@ -130,7 +127,7 @@ pub struct VmResize {
     pub desired_ram: Option<u64>,
 }
 
-/// Who is there.
+/// Which VMM answers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ping {
     /// The version of its package, `51.1.0`.

@@ -1,7 +1,7 @@
 //! The configuration that lies beside a saved state, and what of it belongs to one VM alone.
 //!
 //! Cloud Hypervisor restores what this file says, so for another VM than the one that was saved the
-//! file has to say something else. All keys that are not named here are kept as they were.
+//! file has to say something else. All keys that are not named here stay as they were.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ const LIMIT: usize = 1 << 20;
 #[error("Saved configuration cannot be used: {0}")]
 pub struct InvalidConfig(String);
 
-/// A saved configuration.
+/// A saved configuration: the keys that this crate changes, and all others as they were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedConfig {
     memory: Memory,
@@ -110,7 +110,7 @@ struct Vsock {
 }
 
 impl SavedConfig {
-    /// Reads one.
+    /// Reads a configuration from its JSON text.
     ///
     /// # Errors
     /// The text is too long or no configuration.

@@ -126,7 +126,7 @@ pub struct NetConfig {
 
 impl VmConfig {
     /// The VM that `spec` describes.
-    pub fn of(spec: &VmSpec, config: &ClhConfig) -> Result<Self> {
+    pub fn new(spec: &VmSpec, config: &ClhConfig) -> Result<Self> {
         let (initramfs, mut disks) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (Some(path.clone()), Vec::new()),
             GuestRoot::Image(path) => {
@@ -145,7 +145,7 @@ impl VmConfig {
                 max_vcpus: spec.max_vcpus,
                 nested: config.nested,
             },
-            memory: Memory::of(&spec.memory),
+            memory: Memory::new(&spec.memory),
             payload: Payload {
                 kernel: spec.kernel.kernel.clone(),
                 cmdline: spec.kernel.command_line.clone(),
@@ -174,7 +174,7 @@ fn slot_disks(slots: &DiskSlots, run_dir: &Path) -> impl Iterator<Item = DiskCon
 }
 
 impl Memory {
-    fn of(memory: &MemorySpec) -> Self {
+    fn new(memory: &MemorySpec) -> Self {
         let size = u64::from(memory.mib) << 20;
         match &memory.backing {
             MemoryBacking::Anonymous => Self {
@@ -224,7 +224,7 @@ impl Console {
 }
 
 impl DiskConfig {
-    /// A raw disk.
+    /// A raw disk with so many queues.
     pub fn new(id: &str, path: &Path, read_only: bool, queues: u32) -> Self {
         Self {
             id: id.to_owned(),

@@ -41,9 +41,9 @@ impl Machine {
 /// What executes guest instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// Hardware virtualization.
+    /// The host's processor, by hardware virtualization.
     Kvm,
-    /// Emulation.
+    /// QEMU itself, by emulation.
     Tcg,
 }
 
@@ -60,7 +60,7 @@ impl Accelerator {
 /// What a VM starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Its kernel.
+    /// Its kernel, which is booted.
     Kernel,
     /// A state that is loaded later; the VM stays paused.
     SavedState,

@@ -18,7 +18,6 @@ use crate::Result;
 /// What a QEMU binary has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Its version.
     pub version: Version,
     /// Its machine types, aliases among them.
     pub machines: Vec<String>,
@@ -26,7 +25,7 @@ pub struct Facts {
     pub cpu_hotplug: Vec<String>,
     /// Whether it has the devices by which memory is hot-plugged.
     pub dimms: bool,
-    /// Its migration capabilities.
+    /// Names of its migration capabilities, as `x-ignore-shared`.
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
     pub disk_slots: bool,

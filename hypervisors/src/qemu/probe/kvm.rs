@@ -40,7 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Verdict {
     /// A guest was seen to run.
     pub works: bool,
-    /// What was seen.
+    /// What was seen, for a log.
     pub reason: String,
 }
 
