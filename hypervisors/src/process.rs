@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Signal, pidfd_send_signal};
 use system::process;
 use system::sync::Mutex;
 use tokio::{
@@ -141,7 +140,7 @@ impl Process {
         tokio::spawn(async move {
             if event.await {
                 last_words.add(why);
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                let _ = process::kill(&pidfd);
             }
         });
         Ok(())
@@ -149,7 +148,7 @@ impl Process {
 
     fn signal_kill(&self) {
         // The only failure of a pidfd of our own is that the process is gone already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = process::kill(&self.pidfd);
     }
 }
 
