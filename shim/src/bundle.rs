@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runtime_core::state::StateError;
+use pod::state::StateError;
 
 /// Name of the file; its content is the directory's path.
 const FILE: &str = "imprint-sandbox";

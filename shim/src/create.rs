@@ -14,18 +14,18 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use runtime_core::{
-    config::Config,
+use config::Config;
+use oci::ContainerKind;
+use pod::{
     container::{self, Counts, CreatePhases, NewContainer, RootDisks},
-    oci::{self, ContainerKind},
-    resources::{
-        Demand, PodResources, VmSize,
-        cgroup::{CgroupPath, PodCgroups},
-    },
-    rootfs::{self, MOST_LAYERS, Rootfs, RootfsCache},
     sandbox::{EVENTS, Event, NewSandbox, Sandbox},
     state::SandboxDir,
 };
+use resources::{
+    Demand, PodResources, VmSize,
+    cgroup::{CgroupPath, PodCgroups},
+};
+use rootfs::{MOST_LAYERS, Rootfs, RootfsCache};
 use slog::{Logger, warn};
 use tokio::sync::{Mutex, mpsc};
 

@@ -18,7 +18,7 @@ use containerd_shim_protos::{
         asynchronous::{Server, Service, transport::Listener},
     },
 };
-use runtime_core::resources::cgroup;
+use resources::cgroup;
 use slog::{Logger, debug, info, o, warn};
 use tokio::{
     runtime::Builder,

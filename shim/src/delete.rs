@@ -18,11 +18,8 @@ use containerd_shim_protos::{
         context,
     },
 };
-use runtime_core::{
-    oci::{self, ContainerKind},
-    process::STATUS_KILLED,
-    state,
-};
+use oci::ContainerKind;
+use pod::{process::STATUS_KILLED, state};
 
 use tokio::{runtime::Builder, time::timeout};
 

@@ -3,17 +3,13 @@
 use std::{io, path::PathBuf};
 
 use agent_client::Code as GuestCode;
+use config::AnnotationError;
 use containerd_shim_protos::ttrpc::{self, Code};
-use runtime_core::{
-    config::AnnotationError,
-    container,
-    network::NetworkError,
-    oci::OciError,
-    resources::cgroup::{CgroupError, OutOfMemory, PodCgroups},
-    rootfs::RootfsError,
-    sandbox,
-    state::StateError,
-};
+use network::NetworkError;
+use oci::OciError;
+use pod::{container, sandbox, state::StateError};
+use resources::cgroup::{CgroupError, OutOfMemory, PodCgroups};
+use rootfs::RootfsError;
 use system::error::chain;
 
 use crate::{launch::LaunchError, options::OptionsError, pod_config::PodConfigError};
@@ -185,7 +181,7 @@ impl From<Error> for ttrpc::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime_core::process::TaskId;
+    use pod::process::TaskId;
 
     #[test]
     fn codes_are_those_containerd_acts_on() {

@@ -14,12 +14,12 @@ use containerd_shim_protos::{
     topics,
     types::mount,
 };
-use runtime_core::{
+use pod::{
     io::{Sink, Stdio},
     process::Exit,
-    rootfs::Mount,
     sandbox::Event,
 };
+use rootfs::Mount;
 
 /// The container that an event is about.
 pub fn container(event: &Event) -> &str {

@@ -8,14 +8,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use config::{Config, ConfigError, Shape, Sizing};
 use factory::{
     BootReason, Budgets, StartError, StartPlan, StartRecord, StartTally, Started, TemplateStore,
 };
 use hypervisors::{DiskSlots, Hypervisor, NicSpec, VmSpec};
-use runtime_core::{
-    config::{Config, ConfigError, Shape, Sizing},
-    resources::{Beyond, Demand, VmSize},
-};
+use resources::{Beyond, Demand, VmSize};
 use slog::{Logger, warn};
 use system::error::chain;
 

@@ -13,13 +13,11 @@ use std::{
 };
 
 use agent_client::Agent;
+use config::{Config, NetworkModel};
 use hypervisors::{NicSpec, Vm};
+use network::{Attached, Namespace, NetworkError, PlugPhases, Request, Tap};
 use oci_spec::runtime::Spec;
-use runtime_core::{
-    config::{Config, NetworkModel},
-    network::{self, Attached, Namespace, NetworkError, PlugPhases, Request, Tap},
-    state::{NetworkRecord, SandboxState},
-};
+use pod::state::{NetworkRecord, SandboxState};
 use slog::{Logger, info, warn};
 use system::error::chain;
 use tokio::task::JoinHandle;

@@ -9,19 +9,19 @@ use std::{
     time::SystemTime,
 };
 
+use config::Config;
 use hypervisors::DiskSpec;
+use oci::{Bundle, ContainerKind, SpecOptions};
 use oci_spec::runtime::Spec;
-use runtime_core::{
-    config::Config,
+use pod::{
     container::{NewContainer, root_disks},
     io::Stdio,
-    oci::{self, Bundle, ContainerKind, SpecOptions},
     process::{Exit, STATUS_KILLED, STATUS_LOST, TaskId},
-    resources::cgroup::PodCgroups,
-    rootfs::{self, MOST_LAYERS, Mount, Rootfs, RootfsCache, RootfsError},
     sandbox::{self, Sandbox},
     state::{ContainerRecord, DiskRecord, SandboxDir, SandboxState},
 };
+use resources::cgroup::PodCgroups;
+use rootfs::{MOST_LAYERS, Mount, Rootfs, RootfsCache, RootfsError};
 use slog::{Logger, warn};
 use system::error::chain;
 use tokio::{

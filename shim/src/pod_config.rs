@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use containerd_shim_protos::protobuf::{self, Message, well_known_types::any::Any};
+use oci::OciError;
 use oci_spec::runtime::Spec;
-use runtime_core::oci::OciError;
 use serde_json::json;
 
 use crate::pod_files::Content;
@@ -143,7 +143,7 @@ fn resolv_conf(dns: &wire::DNSConfig) -> String {
 
 #[cfg(test)]
 mod tests {
-    use runtime_core::{network, resources::Demand};
+    use resources::Demand;
 
     use super::*;
 

@@ -9,8 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use oci::DEFAULT_SHM_OPTIONS;
 use oci_spec::runtime::{LinuxBuilder, Mount, Spec};
-use runtime_core::oci::DEFAULT_SHM_OPTIONS;
 
 /// Name of the directory in that of the sandbox.
 const DIRECTORY: &str = "etc";

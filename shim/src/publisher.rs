@@ -22,7 +22,7 @@ use containerd_shim_protos::{
 };
 use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
-use runtime_core::sandbox::Event;
+use pod::sandbox::Event;
 use slog::{Logger, debug, warn};
 use system::time::pause;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -222,7 +222,7 @@ async fn came_back(socket: &std::path::Path) {
 
 #[cfg(test)]
 mod tests {
-    use runtime_core::{io::Stdio, process::Exit};
+    use pod::{io::Stdio, process::Exit};
     use slog::{Discard, o};
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use factory::StartPath;
-use runtime_core::{container::Counts, state::SandboxDir};
+use pod::{container::Counts, state::SandboxDir};
 use slog::{info, warn};
 
 use crate::{

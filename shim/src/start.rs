@@ -17,10 +17,7 @@ use std::{
 
 use containerd_shim_protos::protobuf::{Message, well_known_types::any::Any};
 use nix::fcntl::OFlag;
-use runtime_core::{
-    config,
-    oci::{self, ContainerKind, OciError},
-};
+use oci::{ContainerKind, OciError};
 use system::{directory, process, socket::listen_privately};
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
 
 use nix::fcntl::OFlag;
-use runtime_core::state::SandboxDir;
+use pod::state::SandboxDir;
 use serde::Deserialize;
 
 use crate::Outcome;

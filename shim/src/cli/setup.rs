@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use config::{Config, ConfigError, NetworkModel};
 use factory::{Budgets, TemplateStore};
 use hypervisors::{Hypervisor, VmSpec};
-use runtime_core::{
-    config::{Config, ConfigError, NetworkModel},
-    network::{Namespace, NetworkError},
-};
+use network::{Namespace, NetworkError};
 use slog::Logger;
 use tokio::sync::OnceCell;
 

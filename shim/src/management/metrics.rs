@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use runtime_core::container::{Counts, Reason};
+use pod::container::{Counts, Reason};
 
 use crate::timeline::Timeline;
 

@@ -22,7 +22,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use runtime_core::state::MANAGEMENT_SOCKET;
+use pod::state::MANAGEMENT_SOCKET;
 use slog::{Logger, debug};
 use system::socket::listen_privately;
 use tokio::{

@@ -6,19 +6,19 @@ use agent_client::{
     agent_ttrpc::{AgentService, create_agent_service},
 };
 use async_trait::async_trait;
+use config::{Shape, Sizing, VolumeSettings};
 use containerd_shim_protos::ttrpc::{
     self,
     asynchronous::{Server, TtrpcContext, transport::Listener},
 };
 use futures::stream;
 use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
-use protobuf::well_known_types::empty::Empty;
-use runtime_core::{
-    config::{Shape, Sizing, VolumeSettings},
+use pod::{
     container::RootDisks,
-    resources::{Demand, PodResources, VmSize},
     sandbox::{EVENTS, NewSandbox},
 };
+use protobuf::well_known_types::empty::Empty;
+use resources::{Demand, PodResources, VmSize};
 use slog::{Discard, o};
 use tempfile::TempDir;
 use tokio::{io::duplex, sync::mpsc};

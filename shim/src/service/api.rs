@@ -12,7 +12,7 @@ use containerd_shim_protos::{
     shim_async::Task,
     ttrpc::{self, r#async::TtrpcContext},
 };
-use runtime_core::process::TaskId;
+use pod::process::TaskId;
 
 use super::{TaskService, to_its_end};
 use crate::{error::Error, events, info::VERSION};

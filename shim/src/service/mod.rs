@@ -16,13 +16,13 @@ use containerd_shim_protos::{
     },
     ttrpc,
 };
-use runtime_core::{
+use oci::ContainerKind;
+use pod::{
     io::Stdio,
-    oci::{self, ContainerKind},
     process::{NewExec, Phase, TaskId},
-    rootfs::Mount,
     sandbox,
 };
+use rootfs::Mount;
 use slog::{Logger, warn};
 use system::error::chain;
 use tokio::sync::Notify;

@@ -18,10 +18,8 @@ use containerd_shim_protos::{
     ttrpc::{self, r#async::TtrpcContext},
     types::platform::Platform,
 };
-use runtime_core::{
-    io::Stdio,
-    oci::{self, Bundle, ContainerKind},
-};
+use oci::{Bundle, ContainerKind};
+use pod::io::Stdio;
 
 use super::{TaskService, lifetime::Slot, to_its_end};
 use crate::{

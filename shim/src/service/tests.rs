@@ -4,8 +4,9 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+use config::Config;
 use containerd_shim_protos::{api::CreateTaskRequest, protobuf::well_known_types::any::Any};
-use runtime_core::{config::Config, oci::ContainerKind};
+use oci::ContainerKind;
 use slog::{Discard, o};
 use tempfile::TempDir;
 use tokio::{

@@ -1,0 +1,245 @@
+#![forbid(unsafe_code)]
+//! The configuration: Kata's file format and key names, checked before anything is started.
+//!
+//! [`Config::load`] finds the files, merges them, refuses what it does not know and what cannot
+//! be, and returns values that hold: files that were there, numbers in range. Keys of Kata that ask
+//! for something Imprint does not do are refused, with the reason; those without effect are
+//! accepted with a warning.
+
+mod annotations;
+mod assemble;
+mod command_line;
+mod error;
+mod factory;
+mod hypervisor;
+mod key;
+mod keys;
+mod nearest;
+mod schema;
+mod sizing;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod view;
+mod volumes;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hypervisors::{DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec, VmmConfig};
+
+pub use annotations::{AnnotationError, AnnotationGate};
+pub use error::{ConfigError, Location};
+pub use sizing::{Shape, Sizing};
+pub use source::{DEFAULT_FILES, ENVIRONMENT};
+pub use volumes::{HostPathPolicy, VolumeSettings};
+
+/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths that
+/// the kernel takes (unix(7)). What is laid out there is held to it.
+pub const RUN_ROOT_MAX: usize = 22;
+
+/// A configuration that was checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The files it was read from: the main one, links resolved, then the drop-ins.
+    pub files: Vec<PathBuf>,
+    /// What was accepted but has no effect, each with its file and line.
+    pub warnings: Vec<String>,
+    /// `[hypervisor.qemu]` or `[hypervisor.clh]`, the one that is chosen.
+    pub hypervisor: HypervisorConfig,
+    /// `[factory]`.
+    pub factory: FactoryConfig,
+    /// `[agent.kata]`.
+    pub agent: AgentConfig,
+    /// `[runtime]`.
+    pub runtime: RuntimeConfig,
+}
+
+/// What VMs are made of.
+#[derive(Debug, Clone)]
+pub struct HypervisorConfig {
+    /// The VMM and how it is to be run. Its binary exists.
+    pub vmm: VmmConfig,
+    /// The guest's kernel. It exists.
+    pub kernel: PathBuf,
+    /// The guest's root file system. It exists.
+    pub root: GuestRoot,
+    /// File system of an image's first partition.
+    pub rootfs_type: RootfsType,
+    /// Appended to the kernel's command line.
+    pub kernel_params: String,
+    /// vCPUs at boot, from 1 to what the host has.
+    pub vcpus: u32,
+    /// vCPUs at most, from `vcpus` to what the host has.
+    pub max_vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Memory at most in MiB, when the VM grows with its pod; at least `memory_mib`.
+    pub max_memory_mib: u32,
+    /// Memory in MiB that the guest keeps for itself when the VM is sized by its pod.
+    pub overhead_memory_mib: u32,
+    /// vCPUs for the VMM and the guest when the VM is sized by its pod.
+    pub overhead_vcpus: f64,
+    /// Disk slots of a VM.
+    pub disk_slots: u32,
+    /// Size of each in MiB.
+    pub disk_slot_mib: u32,
+    /// The guest's console is kept.
+    pub debug: bool,
+    /// Which annotations of a pod are honoured.
+    pub annotations: AnnotationGate,
+}
+
+/// The file system of a guest's root that is a disk image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootfsType {
+    /// `ext4`
+    Ext4,
+    /// `xfs`
+    Xfs,
+    /// `erofs`
+    Erofs,
+}
+
+/// Templates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactoryConfig {
+    /// Pods are restored where a template fits.
+    pub enable_template: bool,
+    /// The templates' directory.
+    pub template_path: PathBuf,
+    /// How long a restored VM may take to be ready before its pod boots instead.
+    pub restore_timeout: Duration,
+    /// What templates are made of: smallest first, at least one, none twice.
+    pub shapes: Vec<TemplateShape>,
+}
+
+/// The size of a VM that a template is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateShape {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// vCPUs at boot.
+    pub vcpus: u32,
+}
+
+impl std::fmt::Display for TemplateShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} vCPU, {} MiB", self.vcpus, self.memory_mib)
+    }
+}
+
+/// The guest's agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The agent logs more.
+    pub debug: bool,
+    /// How long a guest may take until its agent answers.
+    pub connect_timeout: Duration,
+    /// How long an answer may take.
+    pub deadlines: agent_client::Deadlines,
+}
+
+/// The shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// The shim logs more.
+    pub debug: bool,
+    /// Directory of all run-time state.
+    pub run_root: PathBuf,
+    /// Directory of packed root file systems.
+    pub rootfs_cache_dir: PathBuf,
+    /// How much of the disk the packed root file systems may take, in MiB.
+    pub rootfs_cache_mib: u64,
+    /// What becomes of the mounts of pods.
+    pub volumes: VolumeSettings,
+    /// A container's seccomp profile is not applied in the guest.
+    pub disable_guest_seccomp: bool,
+    /// How the guest is connected to the sandbox's network namespace.
+    pub network: NetworkModel,
+    /// The VMM and the shim run in the pod's cgroup, not only the vCPUs.
+    pub sandbox_cgroup_only: bool,
+    /// A VM has its size from its start on: it is never resized.
+    pub static_sandbox_resource_mgmt: bool,
+}
+
+/// How the guest is connected to the sandbox's network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkModel {
+    /// Each interface is mirrored to a tap by traffic control filters.
+    TcFilter,
+    /// Not at all.
+    None,
+}
+
+impl Config {
+    /// Reads the file named, else the one that [`ENVIRONMENT`] names, else the first of
+    /// [`DEFAULT_FILES`] that exists; then `config.d/*.toml` beside it, in lexical order.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn load(explicit: Option<&Path>, log: &slog::Logger) -> Result<Self, ConfigError> {
+        let defaults = DEFAULT_FILES.map(Path::new);
+        let merged = source::read(explicit, std::env::var_os(ENVIRONMENT), &defaults)?;
+        let config = assemble::config(merged, host_cpus())?;
+        slog::debug!(log, "configuration read"; "files" => ?config.files);
+        for warning in &config.warnings {
+            slog::warn!(log, "configuration"; "warning" => warning);
+        }
+        Ok(config)
+    }
+
+    /// A VM of this configuration, with memory of its own.
+    pub fn vm_spec(&self, id: &str, run_dir: &Path) -> VmSpec {
+        VmSpec {
+            id: id.to_owned(),
+            run_dir: run_dir.to_path_buf(),
+            vcpus: self.hypervisor.vcpus,
+            max_vcpus: self.hypervisor.max_vcpus,
+            memory: MemorySpec {
+                mib: self.hypervisor.memory_mib,
+                max_mib: self
+                    .hypervisor
+                    .max_memory_mib
+                    .max(self.hypervisor.memory_mib),
+                backing: MemoryBacking::Anonymous,
+            },
+            kernel: KernelSpec {
+                kernel: self.hypervisor.kernel.clone(),
+                root: self.hypervisor.root.clone(),
+                command_line: command_line::assemble(&self.hypervisor, self.agent.debug),
+            },
+            netns: None,
+            slots: self.disk_slots(),
+            nic: None,
+        }
+    }
+
+    /// The disk slots of a VM, empty.
+    pub fn disk_slots(&self) -> DiskSlots {
+        DiskSlots {
+            count: self.hypervisor.disk_slots,
+            mib: self.hypervisor.disk_slot_mib,
+            contents: Vec::new(),
+        }
+    }
+
+    /// The VM that a template of this shape is made of. Its id and run directory are not used.
+    pub fn template_spec(&self, shape: TemplateShape) -> VmSpec {
+        let mut spec = self.vm_spec("template", Path::new(""));
+        spec.vcpus = shape.vcpus;
+        spec.memory.mib = shape.memory_mib;
+        spec.memory.max_mib = spec.memory.max_mib.max(shape.memory_mib);
+        spec
+    }
+}
+
+/// CPUs that this process may run on.
+fn host_cpus() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cpus).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,188 @@
+//! A sandbox's directory: its place, its making, and the record in it.
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use config::RUN_ROOT_MAX;
+use hypervisors::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
+use oci::validate_id;
+use system::directory;
+
+use super::{SandboxState, StateError, record};
+
+/// Directory of all sandboxes below the run root, apart from whatever else lives there.
+const SANDBOXES: &str = "s";
+/// Directory of the monitor's sockets below a sandbox's.
+const MONITOR: &str = "vm";
+/// Directory of the links to the VMs of restored sandboxes, below the run root.
+const LINKS: &str = "vm";
+const RECORD: &str = "state.json";
+/// Length of an identifier that a Kubernetes node gives to a sandbox.
+const CRI_ID: usize = 64;
+/// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
+/// find shims.
+pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
+/// Below the longest run root of a configuration, all sockets of a Kubernetes node's sandboxes can be
+/// named. The monitors' names are shorter than the shim's, with their directory.
+const _: () = assert!(
+    RUN_ROOT_MAX
+        == SOCKET_PATH_LIMIT
+            - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
+            - longest(
+                MANAGEMENT_SOCKET.len(),
+                MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
+            )
+);
+/// Mode of all directories here.
+const PRIVATE: u32 = 0o700;
+
+const fn longest(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
+
+/// The directory of a sandbox, with its record.
+#[derive(Debug)]
+pub struct SandboxDir {
+    path: PathBuf,
+    state: SandboxState,
+}
+
+impl SandboxDir {
+    /// Where the directory of sandbox `id` is. Checks that `id` is a safe name and that sockets in
+    /// the directory can be named at all.
+    pub fn path_for(run_root: &Path, id: &str) -> Result<PathBuf, StateError> {
+        validate_id(id)?;
+        let dir = run_root.join(SANDBOXES).join(id);
+        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_LIMIT;
+        if length > SOCKET_PATH_LIMIT {
+            return Err(StateError::PathTooLong {
+                dir,
+                length,
+                limit: SOCKET_PATH_LIMIT,
+            });
+        }
+        Ok(dir)
+    }
+
+    /// Makes the directory of sandbox `id`, and its first record. On an error nothing is left.
+    pub fn create(run_root: &Path, id: &str, bundle: &Path) -> Result<Self, StateError> {
+        let path = Self::path_for(run_root, id)?;
+        directory::make(&path, PRIVATE).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => StateError::Exists { dir: path.clone() },
+            _ => StateError::io("Making", &path)(source),
+        })?;
+        let dir = Self {
+            state: SandboxState::new(id, bundle),
+            path,
+        };
+        let monitor = dir.monitor_dir();
+        let filled = record::store(&dir.record_path(), &dir.state).and_then(|()| {
+            directory::make(&monitor, PRIVATE).map_err(StateError::io("Making", &monitor))
+        });
+        match filled {
+            Ok(()) => Ok(dir),
+            Err(error) => {
+                let _ = remove(&dir.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the directory of sandbox `id`; `None` if there is none, or none with a record.
+    pub fn open(run_root: &Path, id: &str) -> Result<Option<Self>, StateError> {
+        let path = Self::path_for(run_root, id)?;
+        let state = record::load(&path.join(RECORD))?;
+        Ok(state.map(|state| Self { path, state }))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The monitor's run directory (`VmSpec::run_dir`), made with the sandbox's.
+    pub fn monitor_dir(&self) -> PathBuf {
+        self.path.join(MONITOR)
+    }
+
+    /// Makes `<run root>/vm/<id>`, a link to the monitor's directory: it says of a sandbox that its VM
+    /// was there before it, restored from a template. Scripts written for other runtimes look for
+    /// it. It goes with the directory.
+    pub fn link_vm(&self) -> Result<(), StateError> {
+        let Some((link, target)) = link_of(&self.path) else {
+            return Ok(());
+        };
+        let parent = link.parent().unwrap_or(&link);
+        directory::make_in(parent, PRIVATE, || symlink(&target, &link))
+            .map_err(StateError::io("Making", &link))
+    }
+
+    /// The record as it was last written.
+    pub fn state(&self) -> &SandboxState {
+        &self.state
+    }
+
+    /// Changes the record, on disk and here. On an error the old record stands. Call it *before*
+    /// what the change names is made, and after what it no longer names is gone.
+    pub fn record(&mut self, change: impl FnOnce(&mut SandboxState)) -> Result<(), StateError> {
+        let mut next = self.state.clone();
+        change(&mut next);
+        if next != self.state {
+            record::store(&self.record_path(), &next)?;
+            self.state = next;
+        }
+        Ok(())
+    }
+
+    /// Removes the directory and all in it, when all that the record names is gone.
+    pub fn remove(self) -> Result<(), StateError> {
+        remove(&self.path)
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join(RECORD)
+    }
+}
+
+/// The record of the sandbox whose directory is `dir`; `None` if there is none.
+pub(super) fn load(dir: &Path) -> Result<Option<SandboxState>, StateError> {
+    record::load(&dir.join(RECORD))
+}
+
+/// Removes a sandbox's directory, and that of all sandboxes if it was the last. Symbolic links are
+/// removed, not followed. A directory that is gone is no error.
+pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
+    unlink_vm(dir)?;
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StateError::io("Removing", dir)(error));
+        }
+        _ => {}
+    }
+    if let Some(parent) = dir.parent() {
+        // Fails, as it should, while another sandbox is there.
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Removes the link to the VM of the sandbox whose directory is `dir`, if it has one.
+pub(super) fn unlink_vm(dir: &Path) -> Result<(), StateError> {
+    match link_of(dir) {
+        Some((link, target)) if fs::read_link(&link).is_ok_and(|found| found == target) => {
+            fs::remove_file(&link).map_err(StateError::io("Removing", &link))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The link to the VM of the sandbox whose directory is `dir`, and where it leads.
+fn link_of(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let id = dir.file_name()?;
+    let run_root = dir.parent()?.parent()?;
+    let target = Path::new("..").join(SANDBOXES).join(id).join(MONITOR);
+    Some((run_root.join(LINKS).join(id), target))
+}

@@ -1,0 +1,190 @@
+//! The record of a sandbox: plain values, and how they are stored.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use hypervisors::VmmProcess;
+use network::{Namespace, NamespaceId};
+use serde::{Deserialize, Serialize};
+
+use super::StateError;
+
+/// Number of the record's format. A change that an older reader would misunderstand raises it.
+const VERSION: u32 = 1;
+/// Longest record that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a sandbox consists of on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxState {
+    version: u32,
+    /// The sandbox's identifier.
+    pub sandbox_id: String,
+    /// The bundle it was made from.
+    pub bundle: PathBuf,
+    /// The shim that owns it.
+    pub shim: Option<ProcessRecord>,
+    /// The monitor's binary. Set before the monitor is started.
+    #[serde(default)]
+    pub monitor_binary: Option<PathBuf>,
+    /// The monitor. Set as soon as it runs.
+    #[serde(default)]
+    pub monitor: Option<ProcessRecord>,
+    /// Containers by identifier.
+    #[serde(default)]
+    pub containers: BTreeMap<String, ContainerRecord>,
+    /// Mount points made on the host, in the order in which they were made.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
+    /// Cgroup directories made on the host, parents first.
+    #[serde(default)]
+    pub cgroups: Vec<PathBuf>,
+    /// The network namespace whose interfaces are redirected into the VM.
+    #[serde(default)]
+    pub network: Option<NetworkRecord>,
+}
+
+/// A network namespace, named so that another one at the same path is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// Its path.
+    pub path: PathBuf,
+    /// Device of the file behind it (namespaces(7)).
+    pub dev: u64,
+    /// Inode of the file behind it.
+    pub ino: u64,
+}
+
+impl From<&Namespace> for NetworkRecord {
+    fn from(namespace: &Namespace) -> Self {
+        let id = namespace.id();
+        Self {
+            path: namespace.path().to_owned(),
+            dev: id.dev,
+            ino: id.ino,
+        }
+    }
+}
+
+impl NetworkRecord {
+    /// What tells the namespace from others.
+    #[must_use]
+    pub fn id(&self) -> NamespaceId {
+        NamespaceId {
+            dev: self.dev,
+            ino: self.ino,
+        }
+    }
+}
+
+/// A process, named so that a reused pid is not mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Its number in `/proc`.
+    pub pid: u32,
+    /// Clock ticks between the host's boot and the start of the process (proc_pid_stat(5),
+    /// field 22).
+    pub start_time: u64,
+}
+
+impl From<VmmProcess> for ProcessRecord {
+    fn from(process: VmmProcess) -> Self {
+        Self {
+            pid: process.pid,
+            start_time: process.start_time,
+        }
+    }
+}
+
+/// A container of the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Disks attached for it.
+    #[serde(default)]
+    pub disks: Vec<DiskRecord>,
+}
+
+/// A disk of the VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// Its identifier in the monitor.
+    pub id: String,
+    /// File or block device on the host.
+    pub path: PathBuf,
+    /// Where the guest finds it; set once it is attached.
+    #[serde(default)]
+    pub pci_path: Option<String>,
+}
+
+impl SandboxState {
+    /// The record of a sandbox of which nothing exists yet.
+    pub fn new(sandbox_id: &str, bundle: &Path) -> Self {
+        Self {
+            version: VERSION,
+            sandbox_id: sandbox_id.to_owned(),
+            bundle: bundle.to_owned(),
+            shim: ProcessRecord::of_this_process(),
+            monitor_binary: None,
+            monitor: None,
+            containers: BTreeMap::new(),
+            mounts: Vec::new(),
+            cgroups: Vec::new(),
+            network: None,
+        }
+    }
+}
+
+/// Reads the record at `path`; `None` if there is none.
+pub(super) fn load(path: &Path) -> Result<Option<SandboxState>, StateError> {
+    let unreadable = |reason: String| StateError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut content = Vec::new();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path);
+    match opened {
+        Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    }
+    .map_err(StateError::io("Reading", path))?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(unreadable(format!("larger than {MAX_BYTES} bytes")));
+    }
+    let state: SandboxState =
+        serde_json::from_slice(&content).map_err(|error| unreadable(error.to_string()))?;
+    if state.version != VERSION {
+        let version = state.version;
+        return Err(unreadable(format!("format {version}, expected {VERSION}")));
+    }
+    Ok(Some(state))
+}
+
+/// Replaces the record at `path`. A reader sees the old one or the new one, also when the writer
+/// dies half-way. The run root lives in memory and ends with the machine, so nothing is synced.
+pub(super) fn store(path: &Path, state: &SandboxState) -> Result<(), StateError> {
+    let aside = path.with_extension("json.new");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&aside)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        drop(file);
+        fs::rename(&aside, path)
+    };
+    write().map_err(StateError::io("Writing", path))
+}
