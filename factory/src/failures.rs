@@ -6,10 +6,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use nix::fcntl::OFlag;
+use system::time::since_epoch;
 
 use crate::{private, unfit::Unfit};
 
@@ -64,10 +64,7 @@ pub(crate) fn add(dir: &Path, reason: &str) -> io::Result<()> {
         return Ok(());
     }
     let short: String = reason.chars().take(MAX_REASON).collect();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = since_epoch().as_secs();
     file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
 }
 

@@ -119,7 +119,7 @@ fn sample() -> Option<Manifest> {
         vmm: "qemu",
         binary: file.clone(),
         version: "7.2".into(),
-        machine: "q35".into(),
+        machine: hypervisors::Machine::default(),
         cpu: "max".into(),
     };
     let spec = hypervisors::VmSpec {

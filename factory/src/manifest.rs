@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Version of the template's layout and of the manifest. A change of either changes it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// No manifest is longer: fields are paths, one command line and a few digests.
 const MAX_LENGTH: u64 = 64 * 1024;

@@ -10,11 +10,12 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use system::time::since_epoch;
 
 use crate::{
     start::{StartPath, StartRecord},
@@ -99,10 +100,7 @@ impl StartTally {
 
 fn add(run_root: &Path, id: &str, record: &StartRecord) -> io::Result<()> {
     let mut tally = StartTally::read(run_root);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = since_epoch().as_secs();
     if tally.since == 0 {
         tally.since = now;
     }

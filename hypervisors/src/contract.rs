@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{DiskSpec, Error, NetSpec, PciPath, Result, VmSpec};
+use crate::{DiskSpec, Error, Machine, NetSpec, PciPath, Result, VmSpec};
 
 /// A VMM that was found on this node and probed.
 #[async_trait]
@@ -41,24 +41,24 @@ pub trait Vm: Send + Sync {
     /// Socket on which the guest's agent writes its log, if the VMM offers one.
     fn log_socket(&self) -> Option<&Path>;
 
-    /// The VMM's own words for how this VM came to be, for an operator who wants proof: a
+    /// The VMM's own words for how this VM came to be, for an operator: a
     /// restored VM names the completed load of its state.
     async fn origin(&self) -> Result<String>;
 
-    /// Stops the vCPUs.
+    /// Stops the vCPUs. A VM that is paused already stays so.
     async fn pause(&self) -> Result<()>;
 
-    /// Lets the vCPUs run.
+    /// Lets the vCPUs run. A VM that runs already goes on.
     async fn resume(&self) -> Result<()>;
 
     /// Writes the state of a paused VM into `dir`, which must exist. Memory that is file-backed and
     /// shared is not copied: its file is the saved memory.
     async fn save(&self, dir: &Path) -> Result<()>;
 
-    /// Plugs a disk and says where the guest finds it.
+    /// Attaches a disk and returns where the guest finds it.
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath>;
 
-    /// Unplugs a disk; returns when the guest has let go of it.
+    /// Detaches a disk; returns when the guest has released it.
     async fn remove_disk(&self, id: &str) -> Result<()>;
 
     /// Where the guest finds the disk slot `slot`, counted from 0; `None` if there is no such slot.
@@ -86,19 +86,20 @@ pub trait Vm: Send + Sync {
         None
     }
 
-    /// Plugs a network interface and says where the guest finds it.
+    /// Attaches a network interface and returns where the guest finds it.
     async fn add_net(&self, net: NetSpec) -> Result<PciPath>;
 
-    /// Plugs vCPUs until there are `vcpus`, and returns when the guest has taken note of them, where
-    /// the VMM hears of that. They are of no use before the guest's agent has brought them
-    /// online. Fewer than there are is refused.
+    /// Hot-plugs vCPUs until there are `vcpus`, and returns when the guest has reported them, if the
+    /// VMM receives such reports. The guest uses them when its agent has brought them online. Fewer
+    /// than there are is refused.
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         Err(not_offered(format!("resize to {vcpus} vCPUs")))
     }
 
-    /// Plugs memory until there are at least `mib` MiB, in steps that the guest can take, and tells
-    /// how much there is when the guest has taken it, where the VMM hears of that. Less than
-    /// there is is refused, and so is more where the memory is in a file that cannot grow.
+    /// Hot-plugs memory until there are at least `mib` MiB, in steps that the guest can take, and
+    /// returns how many MiB there are when the guest has reported them, if the VMM receives such
+    /// reports. Less than there is is refused, and so is more where the memory is in a file that
+    /// cannot grow.
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
         Err(not_offered(format!("resize to {mib} MiB")))
     }
@@ -155,17 +156,17 @@ pub enum SavedForm {
 }
 
 /// What a saved VM inherits from its VMM and machine. Two equal identities can exchange saved
-/// VMs; the fields are named so that a difference can be told.
+/// VMs; each difference is reported by its field's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `qemu` or `clh`.
+    /// The VMM: `qemu` or `clh`, see [`VmmKind::id`](crate::VmmKind::id).
     pub vmm: &'static str,
     /// Resolved path of the VMM's binary.
     pub binary: PathBuf,
     /// Version as the binary reports it.
     pub version: String,
-    /// Machine type, device model and accelerator, as one stable text.
-    pub machine: String,
+    /// The machine that it gives its VMs.
+    pub machine: Machine,
     /// CPU model the guest sees, with the host CPU behind it where it is passed through.
     pub cpu: String,
 }
@@ -187,7 +188,7 @@ pub enum AgentChannel {
 /// A process, named so that a reused pid is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmmProcess {
-    /// Its number in `/proc`, which need not be of the pid namespace of whoever started it.
+    /// Its number in `/proc`, which need not be of the pid namespace of the process that started it.
     pub pid: u32,
     /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): clock ticks between the host's boot and
     /// the start of the process.

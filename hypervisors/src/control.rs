@@ -22,7 +22,7 @@ pub enum ControlError {
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// How long it was waited for.
         waited: Duration,
     },
 }

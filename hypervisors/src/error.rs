@@ -1,6 +1,10 @@
 //! What can go wrong between a caller and a VMM.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,7 +16,7 @@ pub enum Error {
     /// The VMM's binary cannot be used.
     #[error("VMM {binary} cannot be used: {reason}")]
     Unusable {
-        /// Configured path.
+        /// Its path as configured.
         binary: PathBuf,
         /// What the probe found.
         reason: String,
@@ -25,14 +29,14 @@ pub enum Error {
     Spawn {
         /// Path of the binary.
         binary: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The VMM ended while something was asked of it.
     #[error("VMM ended during {during}: {last_words}")]
     Exited {
-        /// The step.
+        /// The step that was being taken, as in "the load of a saved state".
         during: &'static str,
         /// Its last lines on standard error.
         last_words: String,
@@ -53,7 +57,7 @@ pub enum Error {
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// How long it was waited for.
         waited: Duration,
     },
     /// A file or a socket of the VM.
@@ -61,23 +65,20 @@ pub enum Error {
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-impl Error {
-    /// The error and all its causes, as one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+/// Makes the error of a failed `action` on the file or directory `path`.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
     }
 }

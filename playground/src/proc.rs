@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
+use system::process;
 
 use crate::{
     Error, Result,
@@ -140,9 +141,9 @@ impl Process {
     /// Opens the process, if it still runs.
     #[must_use]
     pub fn open(&self) -> Option<OwnedFd> {
-        let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        let now = Self::read(self.pid)?;
-        (now.start_time == self.start_time).then_some(pidfd)
+        let held = process::hold_started(self.pid.unsigned_abs(), self.start_time).ok()??;
+        // A zombie is held too, and is none that runs.
+        Self::read(self.pid).map(|_| held)
     }
 }
 

@@ -12,9 +12,9 @@ use std::{
 };
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
-use system::encoding::hex;
+use system::{encoding::hex, process};
 
 use crate::{
     Error, Result,
@@ -93,7 +93,7 @@ impl Started {
         };
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| failed(io::Error::other("no pid")))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let pidfd = process::hold_child(self.child.id()).map_err(failed)?;
         if let Some(stdin) = &self.stdin {
             fcntl(stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| failed(e.into()))?;
         }

@@ -17,6 +17,7 @@ use runtime_core::{
     resources::{Beyond, Demand, VmSize},
 };
 use slog::{Logger, warn};
+use system::error::chain;
 
 use crate::{
     timeline::Timeline,
@@ -215,7 +216,7 @@ async fn grow(
     let Err(error) = size.ensure(demand, Beyond::Clip).await else {
         return Ok(());
     };
-    let reason = factory::chain(&error);
+    let reason = chain(&error);
     warn!(log, "VM is too small, another is booted"; "reason" => &reason);
     if let Err(error) = started.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);

@@ -20,7 +20,6 @@ pub mod error;
 pub mod file;
 pub mod loop_device;
 pub mod memory;
-pub mod mountinfo;
 pub mod mounts;
 pub mod process;
 pub mod random;

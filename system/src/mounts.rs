@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The calling thread's table: one thread may be in another mount namespace than its process.
-const TABLE: &str = "/proc/thread-self/mountinfo";
+pub const TABLE: &str = "/proc/thread-self/mountinfo";
 
 /// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]

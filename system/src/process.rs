@@ -33,7 +33,7 @@ pub fn own_number() -> io::Result<u32> {
 /// # Errors
 /// There is none of that number.
 pub fn hold_child(pid: u32) -> io::Result<OwnedFd> {
-    open(pid)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it ended at once"))
+    hold_here(pid)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it ended at once"))
 }
 
 /// The number in `/proc` of the process that is held. It may have ended, as long as it was not
@@ -65,7 +65,7 @@ pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
     let Some((here, direct)) = number_here(number)? else {
         return Ok(None);
     };
-    let process = open(here)?;
+    let process = hold_here(here)?;
     // What has the number here may be another by now.
     let shown = process.as_ref().map(shown_number).transpose()?;
     if shown == Some(i64::from(number)) {
@@ -143,7 +143,12 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+/// The process that system calls know by this number, as cgroup.procs (cgroups(7)) does too, held.
+/// `None` if there is none.
+///
+/// # Errors
+/// There can be no more descriptors.
+pub fn hold_here(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
     };

@@ -21,6 +21,11 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }
+
+    /// The value, when nobody can ask for it any more.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<T: ?Sized> Mutex<T> {
@@ -57,5 +62,19 @@ mod tests {
             }
         });
         assert_eq!(*SUM.lock(), 4000);
+    }
+
+    #[test]
+    fn the_value_comes_back_out_after_a_panic_too() {
+        let lock = Mutex::new(7);
+        let panicked = thread::scope(|scope| {
+            let held = scope.spawn(|| {
+                let _held = lock.lock();
+                panic!("while it is held");
+            });
+            held.join().is_err()
+        });
+        assert!(panicked);
+        assert_eq!(lock.into_inner(), 7);
     }
 }

@@ -11,15 +11,15 @@ use nix::{errno::Errno, unistd};
 use system::readiness::{Direction, EdgeWatch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The driver hands out what arrived in buffers of one page, one for each read.
+/// The driver has received data in buffers of one page, and returns one buffer for each read.
 const PIECE: usize = 4096;
 
-/// A character device such as `/dev/vport1p1`, pending while no host is connected.
+/// A character device such as `/dev/vport1p1`. Reading and writing is pending while no host is
+/// connected.
 ///
 /// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
-/// devices with `EIO`), refuses a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`, which an
-/// ordinary event loop takes for the end of the file and reports again and again. So the device is
-/// watched by an [`EdgeWatch`] for each direction.
+/// devices with `EIO`), fails a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`. An event loop
+/// would report that again and again. So an [`EdgeWatch`] for each direction watches the device.
 #[derive(Debug)]
 pub struct Port {
     device: OwnedFd,
@@ -32,7 +32,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// When the device cannot be watched: `EPERM` for a regular file.
+    /// When epoll(7) cannot watch the device: `EPERM` for a regular file.
     ///
     /// # Panics
     ///
@@ -46,9 +46,9 @@ impl Port {
     }
 }
 
-/// Repeats `attempt` until it does something, waiting for a change on the device in between.
+/// Repeats `attempt` until it transfers data, and waits for a change of the device in between.
 ///
-/// The event is taken *before* the attempt: a change during the attempt is then seen afterwards.
+/// The event is consumed *before* the attempt, so a change during the attempt is not lost.
 fn poll_attempt(
     watch: &EdgeWatch,
     cx: &mut Context<'_>,
@@ -78,7 +78,7 @@ impl AsyncRead for Port {
         let attempt = || unistd::read(self.device.as_fd(), room);
         let mut read = ready!(poll_attempt(&self.reads, cx, attempt))?;
         buf.advance(read);
-        // A full piece is rarely the last one; what goes wrong here goes wrong again next time.
+        // A full piece is rarely the last one. An error here occurs again at the next read.
         while read >= PIECE && buf.remaining() >= PIECE {
             read = unistd::read(self.device.as_fd(), buf.initialize_unfilled()).unwrap_or(0);
             buf.advance(read);

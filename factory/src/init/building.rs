@@ -14,6 +14,8 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
 };
 
+use system::{encoding::hex, random};
+
 use super::InitError;
 use crate::{
     identity::KnownIdentity,
@@ -42,7 +44,9 @@ pub(super) struct Building {
 impl Building {
     /// Makes the directory the template is made in. On an error nothing new is left.
     pub(super) fn new(store: &TemplateStore, memory_mib: u32) -> Result<Self, InitError> {
-        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let nonce =
+            random::bytes::<16>().map_err(InitError::io("Naming a template in", store.path()))?;
+        let nonce = hex(&nonce);
         let building = Self {
             dir: store.path().join(format!("{BUILDING}{nonce:.16}")),
             store: store.clone(),

@@ -1,10 +1,11 @@
 //! Restore or boot: decided once per VM, with the reason.
 
 use hypervisors::{Hypervisor, VmSpec};
+use system::error::chain;
 
 use crate::{
     identity::{IdentityError, TemplateIdentity},
-    start::{chain, record::DISABLED},
+    start::record::DISABLED,
     store::TemplateStore,
     template::Template,
     unfit::Unfit,
@@ -133,7 +134,7 @@ mod tests {
             (
                 Some(Unfit::FormatVersion { found: 9 }),
                 "format-version",
-                "Template has format version 9, this program reads 2",
+                "Template has format version 9, this program reads 3",
             ),
             (
                 Some(Unfit::SetAside {

@@ -1,18 +1,18 @@
-//! What libcontainer logs as it fails.
+//! The errors that libcontainer logs.
 //!
-//! The process that becomes a container's tells the one it was forked from only the outermost words of
-//! its error; which system call, path or mount it was, and why, is in its log alone. So what is logged
-//! as an error goes into a file without a name that the forked processes share.
+//! A process that libcontainer has forked reports only the outermost error to its parent. Which system
+//! call, path or mount has failed, and why, is only in its log. So log messages of the level `error` are
+//! written to an unnamed file that the forked processes share.
 
 use std::{
     fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    sync::{Mutex, PoisonError},
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use system::sync::Mutex;
 use tracing::{
     Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -20,22 +20,22 @@ use tracing::{
     span,
 };
 
-/// Errors kept of one request; there are rarely more than five.
-const MOST: u64 = 64 << 10;
+/// Largest log of one request, in bytes; there are rarely more than five messages.
+const MAX_SIZE: u64 = 64 << 10;
 
-/// Where the current request's errors go.
+/// The log of the current request.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 
-/// Something that was logged as an error.
+/// A log message of the level `error`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub message: String,
-    /// Names and values, in the library's order.
+    /// Names and values, in the order of the log statement.
     pub fields: Vec<(String, String)>,
 }
 
 impl Event {
-    /// The value of the first of `names` that there is.
+    /// The value of the first of `names` that the event has.
     pub fn field(&self, names: &[&str]) -> Option<&str> {
         let found = |name| self.fields.iter().find(|(field, _)| field == name);
         names
@@ -45,52 +45,53 @@ impl Event {
     }
 }
 
-/// Starts to listen to what is logged in this process and those forked from it.
+/// Starts to listen to log messages in this process and in those that are forked from it.
 pub fn listen() {
-    let _is_listened_to_already = tracing::subscriber::set_global_default(Errors);
+    let _already_listening = tracing::subscriber::set_global_default(ErrorLog);
 }
 
-/// Begins a new request's list. What earlier requests' processes still log goes to theirs.
+/// Starts the log of a new request. Processes of earlier requests go on writing to their own.
 ///
 /// # Errors
 ///
-/// When there can be no file.
+/// When the file cannot be made.
 pub fn begin() -> io::Result<()> {
     let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    *FILE.lock() = Some(file);
     Ok(())
 }
 
-/// What was logged since [`begin`], the innermost cause first.
+/// The errors since [`begin`], the innermost cause first.
 pub fn events() -> Vec<Event> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut file = FILE.lock();
     let mut text = String::new();
     if let Some(file) = file.as_mut() {
-        let _what_could_be_read = file
+        let _incomplete_on_error = file
             .seek(SeekFrom::Start(0))
-            .and_then(|_| file.take(MOST).read_to_string(&mut text));
+            .and_then(|_| file.take(MAX_SIZE).read_to_string(&mut text));
     }
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
 }
 
-fn keep(event: &Event) -> io::Result<()> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+fn append(event: &Event) -> io::Result<()> {
+    let mut file = FILE.lock();
     let Some(file) = file.as_mut() else {
         return Ok(());
     };
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
-    if file.metadata()?.len() + line.len() as u64 > MOST {
+    if file.metadata()?.len() + line.len() as u64 > MAX_SIZE {
         return Ok(());
     }
     file.write_all(&line)
 }
 
-struct Errors;
+/// Appends errors to the log, and ignores everything else.
+struct ErrorLog;
 
-impl Subscriber for Errors {
+impl Subscriber for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() == Level::ERROR
     }
@@ -100,9 +101,9 @@ impl Subscriber for Errors {
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut kept = Event::default();
-        event.record(&mut kept);
-        let _is_for_the_error_text_only = keep(&kept);
+        let mut appended = Event::default();
+        event.record(&mut appended);
+        let _lost_on_error = append(&appended);
     }
 
     fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
@@ -134,16 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_kept_in_their_order_and_nothing_else() {
+    fn only_errors_are_logged_and_in_their_order() {
         listen();
         begin().unwrap();
         tracing::error!(err = ?nix::errno::Errno::ENOENT, "inner {}", 1);
         tracing::debug!("noise");
         tracing::error!("outer");
-        let kept = events();
-        let messages: Vec<_> = kept.iter().map(|event| event.message.as_str()).collect();
+        let logged = events();
+        let messages: Vec<_> = logged.iter().map(|event| event.message.as_str()).collect();
         assert_eq!(messages, ["inner 1", "outer"]);
-        assert_eq!(kept[0].field(&["e", "err"]), Some("ENOENT"));
+        assert_eq!(logged[0].field(&["e", "err"]), Some("ENOENT"));
         begin().unwrap();
         assert!(events().is_empty());
     }

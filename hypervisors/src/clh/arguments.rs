@@ -2,7 +2,7 @@
 
 use super::ClhConfig;
 
-/// Its arguments. It has the socket that its API listens on as its standard input, and tells its
+/// Its arguments. It has the socket that its API listens on as its standard input, and writes its
 /// events on its standard output: both are there before it starts, so neither is waited for.
 pub fn arguments(config: &ClhConfig) -> Vec<String> {
     let mut arguments = vec![

@@ -1,9 +1,9 @@
-//! Devices that come and go while the VM runs.
+//! Devices that are attached and detached while the VM runs.
 
 use std::{fs, os::unix::fs::FileTypeExt, time::Duration};
 
 use super::{
-    api::calls::{Info, Plugged, VmAddDisk, VmAddNet, VmRemoveDevice},
+    api::calls::{Info, PciDeviceInfo, VmAddDisk, VmAddNet, VmRemoveDevice},
     launch::Vmm,
     vm_config::{DiskConfig, NetConfig},
 };
@@ -12,35 +12,35 @@ use crate::{
     device::{check_mac, device_name},
 };
 
-/// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
+/// How long a guest may take to release a device: it has to notice, stop its driver and eject.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Plugs a disk.
+/// Attaches a disk.
 pub async fn add_disk(vmm: &Vmm, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
     let name = device_name("disk", &disk.id)?;
     check_backing(disk)?;
     let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues);
-    let plugged = vmm.call(&VmAddDisk(&config)).await;
-    settled(vmm, &name, plugged).await
+    let added = vmm.call(&VmAddDisk(&config)).await;
+    settled(vmm, &name, added).await
 }
 
-/// Plugs a network interface.
+/// Attaches a network interface.
 pub async fn add_net(vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
     let name = device_name("net", &net.id)?;
     check_mac(&net.mac)?;
     let config = NetConfig::new(&name, &net.mac);
-    let plugged = vmm.call_with(&VmAddNet(&config), Some(net.tap)).await;
-    let plugged = plugged.and_then(|plugged| {
-        plugged.ok_or_else(|| Error::Protocol(String::from("an interface was plugged nowhere")))
+    let added = vmm.call_with(&VmAddNet(&config), Some(net.tap)).await;
+    let added = added.and_then(|added| {
+        added.ok_or_else(|| Error::Protocol(String::from("an interface was attached nowhere")))
     });
-    settled(vmm, &name, plugged).await
+    settled(vmm, &name, added).await
 }
 
-/// Where the device is. One whose plug was neither told nor refused may be there, and is taken back.
-async fn settled(vmm: &Vmm, name: &str, plugged: Result<Plugged>) -> Result<PciPath> {
-    let placed = plugged.and_then(|plugged| slot_of(&plugged.bdf));
+/// Where the device is. One that was neither attached nor refused may be there, and is detached.
+async fn settled(vmm: &Vmm, name: &str, added: Result<PciDeviceInfo>) -> Result<PciPath> {
+    let placed = added.and_then(|added| slot_of(&added.bdf));
     if let Err(Error::Protocol(_) | Error::Timeout { .. }) = &placed {
-        // Its own failure would say less than why the plug did not succeed.
+        // Its own failure would say less than why the device was not attached.
         let _ = vmm.call(&VmRemoveDevice { id: name }).await;
     }
     placed
@@ -54,7 +54,7 @@ pub async fn remove_disk(vmm: &Vmm, id: &str) -> Result<()> {
         event.is("vm", "device-removed") && event.text("id") == Some(&wanted)
     });
     vmm.call(&VmRemoveDevice { id: &name }).await?;
-    let what = format!("the guest to let go of {name}");
+    let what = format!("the guest to release {name}");
     vmm.event(gone, &what, DETACH_TIMEOUT, "a detach")
         .await
         .map(drop)

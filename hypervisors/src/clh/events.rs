@@ -1,12 +1,10 @@
-//! What the VMM tells of itself while it works: JSON objects with an empty line behind each.
+//! The events that Cloud Hypervisor writes: JSON objects with an empty line behind each.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use slog::{debug, warn};
+use system::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::events::{Awaited, Waiters};
@@ -14,14 +12,14 @@ use crate::events::{Awaited, Waiters};
 /// The longest event that is taken; one has some 150 bytes.
 const EVENT_LIMIT: usize = 64 << 10;
 
-/// Something that happened.
+/// One event, in the fields of `event-monitor` of Cloud Hypervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// `vm`, `vmm`, `virtio-device`, `guest`.
     pub source: String,
-    /// What happened there.
+    /// What happened there, as `booted` or `device-removed`.
     pub event: String,
-    /// To what.
+    /// Details by name, such as the `id` of a device.
     #[serde(default)]
     pub properties: Option<HashMap<String, String>>,
 }
@@ -32,7 +30,7 @@ impl Event {
         self.source == source && self.event == event
     }
 
-    /// A property.
+    /// The detail of this name.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.properties.as_ref()?.get(name).map(String::as_str)
     }
@@ -43,19 +41,16 @@ impl Event {
 pub struct Events(Arc<Mutex<Waiters<Event>>>);
 
 impl Events {
-    /// Takes all that `from` tells, to its end.
+    /// Reads events from `from` to its end.
     pub async fn listen(self, mut from: impl AsyncRead + Unpin, log: slog::Logger) {
         let mut unread = Vec::new();
         while let Ok(length @ 1..) = from.read_buf(&mut unread).await {
             for event in take(&mut unread, length, &log) {
-                debug!(log, "VMM event"; "source" => &event.source, "event" => &event.event);
+                debug!(log, "VMM event received"; "source" => &event.source, "event" => &event.event);
                 self.lock().deliver(&event);
             }
             if unread.len() > EVENT_LIMIT {
-                warn!(
-                    log,
-                    "VMM sent an endless event; its events are not heard any more"
-                );
+                warn!(log, "VMM sent an endless event; later events are ignored");
                 break;
             }
         }
@@ -69,7 +64,7 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters<Event>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -77,15 +72,15 @@ impl Events {
 fn take(unread: &mut Vec<u8>, new: usize, log: &slog::Logger) -> Vec<Event> {
     let mut events = Vec::new();
     let mut begin = 0;
-    let mut look = unread.len().saturating_sub(new + 1);
-    while let Some(at) = unread[look..].windows(2).position(|pair| pair == b"\n\n") {
-        let end = look + at;
+    let mut from = unread.len().saturating_sub(new + 1);
+    while let Some(at) = unread[from..].windows(2).position(|pair| pair == b"\n\n") {
+        let end = from + at;
         match serde_json::from_slice(&unread[begin..end]) {
             Ok(event) => events.push(event),
-            Err(error) => warn!(log, "VMM sent no event"; "error" => %error),
+            Err(error) => warn!(log, "VMM sent an invalid event"; "error" => %error),
         }
         begin = end + 2;
-        look = begin;
+        from = begin;
     }
     unread.drain(..begin);
     events

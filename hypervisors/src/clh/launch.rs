@@ -1,12 +1,6 @@
 //! From a command line to a VMM that can be called.
 
-use std::{
-    fs,
-    future::Future,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, future::Future, os::fd::OwnedFd, path::Path, time::Duration};
 
 use system::socket::listen_privately;
 use tokio::net::unix::pipe;
@@ -17,6 +11,7 @@ use super::{
         calls::{Call, Passed},
     },
     events::{Event, Events},
+    paths::Sockets,
 };
 use crate::{
     Error, Result,
@@ -28,25 +23,6 @@ use crate::{
 /// How long the end of the process may come after the end of a connection to it: a process has given
 /// its memory back by then.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
-
-/// The sockets of one VM.
-#[derive(Debug, Clone)]
-pub struct Sockets {
-    /// The VMM's API.
-    pub api: PathBuf,
-    /// The guest's vsock ports: a connection names one with `CONNECT <port>`.
-    pub vsock: PathBuf,
-}
-
-impl Sockets {
-    /// Those of a VM with this run directory.
-    pub fn within(run_dir: &Path) -> Self {
-        Self {
-            api: run_dir.join("clh-api.sock"),
-            vsock: run_dir.join("clh.sock"),
-        }
-    }
-}
 
 /// What is run for a VM.
 #[derive(Debug, Clone, Copy)]
@@ -87,12 +63,12 @@ impl Vmm {
         started
     }
 
-    /// The process.
+    /// The process of the VMM.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Makes a call.
+    /// Makes a call and returns its reply.
     pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
         self.call_with(call, None).await
     }
@@ -169,7 +145,7 @@ fn start(
     })
 }
 
-/// A guest that resets would be booted anew by the VMM, as a VM nobody asked for.
+/// A guest that resets would be booted anew by the VMM, as a VM that was not asked for.
 fn reset(events: &Events) -> impl Future<Output = bool> + Send + 'static {
     let reset = events.wait_for(|event| event.is("vm", "rebooting"));
     async move { reset.ever().await.is_some() }

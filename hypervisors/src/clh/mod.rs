@@ -4,15 +4,16 @@ mod api;
 mod arguments;
 mod config;
 mod devices;
+mod disk_slots;
 mod events;
-pub(crate) mod launch;
+mod launch;
 mod nic;
+pub(crate) mod paths;
 mod probe;
 mod resize;
 mod restore;
 mod saved;
 mod saved_state;
-mod slots;
 mod version;
 mod vm;
 mod vm_config;
@@ -26,16 +27,17 @@ pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
 
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
-    launch::{Program, Sockets, Vmm},
+    disk_slots::{MAX_DISK_SLOTS, PreparedSlots},
+    launch::{Program, Vmm},
+    paths::Sockets,
     restore::Loaded,
-    slots::{MAX_DISK_SLOTS, Prepared},
     version::Version,
-    vm::{ClhVm, Given, Origin},
+    vm::{ClhVm, InitialDevices, Origin},
     vm_config::VmConfig,
 };
 use crate::{
     AgentChannel, Capabilities, Hypervisor, Identity, Result, Vm, VmSpec, check, device::check_mac,
-    slots::check_all,
+    disk_slots::check_all,
 };
 
 /// A Cloud Hypervisor that was found on this node and probed.
@@ -58,7 +60,7 @@ impl Clh {
     }
 
     /// Starts a VMM without a VM, and makes ready what the slots of `spec` will show.
-    async fn start(&self, spec: &VmSpec) -> Result<(Vmm, Result<Prepared>)> {
+    async fn start(&self, spec: &VmSpec) -> Result<(Vmm, Result<PreparedSlots>)> {
         let log = self.log.new(slog::o!("vm" => spec.id.clone()));
         let arguments = arguments::arguments(&self.config);
         let program = Program {
@@ -68,7 +70,7 @@ impl Clh {
         };
         let sockets = Sockets::within(&spec.run_dir);
         let vmm = Vmm::start(program, sockets, spec.netns.as_deref(), &log);
-        let (slots, vmm) = tokio::join!(Prepared::new(spec, &log), vmm);
+        let (slots, vmm) = tokio::join!(PreparedSlots::new(spec, &log), vmm);
         Ok((vmm?, slots))
     }
 
@@ -87,19 +89,23 @@ impl Clh {
 }
 
 /// What a VM has that its VMM has made.
-fn given(spec: &VmSpec, slots: Prepared, info: &Info) -> Result<Given> {
-    Ok(Given {
+fn initial_devices(spec: &VmSpec, slots: PreparedSlots, info: &Info) -> Result<InitialDevices> {
+    Ok(InitialDevices {
         nic: nic::place(spec.nic.as_ref(), info)?,
         slots: slots.placed(info)?,
     })
 }
 
 /// The VM that a VMM was to make. One that has made none is ended.
-async fn finish(spec: &VmSpec, vmm: Vmm, made: Result<(Given, Origin)>) -> Result<Arc<dyn Vm>> {
+async fn finish(
+    spec: &VmSpec,
+    vmm: Vmm,
+    made: Result<(InitialDevices, Origin)>,
+) -> Result<Arc<dyn Vm>> {
     match made {
-        Ok((given, origin)) => {
+        Ok((initial, origin)) => {
             let channel = AgentChannel::HybridVsock(Sockets::within(&spec.run_dir).vsock);
-            Ok(Arc::new(ClhVm::new(spec, vmm, channel, given, origin)))
+            Ok(Arc::new(ClhVm::new(spec, vmm, channel, initial, origin)))
         }
         Err(error) => {
             vmm.process().kill().await?;
@@ -108,7 +114,7 @@ async fn finish(spec: &VmSpec, vmm: Vmm, made: Result<(Given, Origin)>) -> Resul
     }
 }
 
-/// Makes the VM of `spec`, starts it, and tells what it has.
+/// Makes the VM of `spec`, starts it, and returns what it has.
 async fn create(vmm: &Vmm, spec: &VmSpec, config: &VmConfig) -> Result<Info> {
     vmm.call(&VmCreate(config)).await?;
     if let Some(nic) = &spec.nic {
@@ -130,12 +136,12 @@ impl Hypervisor for Clh {
 
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
         self.check(spec, true)?;
-        let config = VmConfig::of(spec, &self.config)?;
+        let config = VmConfig::new(spec, &self.config)?;
         let (vmm, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
             let info = create(&vmm, spec, &config).await?;
-            Ok((given(spec, slots, &info)?, Origin::Booted))
+            Ok((initial_devices(spec, slots, &info)?, Origin::Booted))
         };
         let made = made.await;
         finish(spec, vmm, made).await
@@ -149,7 +155,10 @@ impl Hypervisor for Clh {
             let slots = slots?;
             let Loaded { took, info } = restore::load(&vmm, self.version, spec, saved).await?;
             let saved = saved.to_owned();
-            Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
+            Ok((
+                initial_devices(spec, slots, &info)?,
+                Origin::Restored { saved, took },
+            ))
         };
         let made = made.await;
         finish(spec, vmm, made).await

@@ -18,7 +18,7 @@ pub async fn add(vmm: &Vmm, nic: &NicSpec) -> Result<()> {
     match vmm.call_with(&call, Some(tap(nic)?)).await? {
         None => Ok(()),
         Some(_) => Err(Error::Protocol(String::from(
-            "an interface of a VM that is not started was plugged",
+            "an interface was attached to a VM that is not started",
         ))),
     }
 }

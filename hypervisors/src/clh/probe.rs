@@ -4,26 +4,27 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
-use system::loop_device;
+use system::{error::chain, loop_device};
 
 use super::{
     Clh, ClhConfig,
     api::calls::{VmmPing, VmmShutdown},
     arguments,
-    launch::{Program, Sockets, Vmm},
+    launch::{Program, Vmm},
+    paths::Sockets,
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Result, SavedForm, host_cpu,
-    kept::{Key, read, replace},
+    Capabilities, Error, Identity, Machine, Result, SavedForm, VmmKind, host_cpu,
+    probe_cache::{Key, read, replace},
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
 const LAYOUT: u32 = 4;
 
-/// What is kept of a probe.
+/// What is cached of a probe.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedProbe {
     key: Key,
     version: String,
 }
@@ -40,7 +41,7 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
         .map_err(|error| unusable(error.to_string()))?;
     let version = version_of(&config, &binary, log)
         .await
-        .map_err(|error| unusable(error.chain()))?;
+        .map_err(|error| unusable(chain(&error)))?;
     let parsed: Version = version
         .parse()
         .map_err(|error| unusable(format!("it calls itself by a version, but {error}")))?;
@@ -57,21 +58,21 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
 }
 
 async fn version_of(config: &ClhConfig, binary: &Path, log: &slog::Logger) -> Result<String> {
-    let key = Key::of(binary);
+    let key = Key::new(binary);
     let cache = config.probe_cache.as_deref();
-    if let Some(kept) = cache.and_then(read::<Kept>)
-        && key.as_ref() == Some(&kept.key)
+    if let Some(cached) = cache.and_then(read::<CachedProbe>)
+        && key.as_ref() == Some(&cached.key)
     {
-        return Ok(kept.version);
+        return Ok(cached.version);
     }
     let version = ask(config, binary, log).await?;
     if let (Some(cache), Some(key)) = (cache, key) {
-        let kept = Kept {
+        let entry = CachedProbe {
             key,
             version: version.clone(),
         };
-        if let Err(error) = replace(cache, &kept) {
-            warn!(log, "the probe's result could not be kept; the next start probes again";
+        if let Err(error) = replace(cache, &entry) {
+            warn!(log, "cannot cache the probe's result; the next start probes again";
                 "path" => %cache.display(), "error" => %error);
         }
     }
@@ -133,7 +134,7 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The same for all versions that are used. None tells what it was built with.
+/// The same for all versions that are used. No version says what it was built with.
 fn capabilities() -> Capabilities {
     Capabilities {
         vcpu_hotplug: true,
@@ -145,20 +146,23 @@ fn capabilities() -> Capabilities {
 }
 
 fn identity(config: &ClhConfig, binary: &Path, version: String) -> Identity {
-    let on = |choice: bool| if choice { "on" } else { "off" };
+    let landlock = match &config.landlock {
+        None => String::from("off"),
+        Some(below) => format!("{below:?}"),
+    };
     Identity {
-        vmm: "clh",
+        vmm: VmmKind::Clh.id(),
         binary: binary.to_owned(),
         version,
-        machine: format!(
-            "accel=kvm,channel=hybrid-vsock,nested={},landlock={},console={},layout={LAYOUT}",
-            on(config.nested),
-            match &config.landlock {
-                None => String::from("off"),
-                Some(below) => format!("{below:?}"),
-            },
-            on(config.debug_console.is_some()),
-        ),
+        machine: Machine {
+            accelerator: String::from("kvm"),
+            agent_channel: String::from("hybrid-vsock"),
+            debug_console: config.debug_console.is_some(),
+            layout: LAYOUT,
+            nested: Some(config.nested),
+            landlock: Some(landlock),
+            ..Machine::default()
+        },
         cpu: format!("host on {}", host_cpu::describe()),
     }
 }

@@ -7,11 +7,11 @@ use tokio::sync::Mutex;
 use super::{api::calls::VmResize, launch::Vmm, vm_config::MEMORY_STEP_MIB};
 use crate::{Error, MemoryBacking, Result, VmSpec};
 
-/// How large a VM is, and may become.
+/// How large a VM is, and how far it may grow.
 #[derive(Debug)]
-pub struct Size {
+pub struct Growth {
     max_vcpus: u32,
-    /// `None` where memory is in a file, beside which none can be plugged.
+    /// `None` where memory is in a file, beside which none can be hot-plugged.
     max_mib: Option<u32>,
     now: Mutex<Now>,
 }
@@ -22,7 +22,7 @@ struct Now {
     mib: u32,
 }
 
-impl Size {
+impl Growth {
     /// That of a VM as it was started.
     pub fn new(spec: &VmSpec) -> Self {
         let grows = spec.memory.backing == MemoryBacking::Anonymous;
@@ -36,7 +36,7 @@ impl Size {
         }
     }
 
-    /// Plugs vCPUs.
+    /// Hot-plugs vCPUs.
     pub async fn resize_vcpus(&self, vmm: &Vmm, vcpus: u32) -> Result<()> {
         let refused = |reason| refused(format!("resize to {vcpus} vCPUs"), reason);
         let mut now = self.now.lock().await;
@@ -60,7 +60,7 @@ impl Size {
         Ok(())
     }
 
-    /// Plugs memory, and tells how much there is then.
+    /// Hot-plugs memory, and returns how many MiB there are then.
     pub async fn resize_memory(&self, vmm: &Vmm, mib: u32) -> Result<u32> {
         let refused = |reason| refused(format!("resize to {mib} MiB"), reason);
         let mut now = self.now.lock().await;
@@ -71,7 +71,7 @@ impl Size {
             )));
         }
         let Some(most) = self.max_mib else {
-            let reason = "its memory is in a file, beside which none can be plugged";
+            let reason = "its memory is in a file, beside which none can be hot-plugged";
             return Err(refused(String::from(reason)));
         };
         let after = has + (mib - has).next_multiple_of(MEMORY_STEP_MIB);

@@ -14,7 +14,7 @@ use super::{
     saved_state::unannounced,
     version::Version,
 };
-use crate::{Error, Result, VmSpec};
+use crate::{Error, Result, VmSpec, error::io_error};
 
 const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 
@@ -107,16 +107,6 @@ fn url_of(dir: &Path) -> Result<String> {
     url(dir).ok_or_else(|| {
         Error::InvalidSpec(format!("{} is no absolute path in UTF-8", dir.display()))
     })
-}
-
-/// Says what was being done to which path.
-pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io {
-        action,
-        path,
-        source,
-    }
 }
 
 /// Files that are removed unless all were written.

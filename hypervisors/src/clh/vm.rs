@@ -10,35 +10,34 @@ use async_trait::async_trait;
 use super::{
     api::calls::{VmInfo, VmPause, VmResume},
     devices,
+    disk_slots::SlotDisks,
     launch::Vmm,
-    resize::{self, Size},
+    resize::{self, Growth},
     restore,
-    slots::Slots,
 };
 use crate::{
     AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
 };
 
 /// A VM of Cloud Hypervisor. Dropping it kills the VMM, so a VM lives exactly as long as
-/// somebody holds it.
+/// this value.
 #[derive(Debug)]
 pub struct ClhVm {
     vmm: Vmm,
     channel: AgentChannel,
     /// Queues of each disk: one for each vCPU it was started with.
     disk_queues: u32,
-    size: Size,
-    given: Given,
+    growth: Growth,
+    initial: InitialDevices,
     origin: Origin,
 }
 
 /// The devices that a VM was started with.
 #[derive(Debug)]
-pub struct Given {
+pub struct InitialDevices {
     /// Where the network interface is, if it has one.
     pub nic: Option<PciPath>,
-    /// The disk slots.
-    pub slots: Slots,
+    pub slots: SlotDisks,
 }
 
 /// How a VM came to be.
@@ -48,7 +47,7 @@ pub enum Origin {
     Booted,
     /// From a saved state.
     Restored {
-        /// Its directory.
+        /// The directory of the saved state.
         saved: PathBuf,
         /// How long the VMM took.
         took: Duration,
@@ -61,15 +60,15 @@ impl ClhVm {
         spec: &VmSpec,
         vmm: Vmm,
         channel: AgentChannel,
-        given: Given,
+        initial: InitialDevices,
         origin: Origin,
     ) -> Self {
         Self {
             vmm,
             channel,
             disk_queues: spec.vcpus,
-            size: Size::new(spec),
-            given,
+            growth: Growth::new(spec),
+            initial,
             origin,
         }
     }
@@ -124,7 +123,7 @@ impl Vm for ClhVm {
     }
 
     async fn save(&self, dir: &Path) -> Result<()> {
-        restore::save(&self.vmm, dir, self.given.nic.is_some()).await
+        restore::save(&self.vmm, dir, self.initial.nic.is_some()).await
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
@@ -136,19 +135,19 @@ impl Vm for ClhVm {
     }
 
     fn disk_slot(&self, slot: u32) -> Option<PciPath> {
-        self.given.slots.place(slot)
+        self.initial.slots.place(slot)
     }
 
     async fn fill_slot(&self, slot: u32, image: &Path) -> Result<()> {
-        self.given.slots.fill(slot, image).await
+        self.initial.slots.fill(slot, image).await
     }
 
     async fn empty_slot(&self, slot: u32) -> Result<()> {
-        self.given.slots.empty(slot).await
+        self.initial.slots.empty(slot).await
     }
 
     fn nic(&self) -> Option<PciPath> {
-        self.given.nic.clone()
+        self.initial.nic.clone()
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
@@ -156,11 +155,11 @@ impl Vm for ClhVm {
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
-        self.size.resize_vcpus(&self.vmm, vcpus).await
+        self.growth.resize_vcpus(&self.vmm, vcpus).await
     }
 
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
-        self.size.resize_memory(&self.vmm, mib).await
+        self.growth.resize_memory(&self.vmm, mib).await
     }
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {

@@ -66,7 +66,7 @@ impl Vmm {
         )?;
         match Client::connect(ours, START_TIMEOUT).await {
             Ok((qmp, version)) => {
-                debug!(log, "VMM answers"; "after" => ?start.elapsed());
+                debug!(log, "QEMU answered"; "after" => ?start.elapsed());
                 Ok((Self { process, qmp }, version))
             }
             Err(error) => {
@@ -77,7 +77,7 @@ impl Vmm {
         }
     }
 
-    /// The process.
+    /// The process of QEMU.
     pub fn process(&self) -> &Process {
         &self.process
     }

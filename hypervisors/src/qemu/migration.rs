@@ -78,7 +78,7 @@ pub async fn save(vmm: &Vmm, dir: &Path) -> Result<()> {
             Ok(())
         }
         Err(error) => {
-            // The error says why the state was not written; that giving it up failed adds nothing.
+            // The error says why the state was not written; that cancelling it failed adds nothing.
             let _ = vmm.execute(&MigrateCancel {}).await;
             Err(error)
         }

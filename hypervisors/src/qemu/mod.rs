@@ -3,15 +3,16 @@
 mod check;
 pub(crate) mod command_line;
 mod config;
+mod disk_slots;
 mod hotplug;
 mod launch;
 mod layout;
 mod migration;
+mod option_line;
 mod ports;
 mod probe;
 mod qmp;
 mod resize;
-mod slots;
 mod vm;
 
 use std::{
@@ -32,11 +33,11 @@ pub use layout::MAX_DISK_SLOTS;
 
 use self::{
     command_line::{Accelerator, Machine, Sockets, Start},
-    hotplug::Plugs,
+    disk_slots::SlotDisks,
+    hotplug::AttachedDevices,
     launch::Vmm,
     ports::Ports,
     resize::Growth,
-    slots::Slots,
     vm::{Origin, QemuVm},
 };
 use crate::{
@@ -45,7 +46,7 @@ use crate::{
 
 /// How often another context identifier is tried when one is in use on the host.
 const CID_ATTEMPTS: u32 = 4;
-/// The words of QEMU's vhost-vsock device for an identifier it was not given.
+/// What QEMU's vhost-vsock device says of an identifier that is in use.
 const CID_REFUSED: &str = "unable to set guest cid";
 
 /// A QEMU that was found on this node and probed.
@@ -75,7 +76,7 @@ impl Qemu {
                 Err(Error::Exited { last_words, .. })
                     if last_words.contains(CID_REFUSED) && attempt < CID_ATTEMPTS =>
                 {
-                    debug!(self.log, "context identifier refused"; "words" => last_words);
+                    debug!(self.log, "vsock identifier refused"; "reason" => last_words);
                     attempt += 1;
                 }
                 other => return other,
@@ -107,14 +108,14 @@ impl Qemu {
         let vhost_net = self.machine.accelerator == Accelerator::Kvm;
         let bridges = self.machine.bridge_slots().len() as u32;
         let ports = Ports::new(self.machine.config.pcie_root_ports, bridges);
-        let plugs = Plugs::new(ports, vhost_net, log);
+        let attached = AttachedDevices::new(ports, vhost_net, log);
         let growth = Growth::new(spec, self.machine.config.memory_slots);
         let vm = QemuVm {
             vmm,
             channel,
             sockets,
-            plugs,
-            slots: Slots::of(&spec.slots),
+            attached,
+            slots: SlotDisks::new(&spec.slots),
             nic: spec.nic.is_some(),
             growth,
             origin,

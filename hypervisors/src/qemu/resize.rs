@@ -162,13 +162,13 @@ async fn add_memory(vmm: &Vmm, number: usize, mib: u32) -> Result<()> {
 /// stays attached: only the guest could release it.
 async fn add(vmm: &Vmm, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
     let name = id.to_owned();
-    let reported = vmm.wait_for(move |event| Report::of(event, &name).is_some());
+    let reported = vmm.wait_for(move |event| Report::about(event, &name).is_some());
     vmm.execute(device).await?;
     let what = format!("the guest to take {id}");
     let event = vmm
         .event(reported, &what, REPORT_TIMEOUT, "a hot-plug")
         .await?;
-    match Report::of(&event, id) {
+    match Report::about(&event, id) {
         Some(Report { status: 0 }) => Ok(()),
         other => {
             let status = other.map_or(0, |report| report.status);
@@ -200,7 +200,7 @@ struct Report {
 
 impl Report {
     /// The report in `event`, if it is one about device `id`.
-    fn of(event: &Event, id: &str) -> Option<Self> {
+    fn about(event: &Event, id: &str) -> Option<Self> {
         let info = event.data.get("info")?;
         let about = event.name == "ACPI_DEVICE_OST" && info.get("device")?.as_str()? == id;
         let status = info.get("status")?.as_u64()?;
@@ -250,12 +250,12 @@ mod tests {
             name: "ACPI_DEVICE_OST".into(),
             data: json!({"info": {"device": "dimm-0", "source": 1, "status": 3, "slot": "0"}}),
         };
-        assert_eq!(Report::of(&event, "dimm-0").map(|r| r.status), Some(3));
-        assert!(Report::of(&event, "dimm-1").is_none());
+        assert_eq!(Report::about(&event, "dimm-0").map(|r| r.status), Some(3));
+        assert!(Report::about(&event, "dimm-1").is_none());
         let other = Event {
             name: "DEVICE_DELETED".into(),
             data: json!({"device": "dimm-0"}),
         };
-        assert!(Report::of(&other, "dimm-0").is_none());
+        assert!(Report::about(&other, "dimm-0").is_none());
     }
 }

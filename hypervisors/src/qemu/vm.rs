@@ -6,33 +6,31 @@ use async_trait::async_trait;
 
 use super::{
     command_line::Sockets,
-    hotplug::Plugs,
+    disk_slots::SlotDisks,
+    hotplug::AttachedDevices,
     launch::Vmm,
     layout, migration,
     qmp::command::{Cont, QueryVmGenerationId, Stop},
     resize::{self, Growth},
-    slots::Slots,
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 
-/// A VM of QEMU. Dropping it kills QEMU, so a VM lives exactly as long as somebody holds it.
+/// A VM of QEMU. Dropping it kills QEMU, so a VM lives exactly as long as this value.
 #[derive(Debug)]
 pub struct QemuVm {
-    /// QEMU itself.
     pub vmm: Vmm,
     /// How the agent is reached.
     pub channel: AgentChannel,
     /// The sockets QEMU made.
     pub sockets: Sockets,
-    /// What is plugged in.
-    pub plugs: Plugs,
+    /// Devices that were attached while it ran.
+    pub attached: AttachedDevices,
     /// The disks whose content can be exchanged.
-    pub slots: Slots,
+    pub slots: SlotDisks,
     /// Whether it was started with a network interface.
     pub nic: bool,
     /// How far it may grow.
     pub growth: Growth,
-    /// How the VM came to be.
     pub origin: Origin,
 }
 
@@ -89,11 +87,11 @@ impl Vm for QemuVm {
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        self.plugs.add_disk(&self.vmm, disk).await
+        self.attached.add_disk(&self.vmm, disk).await
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
-        self.plugs.remove_disk(&self.vmm, id).await
+        self.attached.remove_disk(&self.vmm, id).await
     }
 
     fn disk_slot(&self, slot: u32) -> Option<PciPath> {
@@ -113,7 +111,7 @@ impl Vm for QemuVm {
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
-        self.plugs.add_net(&self.vmm, net).await
+        self.attached.add_net(&self.vmm, net).await
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {

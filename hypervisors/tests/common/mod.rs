@@ -206,7 +206,8 @@ async fn connect(cid: u32) {
         connect(fd.as_raw_fd(), &VsockAddr::new(cid, 1024)).is_ok()
     };
     while !tokio::task::spawn_blocking(attempt).await.unwrap() {
-        let _ = timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
+        let why = "the kernel tells only who asks";
+        system::time::pause(why, Duration::from_millis(50)).await;
     }
 }
 

@@ -40,7 +40,7 @@ pub async fn a_killed_vmm_is_told_at_every_step(subject: &Subject) {
         let error = ended.unwrap_err();
         eprintln!("{step}: {error}");
         let expected = matches!(error, Error::Exited { .. })
-            // What was never plugged may be refused without asking the VMM.
+            // What was never attached may be refused without asking the VMM.
             || (step == "resize" && matches!(error, Error::Refused { .. }));
         assert!(expected, "{step}: {error}");
         assert_eq!(vm.wait().await.code, Some(137));

@@ -52,7 +52,7 @@ suite! {
     nic::each_clone_has_a_tap_of_its_own
     slots::what_is_in_a_slot_is_exchanged
     slots::each_clone_has_slots_of_its_own
-    devices::what_cannot_be_plugged_leaves_nothing_in_its_way
+    devices::what_cannot_be_attached_leaves_nothing_in_its_way
     devices::a_vm_grows
     devices::a_clone_grows_or_says_why_not
     refusals::impossible_vms_are_refused

@@ -326,7 +326,6 @@ async fn accepted(path: &Path) -> bool {
     stream.read_exact(&mut answer).await.is_ok() && &answer == b"OK"
 }
 
-/// There is no event to wait for: a guest tells only who asks whether it listens.
 async fn pause() {
-    let _ = timeout(RETRY, std::future::pending::<()>()).await;
+    system::time::pause("a guest tells only who asks whether it listens", RETRY).await;
 }

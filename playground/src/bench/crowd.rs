@@ -1,9 +1,8 @@
 //! Restored pods in numbers: started at once, and started while others are alive.
 
-use std::{
-    sync::{Barrier, Mutex},
-    time::Instant,
-};
+use std::{sync::Barrier, time::Instant};
+
+use system::sync::Mutex;
 
 use super::{
     costs::Processes,
@@ -137,7 +136,7 @@ fn memory(node: &Node, pods: &[Pod<'_>]) -> Result<Vec<Memory>> {
 
 fn remove(pods: Vec<Pod<'_>>) -> Result<()> {
     let left = Mutex::new(pods);
-    let next = || left.lock().ok().and_then(|mut left| left.pop());
+    let next = || left.lock().pop();
     let remover = || std::iter::from_fn(next).try_for_each(Pod::remove);
     std::thread::scope(|scope| {
         let removers: Vec<_> = (0..REMOVERS).map(|_| scope.spawn(remover)).collect();

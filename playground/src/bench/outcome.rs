@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
+use system::time::since_epoch;
 
 use super::{
     measures::measures,
@@ -119,10 +120,9 @@ struct Files<'a> {
 impl<'a> Files<'a> {
     fn in_directory(directory: &'a Path) -> Result<Self> {
         fs::create_dir_all(directory).map_err(Error::io("Making", directory))?;
-        let at = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Self {
             directory,
-            at: at.unwrap_or_default().as_secs(),
+            at: since_epoch().as_secs(),
         })
     }
 

@@ -8,9 +8,9 @@ use super::{HypervisorConfig, RootfsType};
 pub const MAX_LEN: usize = 2047;
 
 /// What every guest gets: messages on the serial port, an end instead of a halt on a panic, and no
-/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is plugged
-/// in is of use at once, whatever the agent. There are no bounce buffers: where memory could be
-/// plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
+/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is hot-plugged
+/// is of use at once, whatever the agent. There are no bounce buffers: where memory could be
+/// hot-plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
 /// The check of the timer fails on an emulated machine whose host has too much to do (1 of 14 boots at
 /// once on two busy cores), and the kernel panics.
 const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online \

@@ -181,12 +181,7 @@ fn overhead(table: View<'_>, key: Key<f64>) -> Result<Option<f64>, ConfigError> 
 
 /// Memory of the host in whole GiB, so that all of a day's templates agree on it.
 fn host_memory_mib() -> u32 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info.lines().find_map(|line| {
-        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
-        kib.trim().parse::<u64>().ok()
-    });
-    let gib = total.unwrap_or_default() >> 20;
+    let gib = system::memory::total().unwrap_or_default() >> 30;
     u32::try_from(gib << 10).map_or(MAX_MEMORY_MIB, |mib| mib.min(MAX_MEMORY_MIB))
 }
 
@@ -246,7 +241,7 @@ fn machine_type(table: View<'_>) -> Result<String, ConfigError> {
         None => Ok(QemuConfig::default().machine_type),
         Some((name, _)) if name == "q35" || name.starts_with("pc-q35-") => Ok(name.to_owned()),
         Some((_, node)) => {
-            let reason = "Must be q35 or a version of it (pc-q35-...): devices are plugged into \
+            let reason = "Must be q35 or a version of it (pc-q35-...): devices are attached to \
                 its PCI Express root ports";
             Err(invalid(key, node, reason))
         }

@@ -80,7 +80,7 @@ pub struct HypervisorConfig {
     pub max_memory_mib: u32,
     /// Memory in MiB that the guest keeps for itself when the VM is sized by its pod.
     pub overhead_memory_mib: u32,
-    /// vCPUs for the monitor and the guest when the VM is sized by its pod.
+    /// vCPUs for the VMM and the guest when the VM is sized by its pod.
     pub overhead_vcpus: f64,
     /// Disk slots of a VM.
     pub disk_slots: u32,
@@ -159,7 +159,7 @@ pub struct RuntimeConfig {
     pub disable_guest_seccomp: bool,
     /// How the guest is connected to the sandbox's network namespace.
     pub network: NetworkModel,
-    /// The monitor and the shim run in the pod's cgroup, not only the vCPUs.
+    /// The VMM and the shim run in the pod's cgroup, not only the vCPUs.
     pub sandbox_cgroup_only: bool,
     /// A VM has its size from its start on: it is never resized.
     pub static_sandbox_resource_mgmt: bool,

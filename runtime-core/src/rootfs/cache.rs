@@ -9,7 +9,7 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions, Permissions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -18,12 +18,11 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use system::erofs::Superblock;
 
 use super::{RootfsError, fingerprint::Fingerprint, pack, tree::Tree};
 
 const IMAGE: &str = "erofs";
-/// Offset and first bytes of an erofs superblock (Linux, fs/erofs/erofs_fs.h).
-const MAGIC: (u64, [u8; 4]) = (1024, [0xe2, 0xe1, 0xf5, 0xe0]);
 
 /// A directory of images, shared by all shims of a node.
 #[derive(Debug, Clone)]
@@ -138,19 +137,15 @@ impl LeasedImage {
 }
 
 impl LeasedImage {
-    /// How much of it is the file system's, in bytes, by its superblock (Linux,
-    /// fs/erofs/erofs_fs.h); what is behind that is empty.
+    /// How much of it is the file system's, in bytes, by its superblock; what is behind that is empty.
     ///
     /// # Errors
     /// It could not be read, or does not say what can be.
     pub fn content_bytes(&self) -> io::Result<u64> {
-        let mut superblock = [0; 40];
-        self.file.read_exact_at(&mut superblock, MAGIC.0)?;
-        let mut blocks = [0; 4];
-        blocks.copy_from_slice(&superblock[36..]);
-        let bytes = u64::from(u32::from_le_bytes(blocks)).checked_shl(superblock[12].into());
+        let superblock = Superblock::read(&self.file)?;
         let length = self.file.metadata()?.len();
-        bytes
+        superblock
+            .and_then(|superblock| superblock.content_bytes())
             .filter(|bytes| *bytes <= length)
             .ok_or_else(|| io::Error::other("its superblock is damaged"))
     }
@@ -214,8 +209,7 @@ fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
         if !is_at(&file, path)? {
             return Ok(None);
         }
-        let mut magic = MAGIC.1;
-        if file.read_exact_at(&mut magic, MAGIC.0).is_err() || magic != MAGIC.1 {
+        if !matches!(Superblock::read(&file), Ok(Some(_))) {
             fs::remove_file(path)?;
             return Ok(None);
         }

@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     ffi::CString,
-    sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use agent_client::Agent;
+use system::sync::{Mutex as StdMutex, MutexGuard};
 use tokio::sync::Mutex;
 
 use super::{
@@ -105,6 +106,6 @@ impl Copies {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Weak<Copy>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -31,7 +31,7 @@ mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use agent_client::{
@@ -40,6 +40,7 @@ use agent_client::{
 };
 use hypervisors::Vm;
 use slog::{Logger, warn};
+use system::sync::Mutex;
 use tokio::sync::OnceCell;
 
 pub use error::VolumeError;
@@ -139,8 +140,4 @@ impl Volumes {
             made: Mutex::default(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,6 @@ use super::{
     direct,
     empty_dir::{self, Making},
     kubelet::{self, Place},
-    lock,
     look::{self, Source, Whole},
     termination::PATH_ANNOTATION,
     tree::{Limits, Summary},
@@ -351,7 +350,7 @@ impl Volumes {
     async fn make(&self, making: Making, provided: &mut Provided) -> Result<String, VolumeError> {
         for directory in making.directories {
             let path = directory.path.clone();
-            if lock(&self.made).contains(&path) {
+            if self.made.lock().contains(&path) {
                 continue;
             }
             self.agent
@@ -361,7 +360,7 @@ impl Volumes {
                     path: Path::new(&path).to_owned(),
                     source,
                 })?;
-            lock(&self.made).insert(path);
+            self.made.lock().insert(path);
         }
         for storage in making.storages {
             if !provided

@@ -9,7 +9,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use agent_client::Agent;
@@ -18,6 +18,7 @@ use rustix::fs::inotify::{
 };
 use slog::{Logger, debug, info, warn};
 use system::readiness::register;
+use system::sync::{Mutex, MutexGuard};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::AbortHandle,
@@ -113,9 +114,7 @@ impl Drop for Registration {
 
 impl Table {
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Weak<Copy>>> {
-        self.by_number
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.by_number.lock()
     }
 
     /// Waits for events, and takes all that are there: the numbers of the watches to look at.

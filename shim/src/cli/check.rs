@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use factory::{BootReason, StartPlan, Unfit, chain};
+use factory::{BootReason, StartPlan, Unfit};
 use hypervisors::{DiskSlots, GuestRoot, VmmConfig, qemu::ChannelKind};
 use slog::Logger;
+use system::error::chain;
 
 use crate::{Outcome, setup::Setup};
 
@@ -44,7 +45,7 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
             let identity = monitor.identity();
             let found = format!("{} {}", identity.binary.display(), identity.version);
             good &= tell(name, &Verdict::Good(found));
-            good &= tell("machine", &Verdict::Good(identity.machine.clone()));
+            good &= tell("machine", &Verdict::Good(identity.machine.to_string()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
             good &= tell("agent", &channel(&setup.config.hypervisor.vmm));
             let possible = monitor.capabilities().disk_slots;

@@ -4,10 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread::ScopedJoinHandle,
 };
 
@@ -20,6 +17,7 @@ use playground::{
     proc::mounts,
     settings::{Root, Settings},
 };
+use system::sync::Mutex;
 
 use super::{restored, start_of, with_template, without_template};
 use crate::pods::{same, service};
@@ -171,7 +169,7 @@ fn come_and_go(node: &Node) -> Result<()> {
                 return Ok(());
             }
             let way = one_pod(&kubelet, &settings, number)?;
-            let mut started = started.lock().map_err(|_| lost())?;
+            let mut started = started.lock();
             *started.entry(way).or_default() += 1;
         }
     };
@@ -189,7 +187,7 @@ fn come_and_go(node: &Node) -> Result<()> {
     });
     outcomes.into_iter().collect::<Result<()>>()?;
     let (replaced, destroyed) = made?;
-    let started = started.into_inner().map_err(|_| lost())?;
+    let started = started.into_inner();
     println!("    templates replaced {replaced} times, destroyed {destroyed} times: {started:?}");
     ensure!(started.values().sum::<usize>() == pods, "{started:?}");
     for (path, label) in started.keys() {

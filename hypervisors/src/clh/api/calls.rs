@@ -40,13 +40,13 @@ calls! {
     VmResume = PUT "vm.resume" -> (), 20 s;
     VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
     VmRestore = PUT "vm.restore" -> (), 120 s;
-    VmAddDisk<'a> = PUT "vm.add-disk" -> Plugged, 20 s;
-    VmAddNet<'a> = PUT "vm.add-net" -> Option<Plugged>, 20 s;
+    VmAddDisk<'a> = PUT "vm.add-disk" -> PciDeviceInfo, 20 s;
+    VmAddNet<'a> = PUT "vm.add-net" -> Option<PciDeviceInfo>, 20 s;
     VmRemoveDevice<'a> = PUT "vm.remove-device" -> (), 20 s;
     VmResize = PUT "vm.resize" -> (), 20 s;
 }
 
-/// Asks who is there.
+/// Asks which VMM answers.
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
@@ -77,14 +77,12 @@ pub struct VmResume;
 /// Writes the state of a paused VM into a directory, `file:///dir`.
 #[derive(Debug, Serialize)]
 pub struct VmSnapshot {
-    /// The directory.
     pub destination_url: String,
 }
 
 /// Makes a paused VM of what was written into a directory.
 #[derive(Debug, Serialize)]
 pub struct VmRestore {
-    /// The directory.
     pub source_url: String,
     /// How memory comes back, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +101,7 @@ pub struct NetFds {
     pub num_fds: u32,
 }
 
-/// Plugs a disk.
+/// Attaches a disk.
 #[derive(Debug, Serialize)]
 pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 
@@ -112,14 +110,13 @@ pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 #[derive(Debug, Serialize)]
 pub struct VmAddNet<'a>(pub &'a NetConfig);
 
-/// Unplugs a device: the guest is asked to let go of it.
+/// Detaches a device: the guest is asked to release it.
 #[derive(Debug, Serialize)]
 pub struct VmRemoveDevice<'a> {
-    /// Its name.
     pub id: &'a str,
 }
 
-/// Plugs vCPUs or memory.
+/// Hot-plugs vCPUs or memory.
 #[derive(Debug, Default, Serialize)]
 pub struct VmResize {
     /// How many vCPUs there are to be.
@@ -130,7 +127,7 @@ pub struct VmResize {
     pub desired_ram: Option<u64>,
 }
 
-/// Who is there.
+/// Which VMM answers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ping {
     /// The version of its package, `51.1.0`.
@@ -158,9 +155,9 @@ pub struct Device {
     pub pci_bdf: Option<String>,
 }
 
-/// Where a device was plugged.
+/// Where a device was attached.
 #[derive(Debug, Deserialize)]
-pub struct Plugged {
+pub struct PciDeviceInfo {
     /// Segment, bus, device and function: `0000:00:06.0`.
     pub bdf: String,
 }

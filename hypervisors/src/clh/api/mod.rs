@@ -3,6 +3,6 @@
 
 pub mod calls;
 mod client;
-mod rights_stream;
+mod fd_stream;
 
 pub use client::Client;

@@ -1,7 +1,7 @@
 //! The configuration that lies beside a saved state, and what of it belongs to one VM alone.
 //!
 //! Cloud Hypervisor restores what this file says, so for another VM than the one that was saved the
-//! file has to say something else. All keys that are not named here are kept as they were.
+//! file has to say something else. All keys that are not named here stay as they were.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    launch::Sockets,
-    slots::link,
+    paths::{Sockets, slot_link},
     vm_config::{NIC, ROOT_DISK},
 };
 use crate::{
     GuestRoot, MemoryBacking, VmSpec,
-    slots::{SLOT, name},
+    disk_slots::{NAME_PREFIX, name},
 };
 
 /// Name of the configuration's file.
@@ -36,7 +35,7 @@ const LIMIT: usize = 1 << 20;
 #[error("Saved configuration cannot be used: {0}")]
 pub struct InvalidConfig(String);
 
-/// A saved configuration.
+/// A saved configuration: the keys that this crate changes, and all others as they were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedConfig {
     memory: Memory,
@@ -111,7 +110,7 @@ struct Vsock {
 }
 
 impl SavedConfig {
-    /// Reads one.
+    /// Reads a configuration from its JSON text.
     ///
     /// # Errors
     /// The text is too long or no configuration.
@@ -179,7 +178,7 @@ impl SavedConfig {
     fn move_slots(&mut self, spec: &VmSpec) -> Result<(), InvalidConfig> {
         let disks = self.disks.iter().flatten();
         let names = disks.filter_map(|disk| disk.id.as_deref());
-        let has = names.filter(|id| id.starts_with(SLOT)).count();
+        let has = names.filter(|id| id.starts_with(NAME_PREFIX)).count();
         let wanted = spec.slots.count;
         if has != wanted as usize {
             return Err(InvalidConfig(format!(
@@ -190,7 +189,7 @@ impl SavedConfig {
             let disk = self
                 .disk(&name(slot))
                 .ok_or_else(|| InvalidConfig(format!("it has no disk for the disk slot {slot}")))?;
-            disk.path = Some(link(&spec.run_dir, slot));
+            disk.path = Some(slot_link(&spec.run_dir, slot));
         }
         Ok(())
     }

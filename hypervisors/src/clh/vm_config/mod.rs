@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{ClhConfig, launch::Sockets, slots};
-use crate::{GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec};
+use super::{
+    config::ClhConfig,
+    paths::{Sockets, slot_link},
+};
+use crate::{DiskSlots, GuestRoot, MemoryBacking, MemorySpec, Result, VmSpec, disk_slots::name};
 
 /// The guest's context identifier. It means nothing on the host, where a socket names the VM.
 pub const GUEST_CID: u32 = 3;
@@ -17,7 +20,7 @@ pub const ROOT_DISK: &str = "image";
 pub const SLOT_QUEUES: u32 = 1;
 /// Name of the network interface that is there from the start.
 pub const NIC: &str = "nic";
-/// Memory is plugged in pieces of this many MiB.
+/// Memory is hot-plugged in pieces of this many MiB.
 pub const MEMORY_STEP_MIB: u32 = 128;
 /// Requests that fit into a disk's queue.
 const DISK_QUEUE_SIZE: u16 = 256;
@@ -123,7 +126,7 @@ pub struct NetConfig {
 
 impl VmConfig {
     /// The VM that `spec` describes.
-    pub fn of(spec: &VmSpec, config: &ClhConfig) -> Result<Self> {
+    pub fn new(spec: &VmSpec, config: &ClhConfig) -> Result<Self> {
         let (initramfs, mut disks) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (Some(path.clone()), Vec::new()),
             GuestRoot::Image(path) => {
@@ -131,7 +134,7 @@ impl VmConfig {
                 (None, vec![root])
             }
         };
-        disks.extend(slots::disks(&spec.slots, &spec.run_dir));
+        disks.extend(slot_disks(&spec.slots, &spec.run_dir));
         let rules = config.landlock.iter().flatten().map(|path| LandlockRule {
             path: path.clone(),
             access: "rw",
@@ -142,7 +145,7 @@ impl VmConfig {
                 max_vcpus: spec.max_vcpus,
                 nested: config.nested,
             },
-            memory: Memory::of(&spec.memory),
+            memory: Memory::new(&spec.memory),
             payload: Payload {
                 kernel: spec.kernel.kernel.clone(),
                 cmdline: spec.kernel.command_line.clone(),
@@ -164,8 +167,14 @@ impl VmConfig {
     }
 }
 
+/// The disks of a VM's slots.
+fn slot_disks(slots: &DiskSlots, run_dir: &Path) -> impl Iterator<Item = DiskConfig> {
+    let link = |slot| slot_link(run_dir, slot);
+    (0..slots.count).map(move |slot| DiskConfig::new(&name(slot), &link(slot), true, SLOT_QUEUES))
+}
+
 impl Memory {
-    fn of(memory: &MemorySpec) -> Self {
+    fn new(memory: &MemorySpec) -> Self {
         let size = u64::from(memory.mib) << 20;
         match &memory.backing {
             MemoryBacking::Anonymous => Self {
@@ -174,7 +183,7 @@ impl Memory {
                 hotplug_size: hotplug_size(memory),
                 zones: None,
             },
-            // Memory in zones has its size there, and none can be plugged beside it.
+            // Memory in zones has its size there, and none can be hot-plugged beside it.
             MemoryBacking::File { path, shared } => Self {
                 size: 0,
                 shared: *shared,
@@ -215,7 +224,7 @@ impl Console {
 }
 
 impl DiskConfig {
-    /// A raw disk.
+    /// A raw disk with so many queues.
     pub fn new(id: &str, path: &Path, read_only: bool, queues: u32) -> Self {
         Self {
             id: id.to_owned(),

@@ -25,7 +25,7 @@ fn spec() -> VmSpec {
 }
 
 fn wire(spec: &VmSpec, config: &ClhConfig) -> Value {
-    serde_json::to_value(VmConfig::of(spec, config).unwrap()).unwrap()
+    serde_json::to_value(VmConfig::new(spec, config).unwrap()).unwrap()
 }
 
 #[test]

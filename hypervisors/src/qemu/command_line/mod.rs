@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::{
     config::QemuConfig,
+    disk_slots,
     layout::{
         self, AGENT_PORT, BRIDGE_SLOTS, IMAGE_SLOT, LOG_PORT, NIC_SLOT, Port, RNG_SLOT,
         SERIAL_SLOT, VSOCK_SLOT,
     },
-    slots,
+    option_line::{OptionLine, escape, text},
 };
-use crate::{AgentChannel, Error, GuestRoot, MemoryBacking, MemorySpec, NicSpec, Result, VmSpec};
+use crate::{AgentChannel, GuestRoot, MemoryBacking, MemorySpec, NicSpec, Result, VmSpec};
 
 /// What the probe decided for every VM of one QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Machine {
     pub has_bridges: bool,
 }
 
-/// The device that many others can be plugged in behind.
+/// The device that has room for many others behind it.
 pub const BRIDGE: &str = "pcie-pci-bridge";
 
 impl Machine {
@@ -40,9 +41,9 @@ impl Machine {
 /// What executes guest instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// Hardware virtualization.
+    /// The host's processor, by hardware virtualization.
     Kvm,
-    /// Emulation.
+    /// QEMU itself, by emulation.
     Tcg,
 }
 
@@ -59,7 +60,7 @@ impl Accelerator {
 /// What a VM starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Its kernel.
+    /// Its kernel, which is booted.
     Kernel,
     /// A state that is loaded later; the VM stays paused.
     SavedState,
@@ -95,46 +96,28 @@ pub fn arguments(
     channel: &AgentChannel,
     start: Start,
 ) -> Result<Vec<String>> {
-    let mut line = Line::default();
-    let config = &machine.config;
+    let mut line = OptionLine::default();
     line.option(
         "-name",
         format!("guest={},debug-threads=on", escape(&spec.id)),
     );
     machine_options(&mut line, spec, machine)?;
-    process_options(&mut line, config.seccomp);
+    process_options(&mut line, machine.config.seccomp);
     line.option("-chardev", "socket,id=qmp,fd=0");
     line.option("-mon", "chardev=qmp,mode=control");
-    line.option("-device", "vmgenid,guid=auto");
-    line.option("-object", "rng-builtin,id=rng");
-    line.option(
-        "-device",
-        format!("virtio-rng-pci,rng=rng,bus=pcie.0,addr={RNG_SLOT:#x}"),
-    );
+    identity_options(&mut line);
     channel_options(&mut line, &spec.run_dir, channel)?;
     if let GuestRoot::Image(path) = &spec.kernel.root {
         image_options(&mut line, text(path)?);
     }
-    slots::options(&mut line, &spec.slots)?;
+    disk_slots::options(&mut line, &spec.slots)?;
     if let Some(nic) = &spec.nic {
         nic_options(&mut line, nic, machine);
     }
-    for index in 0..config.pcie_root_ports {
-        let port = Port::nth(index);
-        let (bus, slot) = (port.bus(), port.slot());
-        line.option(
-            "-device",
-            format!("pcie-root-port,id={bus},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}"),
-        );
-    }
+    root_ports(&mut line, machine.config.pcie_root_ports);
     bridges(&mut line, machine.bridge_slots());
-    if let Some(console) = &config.debug_console {
-        let path = spec.run_dir.join(console);
-        line.option(
-            "-chardev",
-            format!("file,id=console,path={}", escape(text(&path)?)),
-        );
-        line.option("-device", "isa-serial,chardev=console");
+    if let Some(console) = &machine.config.debug_console {
+        console_options(&mut line, &spec.run_dir.join(console))?;
     }
     match start {
         Start::Kernel => kernel_options(&mut line, spec)?,
@@ -143,13 +126,40 @@ pub fn arguments(
             line.option("-incoming", "defer");
         }
     }
-    Ok(line.0)
+    Ok(line.into_arguments())
+}
+
+/// What makes clones differ: a generation id and random numbers.
+fn identity_options(line: &mut OptionLine) {
+    line.option("-device", "vmgenid,guid=auto");
+    line.option("-object", "rng-builtin,id=rng");
+    line.option(
+        "-device",
+        format!("virtio-rng-pci,rng=rng,bus=pcie.0,addr={RNG_SLOT:#x}"),
+    );
+}
+
+fn console_options(line: &mut OptionLine, path: &Path) -> Result<()> {
+    let path = escape(text(path)?);
+    line.option("-chardev", format!("file,id=console,path={path}"));
+    line.option("-device", "isa-serial,chardev=console");
+    Ok(())
+}
+
+fn root_ports(line: &mut OptionLine, count: u32) {
+    for port in (0..count).map(Port::nth) {
+        let (bus, slot) = (port.bus(), port.slot());
+        line.option(
+            "-device",
+            format!("pcie-root-port,id={bus},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}"),
+        );
+    }
 }
 
 /// Room for many devices at the price of one: a root port costs a guest as much as a bridge. With the
 /// bridge's own hot-plug controller firmware leaves room for addresses behind it; devices come and go
 /// by ACPI.
-fn bridges(line: &mut Line, slots: &[u32]) {
+fn bridges(line: &mut OptionLine, slots: &[u32]) {
     for slot in slots {
         let bus = layout::bus(*slot);
         line.option(
@@ -178,7 +188,7 @@ pub fn bare_machine(config: &QemuConfig) -> String {
     format!("{kind},usb=off,graphics=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off")
 }
 
-fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<()> {
+fn machine_options(line: &mut OptionLine, spec: &VmSpec, machine: &Machine) -> Result<()> {
     let bare = bare_machine(&machine.config);
     let memory = "memory-backend=ram,dump-guest-core=off,mem-merge=off";
     line.option("-machine", format!("{bare},{memory},suppress-vmdesc=on"));
@@ -198,7 +208,7 @@ fn machine_options(line: &mut Line, spec: &VmSpec, machine: &Machine) -> Result<
     Ok(())
 }
 
-/// Slots are only there for a VM that may grow: they change the machine that a saved VM fits.
+/// Slots are only there for a VM that may grow: they change the machine, and a saved VM is loaded into the same machine only.
 fn memory_size(memory: &MemorySpec, slots: u32) -> String {
     let (now, most) = (memory.mib, memory.max_mib);
     if most > now && slots > 0 {
@@ -220,7 +230,7 @@ fn memory_object(memory: &MemorySpec) -> Result<String> {
     })
 }
 
-fn process_options(line: &mut Line, seccomp: bool) {
+fn process_options(line: &mut OptionLine, seccomp: bool) {
     for flag in ["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"] {
         line.flag(flag);
     }
@@ -230,7 +240,7 @@ fn process_options(line: &mut Line, seccomp: bool) {
     }
 }
 
-fn channel_options(line: &mut Line, run_dir: &Path, channel: &AgentChannel) -> Result<()> {
+fn channel_options(line: &mut OptionLine, run_dir: &Path, channel: &AgentChannel) -> Result<()> {
     let sockets = Sockets::within(run_dir);
     line.option(
         "-device",
@@ -246,7 +256,7 @@ fn channel_options(line: &mut Line, run_dir: &Path, channel: &AgentChannel) -> R
     serial_port(line, 2, "log", LOG_PORT, &sockets.log)
 }
 
-fn serial_port(line: &mut Line, nr: u32, id: &str, name: &str, socket: &Path) -> Result<()> {
+fn serial_port(line: &mut OptionLine, nr: u32, id: &str, name: &str, socket: &Path) -> Result<()> {
     let path = escape(text(socket)?);
     line.option(
         "-chardev",
@@ -259,7 +269,7 @@ fn serial_port(line: &mut Line, nr: u32, id: &str, name: &str, socket: &Path) ->
     Ok(())
 }
 
-fn image_options(line: &mut Line, path: &str) {
+fn image_options(line: &mut OptionLine, path: &str) {
     let file = serde_json::json!({ "driver": "file", "filename": path, "read-only": true });
     let node = serde_json::json!({
         "driver": "raw", "node-name": "image", "read-only": true, "file": file,
@@ -272,7 +282,7 @@ fn image_options(line: &mut Line, path: &str) {
 }
 
 /// Where the host's kernel can move the packets, QEMU lets it, and moves them itself if it refuses.
-fn nic_options(line: &mut Line, nic: &NicSpec, machine: &Machine) {
+fn nic_options(line: &mut OptionLine, nic: &NicSpec, machine: &Machine) {
     let vhost = if machine.accelerator == Accelerator::Kvm {
         "on"
     } else {
@@ -288,40 +298,13 @@ fn nic_options(line: &mut Line, nic: &NicSpec, machine: &Machine) {
     );
 }
 
-fn kernel_options(line: &mut Line, spec: &VmSpec) -> Result<()> {
+fn kernel_options(line: &mut OptionLine, spec: &VmSpec) -> Result<()> {
     line.option("-kernel", text(&spec.kernel.kernel)?);
     if let GuestRoot::Initrd(path) = &spec.kernel.root {
         line.option("-initrd", text(path)?);
     }
     line.option("-append", spec.kernel.command_line.as_str());
     Ok(())
-}
-
-/// In QEMU's option syntax a comma ends a value unless it is doubled.
-fn escape(value: &str) -> String {
-    value.replace(',', ",,")
-}
-
-/// QMP and the command line carry text, so a path has to be text too.
-pub fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| Error::InvalidSpec(format!("path {} is not UTF-8", path.display())))
-}
-
-/// Arguments in the making.
-#[derive(Default)]
-pub struct Line(Vec<String>);
-
-impl Line {
-    fn flag(&mut self, flag: &str) {
-        self.0.push(flag.to_owned());
-    }
-
-    /// Adds an option with its value.
-    pub fn option(&mut self, name: &str, value: impl Into<String>) {
-        self.flag(name);
-        self.0.push(value.into());
-    }
 }
 
 #[cfg(test)]

@@ -6,31 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command_line::BRIDGE,
+    disk_slots,
     launch::Vmm,
     qmp::{
         Version,
         command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
-    slots,
 };
 use crate::Result;
 
 /// What a QEMU binary has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Its version.
     pub version: Version,
     /// Its machine types, aliases among them.
     pub machines: Vec<String>,
-    /// Those of its machine types that vCPUs can be plugged into.
+    /// Those of its machine types that take hot-plugged vCPUs.
     pub cpu_hotplug: Vec<String>,
     /// Whether it has the devices by which memory is hot-plugged.
     pub dimms: bool,
-    /// Its migration capabilities.
+    /// Names of its migration capabilities, as `x-ignore-shared`.
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
     pub disk_slots: bool,
-    /// Whether it has the bridges that many devices can be plugged in behind.
+    /// Whether it has the bridges that have room for many devices.
     pub bridges: bool,
 }
 
@@ -78,7 +77,7 @@ async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
         cpu_hotplug,
         dimms: has_device(vmm, "pc-dimm").await?,
         migration,
-        disk_slots: slots::possible(vmm).await,
+        disk_slots: disk_slots::possible(vmm).await,
         bridges: has_device(vmm, BRIDGE).await?,
     })
 }

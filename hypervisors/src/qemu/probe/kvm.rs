@@ -14,6 +14,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use system::error::chain;
 
 use super::{
     super::{
@@ -23,7 +24,7 @@ use super::{
     payload,
 };
 use crate::{
-    Error, Result,
+    Error, Result, VmExit,
     process::{Process, Start},
 };
 
@@ -39,7 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Verdict {
     /// A guest was seen to run.
     pub works: bool,
-    /// What was seen.
+    /// What was seen, for a log.
     pub reason: String,
 }
 
@@ -68,7 +69,7 @@ pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Ve
         Ok(verdict) => verdict,
         Err(error) => Verdict {
             works: false,
-            reason: error.chain(),
+            reason: chain(&error),
         },
     }
 }
@@ -85,7 +86,6 @@ async fn run(
     };
     let firmware = firmware_file().map_err(failed)?;
     let nothing = OwnedFd::from(File::open("/dev/null").map_err(failed)?);
-    let start = Instant::now();
     let guest = Start {
         binary,
         arguments: &arguments(&firmware).map_err(failed)?,
@@ -95,32 +95,33 @@ async fn run(
         sockets: Vec::new(),
         netns: None,
     };
+    let start = Instant::now();
     let process = Process::spawn(guest, log)?;
     let exit = process.ended_within(timeout).await;
     let took = start.elapsed();
-    let Some(exit) = exit else {
+    if exit.is_none() {
         process.kill().await?;
-        let reason = format!("a guest under KVM was not done after {timeout:?}");
-        return Ok(Verdict {
-            works: false,
-            reason,
-        });
-    };
-    Ok(match exit.code {
-        Some(payload::SUCCESS) => Verdict {
-            works: true,
-            reason: format!("a guest under KVM was done after {took:?}"),
-        },
-        code => {
-            let words = exit.last_words;
-            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
-            let reason = format!("a guest under KVM failed (exit code {code}): {words}");
-            Verdict {
-                works: false,
-                reason,
-            }
+    }
+    Ok(verdict(exit, took, timeout))
+}
+
+/// What the end of the guest's process says; `None` if it did not end within `timeout`.
+fn verdict(exit: Option<VmExit>, took: Duration, timeout: Duration) -> Verdict {
+    let (works, reason) = match exit {
+        Some(VmExit { code, .. }) if code == Some(payload::SUCCESS) => {
+            (true, format!("a guest under KVM was done after {took:?}"))
         }
-    })
+        Some(VmExit { code, last_words }) => {
+            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
+            let reason = format!("a guest under KVM failed (exit code {code}): {last_words}");
+            (false, reason)
+        }
+        None => {
+            let reason = format!("a guest under KVM was not done after {timeout:?}");
+            (false, reason)
+        }
+    };
+    Verdict { works, reason }
 }
 
 /// The firmware in a file without a name: nothing is left of it, however the probe ends.

@@ -8,6 +8,7 @@ mod payload;
 use std::path::Path;
 
 use slog::{info, warn};
+use system::error::chain;
 
 use self::{binary::Facts, cache::Cache, kvm::Verdict};
 use super::{
@@ -17,9 +18,9 @@ use super::{
     layout, migration,
     qmp::Version,
 };
-use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
+use crate::{Capabilities, Error, Identity, Result, SavedForm, VmmKind, host_cpu};
 
-/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
+/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
 
 /// The host's half of vsock devices.
@@ -43,8 +44,8 @@ pub async fn probe(config: QemuConfig, log: &slog::Logger) -> Result<Qemu> {
         None => {
             let facts = binary::ask(&binary, log)
                 .await
-                .map_err(|error| unusable(error.chain()))?;
-            cache.keep_facts(&facts);
+                .map_err(|error| unusable(chain(&error)))?;
+            cache.store_facts(&facts);
             facts
         }
     };
@@ -147,7 +148,7 @@ async fn kvm_verdict(
         return verdict;
     }
     let verdict = kvm::probe(config, binary, log).await;
-    cache.keep_kvm(&machine, &verdict);
+    cache.store_kvm(&machine, &verdict);
     verdict
 }
 
@@ -175,34 +176,36 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
 }
 
 fn identity(machine: &Machine, binary: &Path, version: &Version) -> Identity {
+    let model = cpu_model(&machine.config, machine.accelerator);
+    Identity {
+        vmm: VmmKind::Qemu.id(),
+        binary: binary.to_owned(),
+        version: version.to_string(),
+        machine: described(machine),
+        cpu: format!("{model} on {}", host_cpu::describe()),
+    }
+}
+
+fn described(machine: &Machine) -> crate::Machine {
     let config = &machine.config;
     let accelerator = match machine.accelerator {
         Accelerator::Kvm => "kvm",
         Accelerator::Tcg => "tcg",
     };
-    let channel = match config.agent_channel {
+    let agent_channel = match config.agent_channel {
         ChannelKind::Serial => "virtio-serial",
         ChannelKind::Vsock => "vhost-vsock",
     };
-    let model = cpu_model(config, machine.accelerator);
-    Identity {
-        vmm: "qemu",
-        binary: binary.to_owned(),
-        version: version.to_string(),
-        machine: format!(
-            "{},accel={accelerator},channel={channel},ports={},bridges={},slots={},console={},layout={}",
-            config.machine_type,
-            config.pcie_root_ports,
-            machine.bridge_slots().len(),
-            config.memory_slots,
-            if config.debug_console.is_some() {
-                "on"
-            } else {
-                "off"
-            },
-            layout::VERSION,
-        ),
-        cpu: format!("{model} on {}", host_cpu::describe()),
+    crate::Machine {
+        accelerator: accelerator.to_owned(),
+        agent_channel: agent_channel.to_owned(),
+        debug_console: config.debug_console.is_some(),
+        layout: layout::VERSION,
+        machine_type: Some(config.machine_type.clone()),
+        root_ports: Some(config.pcie_root_ports),
+        bridges: Some(machine.bridge_slots().len() as u32),
+        memory_slots: Some(config.memory_slots),
+        ..crate::Machine::default()
     }
 }
 
@@ -236,7 +239,7 @@ mod tests {
         assert_eq!(reason, "it is version 5.2.0, at least 6.1 is needed");
     }
 
-    /// A saved VM has the devices of its channel, so it must not fit where another is asked for.
+    /// A saved VM has the devices of its channel, so it is no template where another is asked for.
     #[test]
     fn the_channel_is_chosen_and_part_of_the_identity() {
         let machine = |agent_channel| Machine {
@@ -251,7 +254,7 @@ mod tests {
             let version = facts(7, 2).version;
             identity(&machine(agent_channel), Path::new("/qemu"), &version).machine
         };
-        assert!(made_of(ChannelKind::Serial).contains("channel=virtio-serial"));
+        assert_eq!(made_of(ChannelKind::Serial).agent_channel, "virtio-serial");
         assert_ne!(made_of(ChannelKind::Serial), made_of(ChannelKind::Vsock));
         let (there, absent) = (Path::new("/dev/null"), Path::new("/dev/no-such-device"));
         let check = |channel, device| check_channel(&machine(channel).config, device);

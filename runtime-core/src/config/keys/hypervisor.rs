@@ -133,7 +133,7 @@ pub const OTHER: &[Rule] = &[
     fixed(
         "rootless",
         false,
-        "the monitor runs as the shim's user; write false",
+        "the VMM runs as the shim's user; write false",
     ),
     unused("disable_selinux", Bool, "processes are not labelled"),
     fixed(
@@ -144,7 +144,7 @@ pub const OTHER: &[Rule] = &[
     fixed(
         "enable_virtio_mem",
         false,
-        "memory is plugged in as DIMMs; write false",
+        "memory is hot-plugged as DIMMs; write false",
     ),
     fixed(
         "enable_mem_prealloc",
@@ -164,7 +164,7 @@ pub const OTHER: &[Rule] = &[
     unused(
         "default_bridges",
         COUNT,
-        "devices are plugged into PCI Express root ports",
+        "devices are attached to PCI Express root ports",
     ),
     fixed("enable_iommu", false, "the guest has no IOMMU; write false"),
     words("hot_plug_vfio", &["no-port", ""], NO_VFIO),
@@ -196,7 +196,7 @@ pub const OTHER: &[Rule] = &[
     unused(
         "hypervisor_loglevel",
         COUNT,
-        "the monitor's messages are always kept",
+        "the messages of the VMM are always logged",
     ),
     fixed("confidential_guest", false, NO_CONFIDENTIAL),
     number("disk_rate_limiter_bw_max_rate", 0, NO_RATE_LIMIT),

@@ -91,7 +91,7 @@ const OTHER: &[Rule] = &[
     number(
         "pcie_switch_port",
         0,
-        "devices are plugged into root ports; write 0",
+        "devices are attached to root ports; write 0",
     ),
     empty(
         "pflashes",
@@ -131,7 +131,7 @@ const OTHER: &[Rule] = &[
     empty(
         "extra_monitor_socket",
         Text,
-        "the monitor has one socket; write \"\"",
+        "the VMM has one socket; write \"\"",
     ),
     unused(
         "disable_nesting_checks",

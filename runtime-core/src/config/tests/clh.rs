@@ -92,8 +92,8 @@ enable_vcpus_pinning = false
 guest_selinux_label = ""
 "#;
 
-fn clh(monitor: VmmConfig) -> ClhConfig {
-    match monitor {
+fn clh(vmm: VmmConfig) -> ClhConfig {
+    match vmm {
         VmmConfig::Clh(config) => config,
         VmmConfig::Qemu(config) => panic!("{config:?}"),
     }
@@ -115,7 +115,7 @@ fn the_least_gets_the_defaults() {
 }
 
 #[test]
-fn what_is_chosen_reaches_the_monitor() {
+fn what_is_chosen_reaches_the_vmm() {
     let node = Node::new();
     let chosen = "disable_seccomp = true\ndisable_nested_virtualization = true\nenable_debug = true\n\
         enable_landlock = true\nlandlock_paths = [\"/dev/mapper\"]\n\

@@ -1,4 +1,4 @@
-//! One request, one connection: a call that was given up leaves nothing behind that the next one
+//! One request, one connection: a call that was cancelled leaves nothing behind that the next one
 //! could mistake for its own.
 
 use std::{io, path::PathBuf};
@@ -16,12 +16,12 @@ use crate::control::ControlError;
 
 use super::{
     calls::{Call, Passed},
-    rights_stream::RightsStream,
+    fd_stream::FdStream,
 };
 
 /// The longest answer that is taken. The longest that is asked for has some 10 KiB.
 const ANSWER_LIMIT: usize = 1 << 20;
-/// The most of a refusal that is told.
+/// The most characters of a refusal that are reported.
 const REASON_LIMIT: usize = 2000;
 
 /// The API behind one socket.
@@ -52,7 +52,7 @@ impl Client {
         let request = request(call)?;
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| closed(&error))?;
-        let stream = RightsStream::new(stream, passed);
+        let stream = FdStream::new(stream, passed);
         let (mut sender, connection) = http1::Builder::new()
             // Head and body in one buffer: they go out in one message.
             .writev(false)

@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use serde_json::{Value, json};
+use system::sync::{Mutex, MutexGuard};
 use tokio::{
     io::BufReader,
     net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
@@ -173,7 +174,7 @@ impl Drop for Client {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Ends every wait, now and later, with the first reason given.
@@ -218,7 +219,7 @@ impl Shared {
                 Some(tell) => drop(tell.send(version)),
                 None => return Err(ControlError::Invalid(String::from("a second greeting"))),
             },
-            // A reply nobody waits for any more came too late.
+            // A reply that came too late is not waited for any more.
             Message::Reply {
                 id: Some(id),
                 outcome,

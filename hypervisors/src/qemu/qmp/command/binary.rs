@@ -16,7 +16,7 @@ pub struct QueryMachines {}
 pub struct MachineInfo {
     pub name: String,
     pub alias: Option<String>,
-    /// Whether vCPUs can be plugged into it.
+    /// Whether vCPUs can be hot-plugged.
     #[serde(rename = "hotpluggable-cpus", default)]
     pub hotpluggable_cpus: bool,
 }

@@ -44,7 +44,6 @@ pub struct BlockdevFile<'a> {
 pub struct BlockdevOpen<'a> {
     pub node_name: &'a str,
     pub read_only: bool,
-    /// What it is.
     #[serde(flatten)]
     pub content: Content<'a>,
 }
@@ -55,7 +54,6 @@ pub struct BlockdevOpen<'a> {
 pub enum Content<'a> {
     /// A regular file.
     File {
-        /// Its path.
         filename: &'a str,
         /// Whether the file is locked against other users.
         locking: &'a str,
@@ -65,7 +63,6 @@ pub enum Content<'a> {
     Nothing {
         /// Its size in bytes.
         size: u64,
-        /// Whether it does.
         read_zeroes: bool,
     },
 }

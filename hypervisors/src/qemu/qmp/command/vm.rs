@@ -49,7 +49,7 @@ pub struct VmGenerationId {
     pub guid: String,
 }
 
-/// Keeps the descriptor that travels along under a name.
+/// Hands over a descriptor, which is sent beside the command, under a name.
 #[derive(Debug, Serialize)]
 pub struct GetFd<'a> {
     #[serde(rename = "fdname")]

@@ -11,16 +11,16 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::{io::Interest, net::UnixStream};
 
-use crate::rights::send_once;
+use crate::fd_passing::send_once;
 
 /// A stream to the VMM. It looks for descriptors beside the first bytes of a request.
 #[derive(Debug)]
-pub struct RightsStream {
+pub struct FdStream {
     stream: TokioIo<UnixStream>,
     passed: Option<OwnedFd>,
 }
 
-impl RightsStream {
+impl FdStream {
     /// `passed` goes out with the first byte that is written, and is closed here then.
     pub fn new(stream: UnixStream, passed: Option<OwnedFd>) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl RightsStream {
     }
 }
 
-impl Read for RightsStream {
+impl Read for FdStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -40,7 +40,7 @@ impl Read for RightsStream {
     }
 }
 
-impl Write for RightsStream {
+impl Write for FdStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Bytes and descriptors through a unix socket, in one message.
+//! File descriptors sent through a unix socket, beside bytes.
 
 use std::{
     io::{self, IoSlice},

@@ -19,18 +19,14 @@ use slog::warn;
 use system::loop_device::LoopDevice;
 use tokio::{sync::Mutex, task::JoinError, time::timeout};
 
-use super::{
-    api::calls::Info,
-    devices,
-    restore::io_error,
-    vm_config::{DiskConfig, SLOT_QUEUES},
-};
+use super::{api::calls::Info, devices, paths::slot_link};
 use crate::{
-    DiskSlots, Error, PciPath, Result, VmSpec,
-    slots::{bytes, check, expect, name, refused},
+    Error, PciPath, Result, VmSpec,
+    disk_slots::{bytes, check, name, refused, state_in},
+    error::io_error,
 };
 
-/// What a VM may have beside its other devices and those that are plugged: a bus has 32 places.
+/// The most slots that a VM has: a bus has 32 places, and the others are for other devices.
 pub const MAX_DISK_SLOTS: u32 = 16;
 
 /// An image that was just made may have to be written out first.
@@ -39,22 +35,10 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The file that an empty slot shows: it has no content.
 const EMPTY: &str = "slot-empty";
 
-/// The disks of a VM's slots, as the VMM is told of them.
-pub fn disks(slots: &DiskSlots, run_dir: &Path) -> Vec<DiskConfig> {
-    (0..slots.count)
-        .map(|slot| DiskConfig::new(&name(slot), &link(run_dir, slot), true, SLOT_QUEUES))
-        .collect()
-}
-
-/// The path of a slot's disk in the configuration of its VM.
-pub fn link(run_dir: &Path, slot: u32) -> PathBuf {
-    run_dir.join(name(slot))
-}
-
 /// What the slots of a VM will show, before there is a VMM. The links, which only a VMM that
 /// makes a VM follows, go when it is dropped.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedSlots {
     /// Held for its end.
     _links: Links,
     windows: Vec<Option<Window>>,
@@ -76,7 +60,7 @@ struct Window {
 
 /// The slots of one VM.
 #[derive(Debug)]
-pub struct Slots {
+pub struct SlotDisks {
     bytes: u64,
     /// By slot; `None` for one whose content stays.
     windows: Vec<Option<Window>>,
@@ -86,7 +70,7 @@ pub struct Slots {
     places: Vec<Option<PciPath>>,
 }
 
-impl Prepared {
+impl PreparedSlots {
     /// Makes ready what the slots of `spec` show. Those without a content need a loop device each to
     /// get one later; without, they stay empty, and the log says so.
     pub async fn new(spec: &VmSpec, log: &slog::Logger) -> Result<Self> {
@@ -102,7 +86,7 @@ impl Prepared {
             for (slot, window) in (0..).zip(&windows) {
                 let content = slots.contents.get(slot as usize).unwrap_or(&path);
                 let shown = window.as_ref().map(|window| window.device.path());
-                let link = link(&spec.run_dir, slot);
+                let link = slot_link(&spec.run_dir, slot);
                 symlink(shown.unwrap_or(content), &link).map_err(io_error("Linking", &link))?;
                 links.0.push(link);
             }
@@ -116,7 +100,7 @@ impl Prepared {
     }
 
     /// The slots of the VM that the VMM has made with them.
-    pub fn placed(self, info: &Info) -> Result<Slots> {
+    pub fn placed(self, info: &Info) -> Result<SlotDisks> {
         let slots = self.windows.iter().enumerate();
         let places = slots.map(|(slot, window)| {
             let of_use = window.is_some() || slot < self.contents;
@@ -124,7 +108,7 @@ impl Prepared {
             place.transpose()
         });
         let filled = (0..self.windows.len()).map(|slot| slot < self.contents);
-        Ok(Slots {
+        Ok(SlotDisks {
             bytes: self.bytes,
             places: places.collect::<Result<_>>()?,
             filled: Arc::new(Mutex::new(filled.collect())),
@@ -141,7 +125,7 @@ impl Drop for Links {
     }
 }
 
-impl Slots {
+impl SlotDisks {
     /// Where the guest finds one that has a content or can get one.
     pub fn place(&self, slot: u32) -> Option<PciPath> {
         self.places.get(slot as usize).cloned().flatten()
@@ -169,12 +153,12 @@ impl Slots {
         changed.map_err(late)?
     }
 
-    /// The kernel waits for what the guest still reads. Once begun it is not given up, and nothing else
+    /// The kernel waits for what the guest still reads. Once begun it is not cancelled, and nothing else
     /// is done to the slots before its end.
     async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
         let action = change.action();
         let mut filled = self.filled.clone().lock_owned().await;
-        expect(&mut filled, slot, action, matches!(change, Change::Empty))?;
+        state_in(&mut filled, slot, action, matches!(change, Change::Empty))?;
         let Some(Some(window)) = self.windows.get(slot as usize).cloned() else {
             let reason = "there is no loop device behind it".to_owned();
             return Err(refused(slot, action, reason));

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use super::*;
-use crate::sample;
+use crate::{DiskSlots, sample};
 
 const MIB: u32 = 1;
 const BYTES: u64 = 1 << 20;
@@ -61,9 +61,9 @@ async fn the_vmm_finds_an_image_or_what_will_show_one() {
         return eprintln!("SKIPPED: no loop device: {error}");
     }
     let spec = spec(dir.path(), vec![first]);
-    let prepared = Prepared::new(&spec, &log()).await.unwrap();
-    assert_eq!(read(&link(&spec.run_dir, 0)), "first");
-    let device = fs::read_link(link(&spec.run_dir, 1)).unwrap();
+    let prepared = PreparedSlots::new(&spec, &log()).await.unwrap();
+    assert_eq!(read(&slot_link(&spec.run_dir, 0)), "first");
+    let device = fs::read_link(slot_link(&spec.run_dir, 1)).unwrap();
     assert_eq!(read(&device), "\0\0\0\0\0");
 
     let slots = prepared.placed(&info()).unwrap();
@@ -82,14 +82,17 @@ async fn the_vmm_finds_an_image_or_what_will_show_one() {
 async fn what_cannot_be_made_ready_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spec = spec(dir.path(), vec![image(dir.path(), "first")]);
-    fs::write(link(&spec.run_dir, 1), "in its way").unwrap();
-    let error = Prepared::new(&spec, &log()).await.unwrap_err().to_string();
+    fs::write(slot_link(&spec.run_dir, 1), "in its way").unwrap();
+    let error = PreparedSlots::new(&spec, &log())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("slot-1"), "{error}");
     assert_eq!(entries(&spec.run_dir), 1);
 
     let nowhere: Info = serde_json::from_value(json!({"state": "Running"})).unwrap();
-    fs::remove_file(link(&spec.run_dir, 1)).unwrap();
-    let prepared = Prepared::new(&spec, &log()).await.unwrap();
+    fs::remove_file(slot_link(&spec.run_dir, 1)).unwrap();
+    let prepared = PreparedSlots::new(&spec, &log()).await.unwrap();
     assert!(prepared.placed(&nowhere).is_err());
     assert_eq!(entries(&spec.run_dir), 0);
 }

@@ -1,4 +1,6 @@
-//! Files that the host copies into the guest, for want of a shared file system.
+//! Files that the host copies into the guest: there is no shared file system.
+
+mod versions;
 
 use std::{
     fs::File,
@@ -17,34 +19,33 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat},
 };
 
-mod versions;
-
 use crate::{
-    beneath::{self, New, enter, open_at},
+    beneath::{self, NewDirectory, open_at, open_or_make},
     error::{Doing, Error, Result},
 };
 
 /// Where files are copied to, below the agent's directory.
 pub const DIRECTORY: &str = "shared/containers";
-/// Largest file that is taken: what is copied lies in the guest's RAM.
+/// Size of the largest file that is accepted, in bytes: copied files are in the guest's RAM.
 const MAX_SIZE: i64 = 1 << 30;
-/// Added to a file's name until it is complete.
+/// Suffix of a file's name until the file is complete.
 const PART: &str = ".part";
 
 /// Writes a piece of a file, a directory or a symbolic link below `base`.
 ///
-/// A file appears under its name when its last byte has come; one that is there already is written
-/// to then, since a container may have it mounted. No symbolic link is followed on the
-/// way: containers can write there too.
+/// A new file gets its name when its last piece has been written. If the name exists, the existing
+/// file is overwritten then and not replaced, since a container may have it mounted. No symbolic
+/// link is followed: containers can write below `base`, too.
 ///
 /// # Errors
 ///
-/// When the path lies elsewhere, the piece lies outside of the file, or the system refuses.
+/// When the path is not below `base`, the piece is not within the file's size, the mode is that of
+/// another kind of file, or a system call fails.
 pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
     let path = Path::new(&request.path);
     let parts = beneath::parts(base, path)?;
     let Some((name, parents)) = parts.split_last() else {
-        return Err(Error::Invalid(format!("{:?} names nothing", request.path)));
+        return Err(Error::Invalid(format!("{:?} has no name", request.path)));
     };
     let parent = parent_mode(request.dir_mode);
     let directory =
@@ -52,26 +53,26 @@ pub fn copy(base: &Path, request: &CopyFileRequest) -> Result<()> {
     let mode = request.file_mode & 0o7777;
     match SFlag::from_bits_truncate(request.file_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => {
-            let made =
-                enter(&directory, name, parent_mode(request.file_mode)).on("create", path)?;
-            give(made.as_fd(), request).on("set the owner of", path)
+            let made = open_or_make(&directory, name, parent_mode(request.file_mode))
+                .on("create", path)?;
+            set_owner(made.as_fd(), request).on("set the owner of", path)
         }
         SFlag::S_IFLNK => link(&directory, name, request).on("link", path),
         kind if kind.is_empty() || kind == SFlag::S_IFREG => {
             file(&directory, name, mode, request).on("write", path)
         }
         _ => Err(Error::Invalid(format!(
-            "{:?} is of no kind that is copied",
+            "{:?} is not a file, a directory or a symbolic link",
             request.path
         ))),
     }
 }
 
-/// The mode of a parent directory, where the request does not say.
-fn parent_mode(mode: u32) -> New {
+/// A directory with the mode of the request, or with 0755 if the request has none.
+fn parent_mode(mode: u32) -> NewDirectory {
     match mode & 0o7777 {
-        0 => New::PLAIN,
-        mode => New::with_mode(mode),
+        0 => NewDirectory::PLAIN,
+        mode => NewDirectory::with_mode(mode),
     }
 }
 
@@ -95,11 +96,12 @@ fn link(directory: &OwnedFd, name: &str, request: &CopyFileRequest) -> io::Resul
     let before = readlinkat(directory, name).ok();
     renameat(directory, part.as_str(), directory, name)?;
     if let Some(before) = before.filter(|before| before.as_os_str() != target) {
-        versions::tidy(directory, name, &before);
+        versions::remove_old(directory, name, &before);
     }
     Ok(())
 }
 
+/// Writes a piece of a file; after the last piece the file gets its name, mode and owner.
 fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -> io::Result<()> {
     let length = i64::try_from(request.data.len()).unwrap_or(i64::MAX);
     let end = request.offset.saturating_add(length);
@@ -107,47 +109,48 @@ fn file(directory: &OwnedFd, name: &str, mode: u32, request: &CopyFileRequest) -
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     let part = format!("{name}{PART}");
-    let begin = if request.offset == 0 {
-        OFlag::O_CREAT | OFlag::O_TRUNC
-    } else {
-        OFlag::empty()
-    };
-    let private = if request.offset == 0 {
-        Mode::S_IRUSR | Mode::S_IWUSR
-    } else {
-        Mode::empty()
-    };
-    // What a container has put there is not waited for, and not written to unless it is a file.
-    let flags = begin | OFlag::O_RDWR | OFlag::O_NONBLOCK;
-    let file: File = open(directory, &part, flags, private)?.into();
-    if !file.metadata()?.is_file() {
-        let odd = format!("{part} is there and no regular file");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, odd));
-    }
+    let file = open_part(directory, &part, request.offset == 0)?;
     file.write_all_at(&request.data, request.offset.unsigned_abs())?;
     if end < request.file_size {
         return Ok(());
     }
-    let present = present(directory, name);
-    let last = present.as_ref().unwrap_or(&file);
-    if present.is_some() {
+    let existing = existing_file(directory, name);
+    let last = existing.as_ref().unwrap_or(&file);
+    if existing.is_some() {
         overwrite(last, file.try_clone()?, end.unsigned_abs())?;
     }
-    give(last.as_fd(), request)?;
+    set_owner(last.as_fd(), request)?;
     fchmod(last, Mode::from_bits_truncate(mode))?;
-    if present.is_some() {
-        Ok(unlinkat(
-            directory,
-            part.as_str(),
-            UnlinkatFlags::NoRemoveDir,
-        )?)
-    } else {
-        Ok(renameat(directory, part.as_str(), directory, name)?)
+    let part = part.as_str();
+    match existing {
+        Some(_) => unlinkat(directory, part, UnlinkatFlags::NoRemoveDir)?,
+        None => renameat(directory, part, directory, name)?,
     }
+    Ok(())
 }
 
-/// The regular file of this name, if there is one that can be written to.
-fn present(directory: &OwnedFd, name: &str) -> Option<File> {
+/// Opens the incomplete file; creates it, or empties it, for the first piece.
+fn open_part(directory: &OwnedFd, part: &str, first: bool) -> io::Result<File> {
+    let (create, mode) = match first {
+        true => (
+            OFlag::O_CREAT | OFlag::O_TRUNC,
+            Mode::S_IRUSR | Mode::S_IWUSR,
+        ),
+        false => (OFlag::empty(), Mode::empty()),
+    };
+    // A container may have put something else there: opening it must not block, and it is not
+    // written to unless it is a file.
+    let flags = create | OFlag::O_RDWR | OFlag::O_NONBLOCK;
+    let file: File = open(directory, part, flags, mode)?.into();
+    if !file.metadata()?.is_file() {
+        let other = format!("{part} exists and is not a regular file");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, other));
+    }
+    Ok(file)
+}
+
+/// Opens the regular file `name`, if there is one that can be written to.
+fn existing_file(directory: &OwnedFd, name: &str) -> Option<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = File::from(open(directory, name, flags, Mode::empty()).ok()?);
     file.metadata()
@@ -155,19 +158,19 @@ fn present(directory: &OwnedFd, name: &str) -> Option<File> {
         .then_some(file)
 }
 
-/// Cut last: a reader sees old content or new content, for a moment both, but never none.
-fn overwrite(mut present: &File, mut from: File, length: u64) -> io::Result<()> {
+/// Truncates last: a reader sees the old content or the new, for a moment both, but never nothing.
+fn overwrite(mut existing: &File, mut from: File, length: u64) -> io::Result<()> {
     from.rewind()?;
-    io::copy(&mut from, &mut present)?;
-    present.set_len(length)
+    io::copy(&mut from, &mut existing)?;
+    existing.set_len(length)
 }
 
-fn give(file: std::os::fd::BorrowedFd<'_>, request: &CopyFileRequest) -> io::Result<()> {
+fn set_owner(file: std::os::fd::BorrowedFd<'_>, request: &CopyFileRequest) -> io::Result<()> {
     let (user, group) = owner(request);
     Ok(fchown(file, user, group)?)
 }
 
-/// A negative number leaves the owner as it is.
+/// The user and group of a request; `None` for a negative number, which leaves them as they are.
 fn owner(request: &CopyFileRequest) -> (Option<Uid>, Option<Gid>) {
     let user = u32::try_from(request.uid).ok().map(Uid::from_raw);
     let group = u32::try_from(request.gid).ok().map(Gid::from_raw);
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_appears_when_it_is_complete() {
+    fn a_file_gets_its_name_when_it_is_complete() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/b");
         let mut first = request(&path, 0o100_640, b"hel");
@@ -217,18 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_written_to() {
+    fn only_a_regular_file_is_written_to() {
         let base = tempfile::tempdir().unwrap();
         let part = base.path().join("x.part");
         nix::unistd::mkfifo(&part, Mode::S_IRWXU).unwrap();
         let wanted = request(&base.path().join("x"), 0o100_644, b"abc");
         let error = copy(base.path(), &wanted).unwrap_err().chain();
-        assert!(error.contains("no regular file"), "{error}");
+        assert!(error.contains("not a regular file"), "{error}");
         assert!(part.exists() && !base.path().join("x").exists());
     }
 
     #[test]
-    fn a_file_that_is_there_stays_the_same_file() {
+    fn an_existing_file_is_overwritten_and_not_replaced() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("hosts");
         copy(
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_before_goes_with_its_links() {
+    fn the_previous_version_is_removed_with_its_links() {
         let base = tempfile::tempdir().unwrap();
         let at = |name: &str| base.path().join("volume").join(name);
         let link =

@@ -1,4 +1,5 @@
-//! Disk slots, as far as they are the same for every VMM.
+//! Disk slots, as far as they are the same for every VMM. A slot is a disk that a VM has from its
+//! start and into which an image is put later.
 
 use std::path::Path;
 
@@ -9,15 +10,15 @@ pub fn bytes(slots: &DiskSlots) -> u64 {
     u64::from(slots.mib) << 20
 }
 
-/// What the names of slots' disks begin with, and of no others: those that are plugged are `disk-`.
-pub const SLOT: &str = "slot-";
+/// Beginning of the names of slots' disks. Those of disks that are attached begin with `disk-`.
+pub const NAME_PREFIX: &str = "slot-";
 
 /// The VMM's name for the disk of a slot.
 pub fn name(slot: u32) -> String {
-    format!("{SLOT}{slot}")
+    format!("{NAME_PREFIX}{slot}")
 }
 
-/// Checks that a VM can have these slots, of which `most` fit into it.
+/// Checks that a VM that has room for `most` slots can have these.
 pub fn check_all(slots: &DiskSlots, most: u32) -> Result<()> {
     let (count, mib) = (slots.count, slots.mib);
     if count > most || (count > 0 && mib == 0) || slots.contents.len() > count as usize {
@@ -50,8 +51,8 @@ pub fn check(path: &Path, bytes: u64) -> Result<()> {
     )))
 }
 
-/// The state of a slot, which must be `filled` or not for what is to be done.
-pub fn expect<'a>(
+/// The state of a slot, by number: whether it shows an image. It must be `filled` for `action`.
+pub fn state_in<'a>(
     all: &'a mut [bool],
     slot: u32,
     action: &str,
@@ -66,7 +67,7 @@ pub fn expect<'a>(
     Err(refused(slot, action, reason.to_owned()))
 }
 
-/// A slot stays as it is.
+/// The error of a VMM that left a slot as it was.
 pub fn refused(slot: u32, action: &str, reason: String) -> Error {
     Error::Refused {
         request: format!("{action} disk slot {slot}"),
@@ -81,14 +82,14 @@ mod tests {
     #[test]
     fn a_slot_is_changed_only_from_the_state_it_is_in() {
         let mut slots = [true, false];
-        assert!(expect(&mut slots, 0, "empty", true).is_ok());
-        assert!(expect(&mut slots, 1, "fill", false).is_ok());
+        assert!(state_in(&mut slots, 0, "empty", true).is_ok());
+        assert!(state_in(&mut slots, 1, "fill", false).is_ok());
         for (slot, action, filled, reason) in [
             (0, "fill", false, "it shows an image"),
             (1, "empty", true, "it shows no image"),
             (2, "fill", false, "there is no such slot"),
         ] {
-            let refused = expect(&mut slots, slot, action, filled).unwrap_err();
+            let refused = state_in(&mut slots, slot, action, filled).unwrap_err();
             assert!(refused.to_string().contains(reason), "{refused}");
         }
     }

@@ -1,4 +1,4 @@
-//! A file that keeps what a probe found, for the next process.
+//! A file that caches what a probe found, for the next process.
 
 use std::{
     fs::{self, OpenOptions},
@@ -23,7 +23,7 @@ pub struct Key {
 
 impl Key {
     /// The binary at this path, during this boot.
-    pub fn of(binary: &Path) -> Option<Self> {
+    pub fn new(binary: &Path) -> Option<Self> {
         let metadata = fs::metadata(binary).ok()?;
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(Self {
@@ -46,7 +46,7 @@ impl Default for Key {
     }
 }
 
-/// Reads what was kept. A file that is missing, too long or damaged counts as none.
+/// Reads what was cached. A file that is missing, too long or damaged counts as none.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     if fs::metadata(path).ok()?.len() > LIMIT {
         return None;

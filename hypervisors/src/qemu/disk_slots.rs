@@ -10,14 +10,14 @@ use std::path::Path;
 use tokio::sync::Mutex;
 
 use super::{
-    command_line::{Line, text},
     launch::Vmm,
     layout::disk_slot,
+    option_line::{OptionLine, text},
     qmp::command::{BlockdevDel, BlockdevOpen, BlockdevReopen, Content, RawNode},
 };
 use crate::{
     DiskSlots, Error, Result,
-    slots::{bytes, check, expect, name},
+    disk_slots::{bytes, check, name, state_in},
 };
 
 /// The node that all empty slots show.
@@ -27,7 +27,7 @@ const EMPTY: &str = "empty";
 const TRIED: u64 = 1 << 20;
 
 /// Adds the slots of a VM to its command line.
-pub fn options(line: &mut Line, slots: &DiskSlots) -> Result<()> {
+pub fn options(line: &mut OptionLine, slots: &DiskSlots) -> Result<()> {
     if slots.count == 0 {
         return Ok(());
     }
@@ -78,16 +78,16 @@ pub async fn possible(vmm: &Vmm) -> bool {
 
 /// The slots of one VM, and which of them show an image.
 #[derive(Debug)]
-pub struct Slots {
+pub struct SlotDisks {
     bytes: u64,
     /// Held while a slot is changed.
     filled: Mutex<Vec<bool>>,
     count: u32,
 }
 
-impl Slots {
+impl SlotDisks {
     /// The slots of a VM that was started with `slots`.
-    pub fn of(slots: &DiskSlots) -> Self {
+    pub fn new(slots: &DiskSlots) -> Self {
         let filled = (0..slots.count as usize).map(|slot| slot < slots.contents.len());
         Self {
             bytes: bytes(slots),
@@ -104,12 +104,12 @@ impl Slots {
     /// Shows an image in an empty slot.
     pub async fn fill(&self, vmm: &Vmm, slot: u32, path: &Path) -> Result<()> {
         let mut filled = self.filled.lock().await;
-        let filled = expect(&mut filled, slot, "fill", false)?;
+        let filled = state_in(&mut filled, slot, "fill", false)?;
         check(path, self.bytes)?;
         let image = image(slot);
         vmm.execute(&opened(&image, file(path)?)).await?;
         if let Err(error) = self.show(vmm, slot, &image).await {
-            // It is open under a name that only this slot uses; the next attempt tells.
+            // It is open under a name that only this slot uses; the next attempt fails and says so.
             let _ = close(vmm, &image).await;
             return Err(error);
         }
@@ -120,7 +120,7 @@ impl Slots {
     /// Shows nothing in a filled slot, and closes its image.
     pub async fn empty(&self, vmm: &Vmm, slot: u32) -> Result<()> {
         let mut filled = self.filled.lock().await;
-        let filled = expect(&mut filled, slot, "empty", true)?;
+        let filled = state_in(&mut filled, slot, "empty", true)?;
         self.show(vmm, slot, EMPTY).await?;
         close(vmm, &image(slot)).await?;
         *filled = false;
@@ -168,7 +168,7 @@ fn window<'a>(node_name: &'a str, shown: &'a str, size: u64) -> RawNode<'a> {
     }
 }
 
-fn node(line: &mut Line, node: &impl serde::Serialize) -> Result<()> {
+fn node(line: &mut OptionLine, node: &impl serde::Serialize) -> Result<()> {
     let node = serde_json::to_string(node).map_err(|error| Error::Protocol(error.to_string()))?;
     line.option("-blockdev", node);
     Ok(())
