@@ -1,6 +1,7 @@
 //! Templates that another version of this program made: those of the present format are read, and
 //! with any other the VM boots, with the reason, until a new template is made.
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "allowed in tests, of which these are parts"
 )]
@@ -16,9 +17,13 @@ use std::{
 use factory::{FORMAT_VERSION, InitError, StartPath, TemplateStore, Unfit};
 use support::{Bench, can_mount};
 
-/// What `imprint factory init` of format version 2 wrote. A change that cannot read it raises
-/// [`FORMAT_VERSION`]; then one of the new version joins it, and this one is refused.
-const VERSION_2: &str = include_str!("testdata/manifest-2.json");
+/// What `imprint factory init` wrote, by the version of its format. Who raises [`FORMAT_VERSION`]
+/// adds what it writes then, with its guest in `/usr/share/imprint`; the older ones stay, to be
+/// refused.
+const WRITTEN: [(u32, &str); 2] = [
+    (2, include_str!("testdata/manifest-2.json")),
+    (3, include_str!("testdata/manifest-3.json")),
+];
 
 /// A store with one template that has this manifest.
 fn store_with(directory: &Path, manifest: &str) -> TemplateStore {
@@ -39,31 +44,40 @@ fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
+/// The manifest of the present version.
+fn present() -> &'static str {
+    let present = WRITTEN
+        .iter()
+        .find(|(version, _)| *version == FORMAT_VERSION);
+    present
+        .expect("testdata has a manifest of the present version")
+        .1
+}
+
 #[test]
-fn a_manifest_of_version_2_is_read() {
+fn a_manifest_of_the_present_version_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    let found = store_with(directory.path(), VERSION_2).list().unwrap();
+    let found = store_with(directory.path(), present()).list().unwrap();
     let template = found[0].as_ref().unwrap();
-    assert_eq!(FORMAT_VERSION, 2);
-    assert!(VERSION_2.contains(template.key()));
+    assert!(present().contains(template.key()));
     let made_from = template.manifest().made_from();
-    let value = |name: &str| {
-        let found = made_from.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone()).unwrap()
-    };
-    assert!(value("machine").contains("q35"), "{made_from:?}");
-    assert!(
-        value("kernel").starts_with("/usr/share/imprint/"),
-        "{made_from:?}"
-    );
+    let kernel = made_from.iter().find(|(name, _)| *name == "kernel");
+    let (_, kernel) = kernel.unwrap();
+    assert!(kernel.starts_with("/usr/share/imprint/vmlinux"), "{kernel}");
 }
 
 #[test]
 fn a_manifest_of_another_version_is_refused_by_its_number() {
-    for version in [0, 1, FORMAT_VERSION + 1] {
+    let next = (
+        FORMAT_VERSION + 1,
+        &*with_version(present(), FORMAT_VERSION + 1),
+    );
+    let older = WRITTEN
+        .into_iter()
+        .filter(|(version, _)| *version < FORMAT_VERSION);
+    for (version, manifest) in older.chain([next]) {
         let directory = tempfile::tempdir().unwrap();
-        let other = with_version(VERSION_2, version);
-        let found = store_with(directory.path(), &other).list().unwrap();
+        let found = store_with(directory.path(), manifest).list().unwrap();
         let refused = found[0].as_ref().unwrap_err();
         assert!(
             matches!(refused, Unfit::FormatVersion { found } if *found == version),
