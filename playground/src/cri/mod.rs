@@ -16,7 +16,13 @@ pub use pod::{Container, ContainerState, Kubelet, Pod};
 pub use stream::{Channel, Session};
 
 /// The messages, generated from `api.proto`.
-#[allow(missing_docs, clippy::all, clippy::panic, clippy::unwrap_used)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/cri/mod.rs"));
 }

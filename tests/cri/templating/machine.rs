@@ -65,7 +65,7 @@ fn networks(cri: &Cri, count: usize) -> Result<()> {
     let deadline = Deadline::after(Duration::from_secs(20));
     loop {
         let info = cri.info()?;
-        let config = info.get("cniconfig").map(String::as_str).unwrap_or("{}");
+        let config = info.get("cniconfig").map_or("{}", String::as_str);
         let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
         // The loopback is one of them.
         let known = config["Networks"].as_array().map_or(0, Vec::len);
