@@ -1,13 +1,16 @@
 //! A file that caches what a probe found, for the next process.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use system::{
+    directory::{self, PRIVATE},
+    file,
+};
 
 /// The longest file that is read; one has about 2 KiB.
 const LIMIT: u64 = 64 << 10;
@@ -48,24 +51,12 @@ impl Default for Key {
 
 /// Reads what was cached. A file that is missing, too long or damaged counts as none.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    if fs::metadata(path).ok()?.len() > LIMIT {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()
 }
 
 /// Replaces the file in one step, so that a reader at the same time sees all of one result.
 pub fn replace(path: &Path, entry: &impl Serialize) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let own = system::process::own_number()?;
-    let new = path.with_extension(format!("new-{own}"));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = system::directory::make_in(parent, 0o700, || options.open(&new))
-        .and_then(|mut file| file.write_all(&serde_json::to_vec(entry)?))
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    let text = serde_json::to_vec(entry)?;
+    directory::make_in(parent, PRIVATE, || file::replace(path, &text))
 }

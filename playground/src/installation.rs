@@ -1,9 +1,6 @@
 //! An installation of Imprint: the built binaries and the guest.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, containerd::Release};
 
@@ -78,7 +75,5 @@ impl Artefacts {
 
 /// Replaces a file's content at once, so that no reader sees half of it.
 pub fn replace_file(path: &Path, text: &str) -> Result<()> {
-    let aside = path.with_extension("new");
-    fs::write(&aside, text).map_err(Error::io("Writing", &aside))?;
-    fs::rename(&aside, path).map_err(Error::io("Placing", path))
+    system::file::replace(path, text.as_bytes()).map_err(Error::io("Writing", path))
 }

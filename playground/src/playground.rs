@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -36,11 +36,7 @@ impl Playground {
 
     /// Makes a directory with this name; refuses one that exists.
     pub fn named(directory: &Path) -> Result<Self> {
-        let mut builder = fs::DirBuilder::new();
-        builder
-            .mode(0o700)
-            .create(directory)
-            .map_err(Error::io("Making", directory))?;
+        system::directory::make_single(directory, 0o700).map_err(Error::io("Making", directory))?;
         let made = Self {
             directory: directory.to_owned(),
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
-use system::{error::chain, loop_device};
+use system::{directory, error::chain, loop_device};
 
 use super::{
     Clh, ClhConfig,
@@ -104,18 +104,14 @@ struct PrivateDir(std::path::PathBuf);
 
 impl PrivateDir {
     fn new() -> Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
         let own = system::process::own_number_or_id();
         let name = format!("imprint-probe-{own}-{}", unique());
         let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| Error::Io {
-                action: "Making",
-                path: path.clone(),
-                source,
-            })?;
+        directory::make_single(&path, directory::PRIVATE).map_err(|source| Error::Io {
+            action: "Making",
+            path: path.clone(),
+            source,
+        })?;
         Ok(Self(path))
     }
 }

@@ -4,8 +4,7 @@
 //! interpret, and its `exec:` URIs, which are shell commands, are not used.
 
 use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -60,16 +59,11 @@ pub async fn save(vmm: &Vmm, dir: &Path) -> Result<()> {
         });
     }
     let path = dir.join(STATE_FILE);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| Error::Io {
-            action: "Creating",
-            path: path.clone(),
-            source,
-        })?;
+    let file = system::file::make(&path).map_err(|source| Error::Io {
+        action: "Creating",
+        path: path.clone(),
+        source,
+    })?;
     let unfinished = Unfinished(Some(path));
     let written = write(vmm, file).await;
     match written {

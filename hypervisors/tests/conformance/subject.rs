@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    os::{fd::AsRawFd, unix::fs::DirBuilderExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -139,11 +139,7 @@ impl Subject {
     /// A VM of this name with anonymous memory and a run directory.
     pub fn spec(&self, id: &str) -> VmSpec {
         let run_dir = self.path(id);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&run_dir)
-            .unwrap();
+        system::directory::ensure(&run_dir, 0o700).unwrap();
         VmSpec {
             id: self.name(id),
             run_dir,

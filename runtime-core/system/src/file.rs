@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{OpenOptionsExt, symlink},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -108,46 +108,75 @@ pub fn read_bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Whether `path` names this open file, and not another one or none by now.
+///
+/// # Errors
+/// Either cannot be looked at.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Gives a file this content in one step: whoever opens it has all of the old content or all of the
 /// new, also where the writer dies half-way. It is not synced: after a crash of the machine it may be
 /// empty.
 ///
-/// The new content is written beside it first, under a name that begins with a dot, and nothing is
-/// left of that on an error. A writer that is killed in this moment leaves it.
+/// The new content is written into `.<name>.new` beside it first, which is locked (flock(2)), so that
+/// writers follow each other. It is gone afterwards, on an error too. What a writer that was killed
+/// left of it the next one takes over. Blocks while another writes.
 ///
 /// # Errors
 /// As of open(2), write(2) and rename(2); the file is as it was.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    exchange(path, |aside| make(aside)?.write_all(content))
-}
-
-/// Makes `path` a link to `target` in one step, as [`replace`] does.
-///
-/// # Errors
-/// As of symlink(2) and rename(2); what was there is there still.
-pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
-    exchange(path, |aside| symlink(target, aside))
-}
-
-fn exchange(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let aside = beside(path)?;
-    let done = make(&aside).and_then(|()| fs::rename(&aside, path));
-    if done
-        .as_ref()
-        .is_err_and(|e| e.kind() != ErrorKind::AlreadyExists)
-    {
+    let aside = beside(path, "new")?;
+    let mut file = take(&aside)?;
+    let done = file
+        .set_len(0)
+        .and_then(|()| file.write_all(content))
+        .and_then(|()| fs::rename(&aside, path));
+    if done.is_err() {
+        // Nobody else's: it is locked.
         let _ = fs::remove_file(&aside);
     }
     done
 }
 
-/// A name in the same directory that nothing else has.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-    let mut aside = OsString::from(".");
-    aside.push(name);
-    aside.push(format!(".{}", hex(&random::bytes::<8>()?)));
-    Ok(path.with_file_name(aside))
+/// Makes `path` a link to `target` in one step, as [`replace`] does.
+///
+/// The new link has a name beside it for a moment, as `.<name>.5a0e3c21`. A process that is killed in
+/// this moment leaves it.
+///
+/// # Errors
+/// As of symlink(2) and rename(2); what was there is there still.
+pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
+    let aside = beside(path, &hex(&random::bytes::<4>()?))?;
+    symlink(target, &aside)?;
+    fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
+/// A file that this process alone writes, for as long as it is open.
+fn take(path: &Path) -> io::Result<File> {
+    loop {
+        let file = open_or_make(path)?;
+        match file.lock() {
+            // Who had it before may have given it another name while this one waited.
+            Ok(()) if is_at(&file, path)? => return Ok(file),
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// A hidden name in the same directory.
+fn beside(path: &Path, what: &str) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().ok_or(ErrorKind::InvalidInput)?);
+    name.push(format!(".{what}"));
+    Ok(path.with_file_name(name))
 }
 
 fn held_up_by_nothing() -> OpenOptions {

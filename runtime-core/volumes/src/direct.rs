@@ -4,14 +4,12 @@
 
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
-use system::encoding::base64url;
+use system::{encoding::base64url, file};
 
 use super::VolumeError;
 
@@ -50,19 +48,10 @@ pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>,
     let file = root
         .join(base64url(path.to_string_lossy().as_bytes()))
         .join("mountInfo.json");
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(&file);
     let fail = |source| VolumeError::io("Reading", &file)(source);
-    let mut content = Vec::new();
-    match opened {
-        Ok(opened) => opened
-            .take(MAX_BYTES)
-            .read_to_end(&mut content)
-            .map_err(fail)?,
+    let content = match file::read(&file, MAX_BYTES) {
         Err(error) if absent(&error) => return Ok(None),
-        Err(error) => return Err(fail(error)),
+        read => read.map_err(fail)?,
     };
     let info: MountInfo = serde_json::from_slice(&content).map_err(|e| fail(e.into()))?;
     if !["block", "directvol"].contains(&info.volume_type.as_str()) {

@@ -130,6 +130,27 @@ fn what_is_replaced_is_private_and_leaves_nothing_beside() {
 }
 
 #[test]
+fn what_a_killed_writer_left_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, left) = (dir.path().join("file"), dir.path().join(".file.new"));
+    fs::write(&left, "more than what is to be written").unwrap();
+    replace(&path, b"less").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"less");
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_file_is_at_its_path_until_another_is() {
+    let (dir, [path, ..]) = directory();
+    let file = open(&path).unwrap();
+    assert!(is_at(&file, &path).unwrap());
+    fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+    assert!(!is_at(&file, &path).unwrap());
+    fs::write(&path, "another").unwrap();
+    assert!(!is_at(&file, &path).unwrap());
+}
+
+#[test]
 fn a_reader_sees_all_of_one_content_whoever_writes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
