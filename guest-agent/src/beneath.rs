@@ -12,7 +12,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::{Mode, fchmod, mkdirat},
+    sys::stat::{Mode, fchmod, fstat, mkdirat},
     unistd::{Gid, Uid, fchown},
 };
 
@@ -60,16 +60,26 @@ pub fn open_at(
 
 /// Opens a directory in another one; makes it if there is nothing.
 pub fn open_or_make(directory: impl AsFd, name: &str, new: NewDirectory) -> io::Result<OwnedFd> {
-    let made = match mkdirat(directory.as_fd(), name, Mode::S_IRWXU) {
+    let owned_by_root = new.user.is_none() && new.group.is_none();
+    // Nobody else may use it until it has its owner.
+    let first_mode = match owned_by_root {
+        true => Mode::from_bits_truncate(new.mode & 0o777),
+        false => Mode::S_IRWXU,
+    };
+    let made = match mkdirat(directory.as_fd(), name, first_mode) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
         Err(errno) => return Err(errno.into()),
     };
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
     let inside = open_at(directory, Path::new(name), flags, Mode::empty())?;
-    if made {
+    if made && !owned_by_root {
         fchown(&inside, new.user, new.group)?;
-        fchmod(&inside, Mode::from_bits_truncate(new.mode & 0o7777))?;
+    }
+    let mode = new.mode & 0o7777;
+    // The umask or a parent's set-group-ID bit may have changed it.
+    if made && fstat(&inside)?.st_mode & 0o7777 != mode {
+        fchmod(&inside, Mode::from_bits_truncate(mode))?;
     }
     Ok(inside)
 }

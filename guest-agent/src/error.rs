@@ -40,9 +40,6 @@ pub enum Error {
     /// Something did not happen in time.
     #[error("Timed out after {after:?} waiting for {event}")]
     Timeout { event: String, after: Duration },
-    /// The code that answers the named call has panicked.
-    #[error("The agent panicked during the call {0}")]
-    Panicked(&'static str),
     /// A part of the API that this agent does not implement.
     #[error("Not supported by this guest: {0}")]
     Unsupported(String),
@@ -60,10 +57,7 @@ impl Error {
             Self::State(_) => Code::FAILED_PRECONDITION,
             Self::Timeout { .. } => Code::DEADLINE_EXCEEDED,
             Self::Unsupported(_) => Code::UNIMPLEMENTED,
-            Self::System { .. }
-            | Self::Runtime { .. }
-            | Self::Netlink { .. }
-            | Self::Panicked(_) => Code::INTERNAL,
+            Self::System { .. } | Self::Runtime { .. } | Self::Netlink { .. } => Code::INTERNAL,
         }
     }
 

@@ -107,6 +107,7 @@ fn run_as_init() -> Result<()> {
     };
     runtime()?.block_on(async {
         let agent = start(settings, log).await?;
+        agent.prepare_root()?;
         network::bring_up_loopback().await?;
         let listener = server::guest_listener(&agent.uevents, &agent.log).await?;
         let _server = server::serve(listener, Arc::new(Service::new(agent))).await?;

@@ -5,7 +5,10 @@ mod create;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use crate::{
     pid_namespace::SharedPidNamespace,
     reaper::Reaper,
     registry::Registry,
+    shared_root,
     storage::Storages,
     uevent::Uevents,
     zygote::Zygote,
@@ -51,6 +55,8 @@ pub struct Agent {
     oom_sender: mpsc::Sender<String>,
     containers: Registry<Container>,
     pid_namespace: SharedPidNamespace,
+    /// Whether the agent's directory was made and no sandbox has used it yet.
+    root_is_new: AtomicBool,
 }
 
 impl Agent {
@@ -80,7 +86,34 @@ impl Agent {
             oom_sender,
             containers: Registry::new("container"),
             pid_namespace: SharedPidNamespace::default(),
+            root_is_new: AtomicBool::new(false),
         })
+    }
+
+    /// Makes the agent's directory for the first sandbox, before a template is saved.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn prepare_root(&self) -> Result<()> {
+        shared_root::begin(&self.settings.root)?;
+        self.root_is_new.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the agent's directory an empty one for a sandbox, unless [`Agent::prepare_root`] has made
+    /// it and nothing was put into it since.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn begin_root(&self) -> Result<()> {
+        let root = &self.settings.root;
+        let is_new = self.root_is_new.swap(false, Ordering::AcqRel);
+        if is_new && fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
+            return Ok(());
+        }
+        shared_root::begin(root)
     }
 
     /// The container `id`.

@@ -66,7 +66,7 @@ pub fn stage(root: &Path, id: &str, spec: &mut Spec) -> Result<StagedMounts> {
     }
     let rootfs = PathBuf::from(&spec.Root.get_or_default().Path);
     let mut walk = Walk::new(&rootfs)?;
-    let mut directory = StagingDirectory::new(root, id)?;
+    let mut directory = StagingDirectory::new(root, id);
     let mut unstaged = Vec::new();
     for mount in &mut spec.Mounts {
         let source = Source::open(root, mount).map_err(|error| relabel(error, describe(mount)))?;

@@ -132,14 +132,13 @@ pub struct StagingDirectory {
 }
 
 impl StagingDirectory {
-    /// An empty one. It is not below the agent's directory, which is removed with all its content.
-    pub fn new(root: &Path, id: &str) -> Result<Self> {
-        let directory = root.with_extension("mounts").join(id);
-        fs::create_dir_all(&directory).on("create", &directory)?;
-        Ok(Self {
-            path: directory,
+    /// The directory of the container `id`. It is made with its first mount, and is not below `root`,
+    /// the agent's directory, which is removed with all its content.
+    pub fn new(root: &Path, id: &str) -> Self {
+        Self {
+            path: root.with_extension("mounts").join(id),
             mount_points: Vec::new(),
-        })
+        }
     }
 
     /// Mounts a source and returns where; `None` for one that libcontainer mounts by itself.
@@ -170,6 +169,9 @@ impl StagingDirectory {
     }
 
     fn new_mount_point(&mut self, directory: bool) -> io::Result<PathBuf> {
+        if self.mount_points.is_empty() {
+            fs::create_dir_all(&self.path)?;
+        }
         let mount_point = self.path.join(self.mount_points.len().to_string());
         if directory {
             fs::create_dir(&mount_point)?;
@@ -191,7 +193,9 @@ impl Drop for StagingDirectory {
             let _not_mounted = umount2(mount_point, flags);
             let _busy = fs::remove_dir(mount_point).or_else(|_| fs::remove_file(mount_point));
         }
-        let _busy = fs::remove_dir(&self.path);
+        if !self.mount_points.is_empty() {
+            let _busy = fs::remove_dir(&self.path);
+        }
     }
 }
 

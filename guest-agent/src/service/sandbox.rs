@@ -32,7 +32,7 @@ impl Service {
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
         let root = &self.0.settings.root;
-        shared_root::begin(root)?;
+        self.0.begin_root()?;
         if self.0.settings.init && !request.hostname.is_empty() {
             let name: String = request.hostname.chars().take(MAX_HOST_NAME).collect();
             sethostname(&name).doing(|| format!("set the host name {name:?}"))?;

@@ -2,17 +2,27 @@
 //!
 //! A process that libcontainer has forked reports only the outermost error to its parent. Which system
 //! call, path or mount has failed, and why, is only in its log. So log messages of the level `error` are
-//! written to an unnamed file that the forked processes share.
+//! written to an unnamed file that the forked processes share, each with the number of the request that
+//! the process was forked for.
+//!
+//! The file is made once, before a template is saved: a file for each request would cost each start of a
+//! clone.
 
 use std::{
     fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::memfd::{MFdFlags, memfd_create},
+};
 use serde::{Deserialize, Serialize};
-use system::sync::Mutex;
 use tracing::{
     Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -20,11 +30,13 @@ use tracing::{
     span,
 };
 
-/// Largest log of one request, in bytes; there are rarely more than five messages.
+/// Largest log, in bytes. A request rarely has more than five messages.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// The log of the current request.
-static FILE: Mutex<Option<File>> = Mutex::new(None);
+/// The log, which forked processes inherit.
+static LOG: OnceLock<File> = OnceLock::new();
+/// The number of the current request. A forked process keeps the number that it was forked with.
+static REQUEST: AtomicU64 = AtomicU64::new(0);
 
 /// A log message of the level `error`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,41 +58,52 @@ impl Event {
 }
 
 /// Starts to listen to log messages in this process and in those that are forked from it.
-pub fn listen() {
-    let _already_listening = tracing::subscriber::set_global_default(ErrorLog);
-}
-
-/// Starts the log of a new request. Processes of earlier requests go on writing to their own.
 ///
 /// # Errors
 ///
 /// When the file cannot be made.
-pub fn begin() -> io::Result<()> {
+pub fn listen() -> io::Result<()> {
     let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
-    *FILE.lock() = Some(file);
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    let _made_once = LOG.set(file);
+    let _already_listening = tracing::subscriber::set_global_default(ErrorLog);
     Ok(())
 }
 
-/// The errors since [`begin`], the innermost cause first.
+/// Starts the log of a new request. What processes of earlier requests still log is not part of it.
+///
+/// # Errors
+///
+/// When the file cannot be emptied.
+pub fn begin() -> io::Result<()> {
+    REQUEST.fetch_add(1, Ordering::Relaxed);
+    match LOG.get() {
+        Some(file) if file.metadata()?.len() > 0 => file.set_len(0),
+        _ => Ok(()),
+    }
+}
+
+/// The errors of the current request, the innermost cause first.
 pub fn events() -> Vec<Event> {
-    let mut file = FILE.lock();
     let mut text = String::new();
-    if let Some(file) = file.as_mut() {
+    if let Some(mut file) = LOG.get() {
         let _incomplete_on_error = file
             .seek(SeekFrom::Start(0))
             .and_then(|_| file.take(MAX_SIZE).read_to_string(&mut text));
     }
+    let request = REQUEST.load(Ordering::Relaxed);
     text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(|line| serde_json::from_str::<(u64, Event)>(line).ok())
+        .filter(|(of, _)| *of == request)
+        .map(|(_, event)| event)
         .collect()
 }
 
 fn append(event: &Event) -> io::Result<()> {
-    let mut file = FILE.lock();
-    let Some(file) = file.as_mut() else {
+    let Some(mut file) = LOG.get() else {
         return Ok(());
     };
-    let mut line = serde_json::to_vec(event)?;
+    let mut line = serde_json::to_vec(&(REQUEST.load(Ordering::Relaxed), event))?;
     line.push(b'\n');
     if file.metadata()?.len() + line.len() as u64 > MAX_SIZE {
         return Ok(());
@@ -136,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_errors_are_logged_and_in_their_order() {
-        listen();
+        listen().unwrap();
         begin().unwrap();
         tracing::error!(err = ?nix::errno::Errno::ENOENT, "inner {}", 1);
         tracing::debug!("noise");
@@ -147,5 +170,11 @@ mod tests {
         assert_eq!(logged[0].field(&["e", "err"]), Some("ENOENT"));
         begin().unwrap();
         assert!(events().is_empty());
+        append(&logged[0]).unwrap();
+        // As a process does that was forked for an earlier request.
+        REQUEST.fetch_sub(1, Ordering::Relaxed);
+        append(&logged[1]).unwrap();
+        REQUEST.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(events(), logged[..1]);
     }
 }

@@ -38,7 +38,7 @@ pub fn run(state: &Path) -> Result<()> {
         .as_fd()
         .try_clone_to_owned()
         .doing(|| "duplicate the agent's socket".into())?;
-    trace::listen();
+    trace::listen().doing(|| "make a file for errors".into())?;
     loop {
         let (request, descriptors) = match receive(socket.as_fd()) {
             Ok(received) => received,
@@ -47,7 +47,7 @@ pub fn run(state: &Path) -> Result<()> {
         };
         // After a failure libcontainer stays in a container's directory, which may be gone by now.
         env::set_current_dir("/").doing(|| "change to /".into())?;
-        trace::begin().doing(|| "make a file for errors".into())?;
+        trace::begin().doing(|| "empty the file for errors".into())?;
         let reply = carry_out(state, &request, descriptors)
             .unwrap_or_else(|error| refusal(state, &request, &error));
         reset_oom_score();
