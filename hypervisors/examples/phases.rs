@@ -1,7 +1,7 @@
 //! Measures the phases of booting, saving and restoring a VM, and of attaching a disk to it.
 //!
-//! `cargo run --release -p hypervisors --example phases [-- rounds [root ports]]`, with the guest in
-//! `build/guest` or in the directory that `IMPRINT_TEST_GUEST` names.
+//! `cargo run --release -p hypervisors --example phases [-- rounds [root ports]]`, with the guest
+//! in `build/guest` or in the directory that `IMPRINT_TEST_GUEST` names.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

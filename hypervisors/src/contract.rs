@@ -1,4 +1,4 @@
-//! The contract every virtual machine monitor (VMM) fulfils.
+//! The contract that every VMM fulfils.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub trait Hypervisor: Send + Sync {
 /// A VM that exists: a VMM process and what it holds.
 #[async_trait]
 pub trait Vm: Send + Sync {
-    /// The VMM's process.
+    /// The VMM's process, by which it is found again after a crash of the caller.
     fn process(&self) -> VmmProcess;
 
     /// How the guest's agent is reached.
@@ -89,9 +89,9 @@ pub trait Vm: Send + Sync {
     /// Attaches a network interface and returns where the guest finds it.
     async fn add_net(&self, net: NetSpec) -> Result<PciPath>;
 
-    /// Hot-plugs vCPUs until there are `vcpus`, and returns when the guest has reported them, if the
-    /// VMM receives such reports. The guest uses them when its agent has brought them online. Fewer
-    /// than there are is refused.
+    /// Hot-plugs vCPUs until there are `vcpus`, and returns when the guest has reported them, if
+    /// the VMM receives such reports. The guest uses them when its agent has brought them online.
+    /// Fewer than there are is refused.
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
         Err(not_offered(format!("resize to {vcpus} vCPUs")))
     }
@@ -109,8 +109,8 @@ pub trait Vm: Send + Sync {
         Err(not_offered(String::from("list of vCPU threads")))
     }
 
-    /// The generation id that the guest is shown (VMGENID), by which its kernel notices that it is a
-    /// clone; `None` where the VMM has no such device.
+    /// The generation id that the guest is shown (VMGENID), by which its kernel notices that it is
+    /// a clone; `None` where the VMM has no such device.
     async fn generation_id(&self) -> Result<Option<String>> {
         Ok(None)
     }
@@ -188,7 +188,8 @@ pub enum AgentChannel {
 /// A process, named so that a reused pid is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmmProcess {
-    /// Its number in `/proc`, which need not be of the pid namespace of the process that started it.
+    /// Its number in `/proc`, which need not be of the pid namespace of the process that started
+    /// it.
     pub pid: u32,
     /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): clock ticks between the host's boot and
     /// the start of the process.

@@ -15,7 +15,7 @@ pub enum ControlError {
     Refused {
         /// Name of the request.
         request: &'static str,
-        /// The VMM's words.
+        /// Why, in the VMM's own words.
         reason: String,
     },
     /// Nothing came in time.

@@ -29,7 +29,7 @@ pub enum Error {
     Spawn {
         /// Path of the binary.
         binary: PathBuf,
-        /// The system's error.
+        /// What the system said.
         #[source]
         source: io::Error,
     },
@@ -46,7 +46,7 @@ pub enum Error {
     Refused {
         /// Name of the request.
         request: String,
-        /// The VMM's words.
+        /// Why, in the VMM's own words.
         reason: String,
     },
     /// The VMM said something that is not its protocol.
@@ -67,7 +67,7 @@ pub enum Error {
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's error.
+        /// What the system said.
         #[source]
         source: io::Error,
     },

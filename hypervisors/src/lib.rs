@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! One small contract for virtual machine monitors (VMMs), and its implementations.
+//! One small contract for VMMs, and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
 //! VM, and attaches devices to it. What those steps mean is the caller's business.

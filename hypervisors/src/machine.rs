@@ -17,7 +17,7 @@ pub struct Machine {
     pub debug_console: bool,
     /// Number of the layout of devices: it changes when VMs of the previous one cannot be restored.
     pub layout: u32,
-    /// QEMU's machine type.
+    /// QEMU's machine type, as `q35`.
     pub machine_type: Option<String>,
     /// QEMU's root ports for devices that are attached.
     pub root_ports: Option<u32>,
@@ -32,8 +32,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// All fields with the names by which differences are reported, in a fixed order. One that a VMM
-    /// does not have is empty.
+    /// All fields with the names by which differences are reported, in a fixed order. One that a
+    /// VMM does not have is empty.
     pub fn fields(&self) -> [(&'static str, String); 10] {
         let Self {
             accelerator,
@@ -93,8 +93,8 @@ mod tests {
         };
         assert_eq!(
             machine.to_string(),
-            "accelerator kvm, agent channel hybrid-vsock, nested virtualization true, debug console \
-             false, device layout 4"
+            "accelerator kvm, agent channel hybrid-vsock, nested virtualization true, \
+             debug console false, device layout 4"
         );
     }
 }

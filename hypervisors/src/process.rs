@@ -50,8 +50,8 @@ pub struct Process {
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<VmExit>>,
     last_words: LastWords,
-    /// Removed once, by the drop or by the reaping task: after a drop, the paths may belong to the next VM of
-    /// the same run directory before this process is reaped.
+    /// Removed once, by the drop or by the reaping task: after a drop, the paths may belong to the
+    /// next VM of the same run directory before this process is reaped.
     sockets: Arc<Mutex<Vec<PathBuf>>>,
 }
 

@@ -20,20 +20,20 @@ pub struct VmSpec {
     pub kernel: KernelSpec,
     /// Network namespace the VMM lives in, by path; `None` is the caller's.
     pub netns: Option<PathBuf>,
-    /// Disks that are there from the start, so that none has to be attached later. A VMM that has no
-    /// such thing ignores them, and `Vm::disk_slot` says so.
+    /// Disks that are there from the start, so that none has to be attached later. A VMM that has
+    /// no such thing ignores them, and `Vm::disk_slot` says so.
     pub slots: DiskSlots,
     /// The network interface that is there from the start. A VMM that has no such thing ignores
     /// it, and `Vm::nic` says so.
     pub nic: Option<NicSpec>,
 }
 
-/// Read-only disks without content, each at a place of its own, into which an image can be put while
-/// the VM runs: the guest sees the same disk with another content. A VM that is saved and the VM it
-/// is loaded into have as many, of the same size.
+/// Read-only disks without content, each at a place of its own, into which an image can be put
+/// while the VM runs: the guest sees the same disk with another content. A VM that is saved and the
+/// VM it is loaded into have as many, of the same size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskSlots {
-    /// Number of slots.
+    /// Number of slots, all of the same size.
     pub count: u32,
     /// Size of each in MiB: what the guest sees, whatever is in it.
     pub mib: u32,

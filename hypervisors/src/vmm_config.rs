@@ -11,9 +11,9 @@ use crate::{
 /// Which VMM it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VmmKind {
-    /// QEMU.
+    /// QEMU, with KVM or emulated.
     Qemu,
-    /// Cloud Hypervisor.
+    /// Cloud Hypervisor, which needs KVM.
     Clh,
 }
 
@@ -57,9 +57,9 @@ impl VmmKind {
 /// A VMM and how it is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VmmConfig {
-    /// QEMU.
+    /// How QEMU is to be run.
     Qemu(QemuConfig),
-    /// Cloud Hypervisor.
+    /// How Cloud Hypervisor is to be run.
     Clh(ClhConfig),
 }
 

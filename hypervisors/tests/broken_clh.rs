@@ -184,7 +184,7 @@ async fn a_refusal_keeps_every_cause() {
     let error = clh.boot(&fake.spec("a")).await.map(drop).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "VMM refused vm.boot: Error from API: The fake was told to refuse: Cause of the causes"
+        "VMM refused vm.boot: Error from API: A test wanted a refusal: Cause of the causes"
     );
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// How long a guest may take to release a device: it has to notice, stop its driver and eject.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Attaches a disk.
+/// Attaches a disk and returns where the guest finds it.
 pub async fn add_disk(vmm: &Vmm, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
     let name = device_name("disk", &disk.id)?;
     check_backing(disk)?;
@@ -24,7 +24,7 @@ pub async fn add_disk(vmm: &Vmm, disk: &DiskSpec, queues: u32) -> Result<PciPath
     settled(vmm, &name, added).await
 }
 
-/// Attaches a network interface.
+/// Attaches a network interface and returns where the guest finds it.
 pub async fn add_net(vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
     let name = device_name("net", &net.id)?;
     check_mac(&net.mac)?;

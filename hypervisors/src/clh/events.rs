@@ -46,7 +46,8 @@ impl Events {
         let mut unread = Vec::new();
         while let Ok(length @ 1..) = from.read_buf(&mut unread).await {
             for event in take(&mut unread, length, &log) {
-                debug!(log, "VMM event received"; "source" => &event.source, "event" => &event.event);
+                debug!(log, "VMM event received";
+                    "source" => &event.source, "event" => &event.event);
                 self.lock().deliver(&event);
             }
             if unread.len() > EVENT_LIMIT {
@@ -95,10 +96,11 @@ mod tests {
     use super::*;
     use crate::events::NoEvent;
 
-    const BOOTED: &str = "{\n  \"timestamp\": {\n    \"secs\": 0,\n    \"nanos\": 618704\n  },\n  \"source\": \"vm\",\n  \
-         \"event\": \"booted\",\n  \"properties\": null\n}\n\n";
+    const BOOTED: &str = "{\n  \"timestamp\": {\n    \"secs\": 0,\n    \"nanos\": 618704\n  },\n  \
+         \"source\": \"vm\",\n  \"event\": \"booted\",\n  \"properties\": null\n}\n\n";
     const REMOVED: &str = "{\"timestamp\":{\"secs\":1,\"nanos\":2},\"source\":\"vm\",\
-        \"event\":\"device-removed\",\"properties\":{\"id\":\"disk-a\",\"bdf\":\"0000:00:05.0\"}}\n\n";
+        \"event\":\"device-removed\",\
+        \"properties\":{\"id\":\"disk-a\",\"bdf\":\"0000:00:05.0\"}}\n\n";
 
     fn log() -> slog::Logger {
         slog::Logger::root(slog::Discard, slog::o!())

@@ -20,18 +20,18 @@ use crate::{
     process::{Process, Start},
 };
 
-/// How long the end of the process may come after the end of a connection to it: a process has given
-/// its memory back by then.
+/// How long the end of the process may come after the end of a connection to it: a process has
+/// given its memory back by then.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// What is run for a VM.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// The VMM's binary.
+    /// Path of the binary, links resolved.
     pub binary: &'a Path,
     /// Its command line, which says nothing of the VM.
     pub arguments: &'a [String],
-    /// The VM's name.
+    /// Name of the VM, by which the process is found in lists.
     pub vm: &'a str,
 }
 
@@ -87,8 +87,8 @@ impl Vmm {
         self.events.wait_for(wanted)
     }
 
-    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the step
-    /// that it was to end.
+    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the
+    /// step that it was to end.
     pub async fn event(
         &self,
         awaited: Awaited<Event>,

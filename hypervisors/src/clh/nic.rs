@@ -1,5 +1,5 @@
-//! The network interface that a VM has from its start: its tap travels beside the call that makes it,
-//! and beside the one that restores it.
+//! The network interface that a VM has from its start: its tap travels beside the call that makes
+//! it, and beside the one that restores it.
 
 use std::os::fd::OwnedFd;
 
@@ -69,8 +69,12 @@ mod tests {
     fn its_place_is_where_the_vmm_has_put_it() {
         let tree = json!({
             "nic": {"id": "nic", "children": [], "parent": "_virtio-pci-nic", "pci_bdf": null},
-            "_virtio-pci-nic": {"id": "_virtio-pci-nic", "children": ["nic"], "pci_bdf": "0000:00:01.0"},
-            "_virtio-pci-__rng": {"id": "_virtio-pci-__rng", "children": ["__rng"], "pci_bdf": "0000:00:02.0"},
+            "_virtio-pci-nic": {
+                "id": "_virtio-pci-nic", "children": ["nic"], "pci_bdf": "0000:00:01.0",
+            },
+            "_virtio-pci-__rng": {
+                "id": "_virtio-pci-__rng", "children": ["__rng"], "pci_bdf": "0000:00:02.0",
+            },
         });
         let found = place(Some(&nic()), &info(&tree)).unwrap();
         assert_eq!(found.unwrap().to_string(), "01");

@@ -36,7 +36,7 @@ impl Growth {
         }
     }
 
-    /// Hot-plugs vCPUs.
+    /// Hot-plugs vCPUs until there are so many.
     pub async fn resize_vcpus(&self, vmm: &Vmm, vcpus: u32) -> Result<()> {
         let refused = |reason| refused(format!("resize to {vcpus} vCPUs"), reason);
         let mut now = self.now.lock().await;

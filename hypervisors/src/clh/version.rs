@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A version, as `vmm.ping` answers it: `51.1.0`, `v51.1`, also with text behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
-    /// The release.
+    /// Number of the release.
     pub major: u32,
     /// The fix of that release.
     pub minor: u32,
@@ -40,8 +40,8 @@ impl Version {
         ))
     }
 
-    /// How a restore is asked to bring memory back: to copy what was saved, of which there is nothing
-    /// where memory is a file. Older ones know no other way and no such key.
+    /// How a restore is asked to bring memory back: to copy what was saved, of which there is
+    /// nothing where memory is a file. Older ones know no other way and no such key.
     pub fn memory_restore_mode(self) -> Option<&'static str> {
         (self.major >= MEMORY_RESTORE_MODE).then_some("Copy")
     }

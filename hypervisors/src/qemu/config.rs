@@ -42,7 +42,7 @@ pub enum AcceleratorChoice {
     /// KVM where a guest was seen to run under it, TCG otherwise.
     #[default]
     Auto,
-    /// KVM, unprobed.
+    /// KVM, without a check that it runs guests.
     Kvm,
     /// Emulation by QEMU itself.
     Tcg,

@@ -36,8 +36,8 @@ pub struct AttachedDevices {
 }
 
 impl AttachedDevices {
-    /// No devices, and these places for them. With `vhost_net` the host's kernel moves the packets of
-    /// network interfaces where it offers to.
+    /// No devices, and these places for them. With `vhost_net` the host's kernel moves the packets
+    /// of network interfaces where it offers to.
     pub fn new(ports: Ports, vhost_net: bool, log: slog::Logger) -> Self {
         Self {
             ports: Mutex::new(ports),
@@ -46,7 +46,7 @@ impl AttachedDevices {
         }
     }
 
-    /// Attaches a disk.
+    /// Attaches a disk and returns where the guest finds it.
     pub async fn add_disk(&self, vmm: &Vmm, disk: &DiskSpec) -> Result<PciPath> {
         let reserved = self.reserve(device_name("disk", &disk.id)?)?;
         let node = node_name(reserved.port);
@@ -78,7 +78,7 @@ impl AttachedDevices {
         self.free(&device, closed.map(drop))
     }
 
-    /// Attaches a network interface.
+    /// Attaches a network interface and returns where the guest finds it.
     pub async fn add_net(&self, vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
         check_mac(&net.mac)?;
         let reserved = self.reserve(device_name("net", &net.id)?)?;

@@ -88,8 +88,8 @@ impl Vmm {
         self.qmp.wait_for(wanted)
     }
 
-    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the step
-    /// that it was to end.
+    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the
+    /// step that it was to end.
     pub async fn event(
         &self,
         awaited: Awaited<Event>,

@@ -34,7 +34,8 @@ pub const LOG_PORT: &str = "imprint.log";
 /// Changes whenever a saved VM of the previous layout could not be loaded any more.
 pub const VERSION: u32 = 3;
 
-/// A place for a device that is attached while the VM runs: behind a root port, or one of many behind a bridge.
+/// A place for a device that is attached while the VM runs: behind a root port, or one of many
+/// behind a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     /// The port's or the bridge's slot on the root bus.

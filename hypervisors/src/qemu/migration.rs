@@ -41,8 +41,9 @@ const FINISHING: &str = "finish-migrate";
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// QEMU's own limit would hold a state with memory back to 128 MiB/s.
 const UNLIMITED: u64 = i64::MAX as u64;
-/// A VM that is loaded is another one at another place, with an address that it has yet to be given.
-/// QEMU would send the address that it was started with to the network, five times, to every VM there.
+/// A VM that is loaded is another one at another place, with an address that it has yet to be
+/// given. QEMU would send the address that it was started with to the network, five times, to every
+/// VM there.
 const NOT_ANNOUNCED: MigrateSetParameters = MigrateSetParameters::AnnounceRounds(0);
 
 /// Writes the state of a paused VM into a new file in `dir`.
@@ -122,9 +123,9 @@ async fn write(vmm: &Vmm, file: File) -> Result<()> {
     settled(vmm).await
 }
 
-/// Waits until the saved VM can be resumed. QEMU tells that a migration has completed a moment before
-/// it leaves the state `finish-migrate`, in which it refuses `cont`, and no event tells of that. Each
-/// question gives its migration thread a turn at the lock that it needs for it.
+/// Waits until the saved VM can be resumed. QEMU tells that a migration has completed a moment
+/// before it leaves the state `finish-migrate`, in which it refuses `cont`, and no event tells of
+/// that. Each question gives its migration thread a turn at the lock that it needs for it.
 async fn settled(vmm: &Vmm) -> Result<()> {
     let left = async {
         while vmm.execute(&QueryStatus {}).await?.status == FINISHING {}

@@ -2,8 +2,8 @@
 
 use super::layout::{BEHIND_BRIDGE, Port};
 
-/// The places for attached devices of one VM, and what is in them: root ports first, then those behind
-/// bridges.
+/// The places for attached devices of one VM, and what is in them: root ports first, then those
+/// behind bridges.
 #[derive(Debug)]
 pub struct Ports {
     places: Vec<State>,
@@ -24,15 +24,15 @@ enum State {
 pub enum NoPort {
     /// Every place has a device.
     #[error(
-        "all {places} places for devices are taken (pcie_root_port in [hypervisor.qemu] adds places, \
-         disk_slots room for images)"
+        "All {places} places for devices are taken (pcie_root_port in [hypervisor.qemu] adds \
+         places, disk_slots adds room for images)"
     )]
     Full {
         /// How many places there are.
         places: usize,
     },
     /// A device of that name is there.
-    #[error("a device with this identifier is already attached")]
+    #[error("A device with this identifier is already attached")]
     Duplicate,
 }
 

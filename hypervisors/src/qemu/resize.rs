@@ -116,8 +116,8 @@ impl Growth {
     }
 }
 
-/// What is hot-plugged one after the other. A guest keeps account of new memory in the memory it has,
-/// one byte for 64, so it cannot take much more at once than that lets it.
+/// What is hot-plugged one after the other. A guest keeps account of new memory in the memory it
+/// has, one byte for 64, so it cannot take much more at once than that lets it.
 fn steps(now: u32, whole: u32) -> Vec<u32> {
     let (mut has, mut left) = (now, whole);
     let mut steps = Vec::new();
@@ -219,7 +219,8 @@ mod tests {
         let places = json!([
             {"type": "max-x86_64-cpu", "vcpus-count": 1,
              "props": {"socket-id": 1, "core-id": 0, "thread-id": 0}},
-            {"type": "max-x86_64-cpu", "vcpus-count": 1, "qom-path": "/machine/unattached/device[0]",
+            {"type": "max-x86_64-cpu", "vcpus-count": 1,
+             "qom-path": "/machine/unattached/device[0]",
              "props": {"socket-id": 0, "core-id": 0, "thread-id": 0}},
         ]);
         let (present, free) = sort(serde_json::from_value(places).unwrap());

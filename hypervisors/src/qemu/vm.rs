@@ -37,9 +37,9 @@ pub struct QemuVm {
 /// How a VM came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// From its kernel.
+    /// It was booted from its kernel.
     Booted,
-    /// From a saved state.
+    /// It was restored from a saved state.
     Restored {
         /// The directory of the saved state.
         saved: PathBuf,

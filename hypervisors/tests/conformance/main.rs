@@ -2,7 +2,8 @@
 //!
 //! `IMPRINT_TEST_CLH` names a Cloud Hypervisor; without it, the one on the `PATH` is taken. With
 //! `IMPRINT_TEST_KVM` set, KVM is said to run guests. A VMM that is missing is skipped, and so is
-//! what needs a guest that runs, where none does: each says so on a line that begins with `SKIPPED`.
+//! what needs a guest that runs, where none does: each says so on a line that begins with
+//! `SKIPPED`.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

@@ -120,7 +120,8 @@ pub async fn each_clone_has_a_tap_of_its_own(subject: &Subject) {
         // Nobody is told of a clone by an address that is not its own yet.
         assert_eq!(packets(&own), 0);
         eprintln!(
-            "with a network interface at {place}: process and restore {restored:?}, first answer {:?}; {}",
+            "with a network interface at {place}: process and restore {restored:?}, \
+             first answer {:?}; {}",
             start.elapsed(),
             vm.origin().await.unwrap()
         );

@@ -20,7 +20,10 @@ pub trait Call: Serialize + Sync {
 }
 
 macro_rules! calls {
-    ($($type:ident $(<$life:lifetime>)? = $method:ident $name:literal -> $reply:ty, $seconds:literal s;)*) => {$(
+    ($(
+        $type:ident $(<$life:lifetime>)? = $method:ident $name:literal -> $reply:ty,
+        $seconds:literal s;
+    )*) => {$(
         impl $(<$life>)? Call for $type $(<$life>)? {
             const NAME: &'static str = $name;
             const METHOD: Method = Method::$method;
@@ -50,11 +53,11 @@ calls! {
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
-/// Ends the VMM.
+/// Ends the VMM, which has no VM then.
 #[derive(Debug, Serialize)]
 pub struct VmmShutdown;
 
-/// Describes a VM.
+/// Describes a VM, which is not started yet.
 #[derive(Debug, Serialize)]
 pub struct VmCreate<'a>(pub &'a VmConfig);
 
@@ -66,11 +69,11 @@ pub struct VmBoot;
 #[derive(Debug, Serialize)]
 pub struct VmInfo;
 
-/// Stops the vCPUs.
+/// Stops the vCPUs of a VM that runs.
 #[derive(Debug, Serialize)]
 pub struct VmPause;
 
-/// Lets the vCPUs run.
+/// Lets the vCPUs of a paused VM run.
 #[derive(Debug, Serialize)]
 pub struct VmResume;
 
@@ -101,7 +104,7 @@ pub struct NetFds {
     pub num_fds: u32,
 }
 
-/// Attaches a disk.
+/// Attaches a disk; the guest is notified.
 #[derive(Debug, Serialize)]
 pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 
@@ -127,7 +130,7 @@ pub struct VmResize {
     pub desired_ram: Option<u64>,
 }
 
-/// Which VMM answers.
+/// The VMM that answers a ping.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ping {
     /// The version of its package, `51.1.0`.

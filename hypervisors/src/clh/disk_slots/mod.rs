@@ -71,8 +71,8 @@ pub struct SlotDisks {
 }
 
 impl PreparedSlots {
-    /// Makes ready what the slots of `spec` show. Those without a content need a loop device each to
-    /// get one later; without, they stay empty, and the log says so.
+    /// Makes ready what the slots of `spec` show. Those without a content need a loop device each
+    /// to get one later; without, they stay empty, and the log says so.
     pub async fn new(spec: &VmSpec, log: &slog::Logger) -> Result<Self> {
         let (slots, bytes) = (&spec.slots, bytes(&spec.slots));
         let mut links = Links::default();
@@ -153,8 +153,8 @@ impl SlotDisks {
         changed.map_err(late)?
     }
 
-    /// The kernel waits for what the guest still reads. Once begun it is not cancelled, and nothing else
-    /// is done to the slots before its end.
+    /// The kernel waits for what the guest still reads. Once begun it is not cancelled, and nothing
+    /// else is done to the slots before its end.
     async fn change_in_time(&self, slot: u32, change: Change) -> Result<()> {
         let action = change.action();
         let mut filled = self.filled.clone().lock_owned().await;

@@ -34,7 +34,10 @@ fn spec(dir: &Path, contents: Vec<PathBuf>) -> VmSpec {
 }
 
 fn info() -> Info {
-    let device = |slot: u32| json!({"children": [name(slot)], "pci_bdf": format!("0000:00:0{}.0", slot + 1)});
+    let device = |slot: u32| {
+        let place = format!("0000:00:0{}.0", slot + 1);
+        json!({"children": [name(slot)], "pci_bdf": place})
+    };
     let tree = json!({"one": device(0), "two": device(1)});
     serde_json::from_value(json!({"state": "Running", "device_tree": tree})).unwrap()
 }

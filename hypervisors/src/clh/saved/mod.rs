@@ -129,10 +129,10 @@ impl SavedConfig {
         serde_json::to_vec(self).map_err(|error| InvalidConfig(error.to_string()))
     }
 
-    /// The same VM with the memory, the sockets, the root image and the disk slots of `spec`: memory that was shared
-    /// with its file while it was saved is private to the VM that is restored if `spec` says so. No
-    /// descriptor of the VMM that saved it is named any more. The MAC address stays: the state
-    /// has it too, and decides.
+    /// The same VM with the memory, the sockets, the root image and the disk slots of `spec`:
+    /// memory that was shared with its file while it was saved is private to the VM that is
+    /// restored if `spec` says so. No descriptor of the VMM that saved it is named any more. The
+    /// MAC address stays: the state has it too, and decides.
     ///
     /// # Errors
     /// What was saved cannot be the VM of `spec`.

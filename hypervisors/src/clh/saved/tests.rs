@@ -22,14 +22,20 @@ fn saved() -> Value {
         "payload": {"firmware": null, "kernel": "/k", "cmdline": "quiet", "initramfs": null},
         "disks": [
             {"id": "image", "path": "/old/image", "readonly": true, "num_queues": 1},
-            {"id": "slot-0", "path": "/templates/.building-1/vm/slot-0", "readonly": true, "later_key": 1},
+            {
+                "id": "slot-0", "path": "/templates/.building-1/vm/slot-0", "readonly": true,
+                "later_key": 1,
+            },
         ],
         "net": [{
-            "tap": null, "mac": "02:00:00:00:00:01", "host_mac": null, "num_queues": 2, "queue_size": 256,
-            "vhost_mode": "Client", "id": "nic", "fds": [22], "later_key": true,
+            "tap": null, "mac": "02:00:00:00:00:01", "host_mac": null, "num_queues": 2,
+            "queue_size": 256, "vhost_mode": "Client", "id": "nic", "fds": [22], "later_key": true,
         }],
         "serial": {"file": "/templates/.building-1/vm/console.log", "mode": "File", "iommu": false},
-        "vsock": {"cid": 3, "socket": "/templates/.building-1/vm/clh.sock", "iommu": false, "id": "_vsock0"},
+        "vsock": {
+            "cid": 3, "socket": "/templates/.building-1/vm/clh.sock", "iommu": false,
+            "id": "_vsock0",
+        },
         "later_version": {"anything": 18_446_744_073_709_551_615_u64},
     })
 }

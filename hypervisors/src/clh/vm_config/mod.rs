@@ -27,7 +27,7 @@ const DISK_QUEUE_SIZE: u16 = 256;
 /// Packets that fit into a network interface's queue.
 const NET_QUEUE_SIZE: u16 = 256;
 
-/// `VmConfig`.
+/// A VM: `VmConfig` of the API.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VmConfig {
     cpus: Cpus,
@@ -102,7 +102,7 @@ struct LandlockRule {
     access: &'static str,
 }
 
-/// `DiskConfig`.
+/// A disk: `DiskConfig` of the API.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiskConfig {
     id: String,
@@ -114,7 +114,7 @@ pub struct DiskConfig {
     image_type: &'static str,
 }
 
-/// `NetConfig` of an interface whose tap travels beside the call.
+/// A network interface: `NetConfig` of the API, for one whose tap travels beside the call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NetConfig {
     id: String,

@@ -85,8 +85,8 @@ impl Sockets {
     }
 }
 
-/// The arguments, without the program's name. QMP is expected to be on standard input, the tap of the
-/// network interface on standard output: nothing is ever written there.
+/// The arguments, without the program's name. QMP is expected to be on standard input, the tap of
+/// the network interface on standard output: nothing is ever written there.
 ///
 /// Nothing but the last group depends on `start`: a VM that is saved and the VM it is loaded into
 /// have the same devices.
@@ -156,9 +156,9 @@ fn root_ports(line: &mut OptionLine, count: u32) {
     }
 }
 
-/// Room for many devices at the price of one: a root port costs a guest as much as a bridge. With the
-/// bridge's own hot-plug controller firmware leaves room for addresses behind it; devices come and go
-/// by ACPI.
+/// Room for many devices at the price of one: a root port costs a guest as much as a bridge. With
+/// the bridge's own hot-plug controller firmware leaves room for addresses behind it; devices come
+/// and go by ACPI.
 fn bridges(line: &mut OptionLine, slots: &[u32]) {
     for slot in slots {
         let bus = layout::bus(*slot);
@@ -208,7 +208,8 @@ fn machine_options(line: &mut OptionLine, spec: &VmSpec, machine: &Machine) -> R
     Ok(())
 }
 
-/// Slots are only there for a VM that may grow: they change the machine, and a saved VM is loaded into the same machine only.
+/// Slots are only there for a VM that may grow: they change the machine, and a saved VM is loaded
+/// into the same machine only.
 fn memory_size(memory: &MemorySpec, slots: u32) -> String {
     let (now, most) = (memory.mib, memory.max_mib);
     if most > now && slots > 0 {

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{Capabilities, Error, Identity, Result, SavedForm, VmmKind, host_cpu};
 
-/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes seconds.
+/// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes
+/// seconds.
 const MINIMUM: (u32, u32) = (6, 1);
 
 /// The host's half of vsock devices.

@@ -8,7 +8,10 @@ use tokio::{
 use super::*;
 use crate::qemu::qmp::command::{Cont, GetFd, QueryStatus, Stop};
 
-const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":0,"minor":2,"major":7},"package":""},"capabilities":[]}}"#;
+const GREETING: &str = concat!(
+    r#"{"QMP":{"version":{"qemu":{"micro":0,"minor":2,"major":7},"package":""},"#,
+    r#""capabilities":[]}}"#
+);
 const SOON: Duration = Duration::from_secs(5);
 
 /// The other end of a connection: says what a test tells it to.

@@ -11,7 +11,7 @@ commands! {
 #[derive(Debug, Serialize)]
 pub struct QueryMachines {}
 
-/// A machine type.
+/// A machine type that the binary has.
 #[derive(Debug, Deserialize)]
 pub struct MachineInfo {
     pub name: String,

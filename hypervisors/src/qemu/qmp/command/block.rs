@@ -30,7 +30,7 @@ pub struct BlockdevAdd<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BlockdevFile<'a> {
-    /// `file` or `host_device`.
+    /// `file` for a regular file, `host_device` for a block device.
     pub driver: &'a str,
     pub filename: &'a str,
     pub read_only: bool,
@@ -52,7 +52,7 @@ pub struct BlockdevOpen<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "driver")]
 pub enum Content<'a> {
-    /// A regular file.
+    /// A regular file, by its path.
     File {
         filename: &'a str,
         /// Whether the file is locked against other users.
@@ -78,7 +78,6 @@ pub struct BlockdevReopen<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RawNode<'a> {
-    /// `raw`.
     pub driver: &'a str,
     pub node_name: &'a str,
     pub read_only: bool,

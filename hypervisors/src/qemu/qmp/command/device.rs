@@ -40,8 +40,8 @@ pub struct DeviceAdd<'a> {
     pub bus: &'a str,
     /// The device's number on that bus.
     pub addr: &'a str,
-    /// `on`: a virtio device of version 1 only, which takes no I/O ports. Behind a root port it is one
-    /// anyway; behind a bridge there are I/O ports for few devices.
+    /// `on`: a virtio device of version 1 only, which takes no I/O ports. Behind a root port it is
+    /// one anyway; behind a bridge there are I/O ports for few devices.
     #[serde(rename = "disable-legacy")]
     pub disable_legacy: &'a str,
     /// What the device does its work with.
@@ -53,14 +53,10 @@ pub struct DeviceAdd<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Backing<'a> {
-    /// A disk's.
-    Disk {
-        /// The name of the format's node.
-        drive: &'a str,
-    },
-    /// A network interface's.
+    /// A node that was added by `blockdev-add`.
+    Disk { drive: &'a str },
+    /// A backing that was added by `netdev_add`.
     Net {
-        /// The name of the backing.
         netdev: &'a str,
         /// The guest's MAC address.
         mac: &'a str,

@@ -14,7 +14,7 @@ commands! {
     QueryMigrateCapabilities = "query-migrate-capabilities" -> Vec<MigrationCapability>;
 }
 
-/// One migration capability.
+/// A migration capability, and whether it is on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MigrationCapability {
     pub capability: String,
@@ -31,7 +31,7 @@ pub struct MigrateSetCapabilities {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MigrateSetParameters {
-    /// Bytes per second.
+    /// Limit of the speed in bytes per second.
     MaxBandwidth(u64),
     /// How often a VM that was loaded announces itself to its network, and to its guest.
     AnnounceRounds(u64),

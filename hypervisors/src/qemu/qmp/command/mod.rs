@@ -31,7 +31,7 @@ pub use vm::*;
 
 /// A command: its arguments are the value's own fields.
 pub trait Command: Serialize + Sync {
-    /// The command's name.
+    /// The name by which QEMU knows it.
     const NAME: &'static str;
     /// How long QEMU may take to answer.
     const TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,15 +14,15 @@ commands! {
     CloseFd<'a> = "closefd" -> Empty;
 }
 
-/// Ends the negotiation.
+/// Ends the negotiation that a connection begins with.
 #[derive(Debug, Serialize)]
 pub struct QmpCapabilities {}
 
-/// Stops the vCPUs.
+/// Stops the vCPUs; harmless where they are stopped.
 #[derive(Debug, Serialize)]
 pub struct Stop {}
 
-/// Lets the vCPUs run.
+/// Lets the vCPUs run; harmless where they do.
 #[derive(Debug, Serialize)]
 pub struct Cont {}
 
@@ -42,10 +42,10 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 pub struct QueryVmGenerationId {}
 
-/// The generation id.
+/// The answer to [`QueryVmGenerationId`].
 #[derive(Debug, Deserialize)]
 pub struct VmGenerationId {
-    /// As a UUID.
+    /// The generation id, as a UUID.
     pub guid: String,
 }
 
