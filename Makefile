@@ -7,18 +7,19 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 PACKAGES := \
 	binutils build-essential ca-certificates cpio libseccomp-dev lz4 pkg-config xz-utils zstd \
 	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables kmod \
-	qemu-system-x86 qemu-utils runc skopeo umoci
+	qemu-system-x86 qemu-utils runc shellcheck skopeo umoci
 
 PLAYGROUND := target/release/imprint-playground
 
 # Flags of `make bench`, as --quick or --samples 100.
 BENCH_FLAGS :=
 
-.PHONY: help demo bench test up down build guest guest-kernel lint fmt clippy deny unit e2e test-containerd test-nested packages deny-tool clean
+.PHONY: help demo bench check test up down build guest guest-kernel lint fmt scripts clippy deny unit e2e test-containerd test-nested packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
 	@echo 'make bench   measure what SPECIFICATION.md promises; fails where a promise is broken'
+	@echo 'make check   format, clippy and unit tests of what changed: before a push'
 	@echo 'make test    everything that CI checks'
 	@echo 'make test-nested  the tests that need KVM, vhost-vsock and cgroup v2, in a machine that has them'
 	@echo 'make up      leave a private containerd with Imprint running: eval "$$(make -s up)"'
@@ -39,13 +40,17 @@ up:
 	@$(PLAYGROUND) up
 
 down:
-	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p imprint-tests -- down; fi
+	@if [ -x $(PLAYGROUND) ]; then $(PLAYGROUND) down; else cargo run --quiet --locked -p playground -- down; fi
+
+# What changed since the commit BASE, or since the upstream branch.
+check:
+	@tests/check.sh $(BASE)
 
 test: packages deny-tool
 	@tests/run.sh
 
 build: packages
-	@cargo build --release --locked -p shim -p imprint-tests --bins >&2
+	@cargo build --release --locked -p shim -p playground --bins >&2
 
 guest: packages
 	@guest/build.sh build/guest >&2
@@ -55,10 +60,13 @@ guest-kernel: packages
 	@tests/install-packages.sh bc bison flex libelf-dev >&2
 	@guest/kernel.sh build/guest-kernel >&2
 
-lint: fmt clippy deny
+lint: fmt scripts clippy deny
 
 fmt:
 	cargo fmt --all --check
+
+scripts: packages
+	tests/scripts.sh
 
 clippy: packages
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -70,12 +78,12 @@ unit: packages
 	cargo test --workspace --locked
 
 e2e: packages build guest
-	IMPRINT_E2E=1 cargo test --locked -p imprint-tests --test e2e --test cri
+	IMPRINT_E2E=1 cargo test --locked -p e2e-tests --test e2e --test cri
 
 # All end-to-end tests, with each containerd that another Debian suite has.
 test-containerd: packages build guest
 	@for release in 1.7 2.1; do \
-		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p imprint-tests --test e2e --test cri || exit 1; \
+		IMPRINT_CONTAINERD=$$release IMPRINT_E2E=1 cargo test --locked --no-fail-fast -p e2e-tests --test e2e --test cri || exit 1; \
 	done
 
 test-nested: packages build guest

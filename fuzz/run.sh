@@ -18,6 +18,7 @@ flags='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 host=$(rustc -vV | sed -n 's/^host: //p')
 targets='manifest sealed_manifest failures template'
 
+# shellcheck disable=SC2046,SC2086,SC2116 # lists of words, in one line
 RUSTFLAGS=$(echo $flags) cargo build --quiet --release --locked --target "$host" --target-dir "$built" \
     $(for target in $targets; do echo --bin "$target"; done)
 
@@ -35,6 +36,7 @@ for target in $targets; do
 done
 for target in $targets; do
     eval "pid=\$pid_$target"
+    # shellcheck disable=SC2154 # set by eval
     if wait "$pid"; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$built/$target.log")
         echo "fuzz: $target: $runs inputs, nothing found"

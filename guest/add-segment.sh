@@ -1,10 +1,10 @@
 #!/bin/sh
-# Prints an ELF kernel with one more segment, which every loader puts where it belongs in the guest's memory.
+# Prints an ELF kernel with one more segment. Every loader puts it at ADDRESS in the guest's memory.
 #
 # Usage: guest/add-segment.sh VMLINUX FILE ADDRESS > VMLINUX-WITH-FILE
 #
-# The offsets are those of ELF-64: e_phoff at 32, e_phentsize at 54, e_phnum at 56. The new program header
-# goes behind the others, where the file has nothing.
+# Offsets in an ELF-64 file: e_phoff at 32, e_phentsize at 54, e_phnum at 56. The new program header goes
+# behind the others, where the file has only zeroes.
 set -eu
 
 kernel=$1 file=$2 address=$3
@@ -26,7 +26,7 @@ size=$(stat -c %s "$file")
 head -c 56 "$kernel"
 bytes 2 $((count + 1))
 tail -c +59 "$kernel" | head -c $((new - 58))
-# PT_LOAD, readable; the virtual address is nobody's.
+# PT_LOAD, readable; its virtual address is not used.
 bytes 4 1 4
 bytes 8 "$offset" 0 "$address" "$size" "$size" 4096
 tail -c "+$((new + 57))" "$kernel"

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Makes the embedded guest from Debian packages and guest-agent, in both of its forms:
+# Makes the embedded guest from Debian packages and guest-agent, in two forms:
 # - OUTDIR/vmlinux and OUTDIR/initrd.img: the root is an initial RAM file system;
-# - OUTDIR/vmlinux-image and OUTDIR/guest.img: the root is a read-only disk of one erofs partition. The
-#   drivers of Debian's kernel are modules, so this kernel carries a small first root in a segment of its own, and
-#   needs kernel_params = "initrdmem=128M,4M memmap=4M$128M" to find it.
+# - OUTDIR/vmlinux-image and OUTDIR/guest.img: the root is a read-only disk with one erofs partition.
+#   The disk drivers of Debian's kernel are modules. So this kernel carries a small first root in a
+#   segment of its own, and needs kernel_params = "initrdmem=128M,4M memmap=4M$128M" to find it.
 #
 # Usage: guest/build.sh [OUTDIR]      (default build/guest)
 #
-# What is already there and was made from the same inputs is kept. Needs: apt-get, dpkg-deb, lz4,
-# objcopy (binutils), cpio, mkfs.erofs, busybox-static, cargo, libseccomp-dev. Nothing is installed.
+# Outputs that were made from the same inputs are not made again. Nothing is installed.
+# Needs: apt-get, dpkg-deb, lz4, objcopy (binutils), cpio, mkfs.erofs, busybox-static, cargo,
+# libseccomp-dev.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,7 +28,7 @@ kernel=$(unpack "$(fetch "$package")")
 
 build_agent
 
-# What the image is made of; a second run with the same inputs has nothing to do.
+# Digest of everything the guest is made of. A second run with the same inputs does nothing.
 forms='vmlinux initrd.img vmlinux-image guest.img'
 inputs=$(cat "$here"/*.sh "$here"/first-root "$here"/modules /bin/busybox "$agent" | sha256sum | cut -c1-32)-$(basename "$kernel")
 # shellcheck disable=SC2086
@@ -55,7 +56,7 @@ find "$root" -exec touch -h -d @0 {} +
 mkfs.erofs --quiet -T0 -U 00000000-0000-0000-0000-000000000000 --all-root "$work/root.erofs" "$root"
 "$here/disk-image.sh" "$work/root.erofs" > "$work/guest.img"
 
-# At 128 MiB: behind the kernel, and within the memory of every guest that containers fit into.
+# At 128 MiB: behind the kernel, and within the memory of every guest that can run containers.
 first=$work/first
 mkdir -p "$first/bin" "$first/dev" "$first/modules"
 install -m 0755 "$here/first-root" "$first/init"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Numbers in files, as x86 has them: the least significant byte first. Sourced.
+# Reads and writes little-endian numbers in files. Sourced by other scripts.
 
 # number FILE OFFSET LENGTH: the number of LENGTH bytes at OFFSET.
 number() { od -An -t "u$3" -j "$(($2))" -N "$3" "$1" | tr -d ' '; }

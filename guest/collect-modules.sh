@@ -1,10 +1,10 @@
 #!/bin/sh
-# Copies kernel modules and all they depend on, and lists them in the order to load them.
+# Copies kernel modules and their dependencies, and lists them in loading order in load.order.
 #
 # Usage: guest/collect-modules.sh KERNEL_TREE WANTED DESTINATION
 #
-# WANTED has one module name a line (# begins a comment). The order comes from the modules' own
-# .modinfo (depends=): Debian's package has no modules.dep before it is installed.
+# WANTED has one module name per line (# begins a comment). The order comes from the modules' own
+# .modinfo (depends=), because Debian's package has no modules.dep before it is installed.
 set -eu
 
 tree=$1 wanted=$2 destination=$3

@@ -1,9 +1,9 @@
 # shellcheck shell=sh disable=SC2154
-# Debian packages, downloaded and unpacked but not installed. Sourced, with $cache (a directory) and
-# say() given.
+# Downloads and unpacks Debian packages without installing them. Sourced by scripts that define
+# $cache (a directory) and say().
 
-# kernel_package FLAVOUR: the package behind a metapackage is named after its version, so it names
-# what is in it. A fresh container image has no package lists.
+# kernel_package FLAVOUR: prints the kernel package that the metapackage depends on; its name contains
+# its version. Runs apt-get update first if there are no package lists, as in a fresh container image.
 kernel_package() {
     named_kernel "$1" || { apt-get update -qq && named_kernel "$1"; } ||
         { say "no Debian 12 kernel (linux-image-$1 6.1) in the package lists"; return 1; }
@@ -27,7 +27,7 @@ fetch() {
     echo "$deb"
 }
 
-# unpack DEB: prints the directory that holds its files.
+# unpack DEB: unpacks it and prints the directory with its files.
 unpack() {
     tree=${1%.deb}
     if [ ! -d "$tree" ]; then

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Prints a raw disk with one partition, as stock guest images are.
+# Prints a raw disk with one partition, as stock guest images have it.
 #
 # Usage: guest/disk-image.sh FILESYSTEM > DISK
 #
-# A Master Boot Record: the table at 446, the partition's type (Linux) at its byte 4, its first sector at
-# 8, its length in sectors at 12, the signature at 510.
+# The disk has a Master Boot Record: the partition table is at offset 446. In the partition's entry the
+# type (Linux) is at byte 4, the first sector at 8 and the length in sectors at 12. The signature is at 510.
 set -eu
 
 . "$(dirname "$0")/bytes.sh"

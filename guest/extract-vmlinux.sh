@@ -3,8 +3,8 @@
 #
 # Usage: guest/extract-vmlinux.sh VMLINUZ > vmlinux
 #
-# The offsets are those of the Linux x86 boot protocol: setup_sects at 0x1f1, payload_offset at
-# 0x248, payload_length at 0x24c. The last four bytes of the payload are its unpacked length.
+# Offsets of the Linux x86 boot protocol: setup_sects at 0x1f1, payload_offset at 0x248,
+# payload_length at 0x24c. The last four bytes of the payload are its unpacked length.
 set -eu
 
 image=$1

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the guest with a small kernel of its own, built from Debian's kernel source with kernel.config:
-# OUTDIR/vmlinux and OUTDIR/initrd.img. It boots in less time than Debian's and has no modules. Takes about
-# 8 minutes on two cores.
+# Makes the guest with a small kernel, built from Debian's kernel source with kernel.config:
+# OUTDIR/vmlinux and OUTDIR/initrd.img. It boots faster than Debian's kernel and has no modules.
+# Building it takes about 8 minutes on two cores.
 #
 # Usage: guest/kernel.sh [OUTDIR]      (default build/guest-kernel)
 #
-# A kernel that was built from the same source and configuration is kept. Needs what build.sh does, and
-# bc, bison, flex, gcc, libelf-dev, make, xz.
+# A kernel that was built from the same source and configuration is not built again. Needs what build.sh
+# needs, and bc, bison, flex, gcc, libelf-dev, make, xz.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,8 +22,8 @@ say() { echo "guest kernel: $*" >&2; }
 . "$here/tree.sh"
 packed=$(unpack "$(fetch linux-source-6.1)")
 
-# held: every line of kernel.config is in the configuration that came of it. One that the source does not
-# know, or that lacks what it depends on, would be dropped in silence, and one that another selects would be on.
+# held: checks that every line of kernel.config is in the resulting configuration. Kconfig silently drops
+# an option that it does not know or whose dependencies are missing, and turns one on that another selects.
 held() {
     grep '^CONFIG' "$here/kernel.config" | while read -r line; do
         grep -qxF "$line" "$tree/.config" || { say "$line was not taken" && exit 1; }

@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2154
-# The guest's root, whatever its kernel. Sourced, with $here (this directory), $project, $cache and say()
-# given.
+# Makes the guest's root, for any kernel. Sourced by scripts that define $here (this directory),
+# $project, $cache and say().
 
-# build_agent: builds the agent, as one file that needs no other, and sets $agent to its path.
+# build_agent: builds the agent as one static binary and sets $agent to its path.
 build_agent() {
     target=x86_64-unknown-linux-gnu
     say "building guest-agent"
@@ -13,7 +13,7 @@ build_agent() {
     agent=$cache/target/$target/release/guest-agent
 }
 
-# root_tree DIRECTORY: the root with the agent in it, and without kernel modules.
+# root_tree DIRECTORY: makes the root with the agent and without kernel modules.
 root_tree() {
     mkdir -p "$1/lib/modules" "$1/etc" "$1/dev"
     install -m 0755 "$agent" "$1/init"
@@ -22,7 +22,7 @@ root_tree() {
     printf 'root:x:0:\n' > "$1/etc/group"
 }
 
-# pack TREE CPIO: the same inputs give the same bytes: sorted names, one time stamp, no inode numbers.
+# pack TREE CPIO: packs a tree reproducibly: sorted names, one time stamp, no inode numbers.
 pack() {
     mknod -m 0600 "$1/dev/console" c 5 1
     find "$1" -exec touch -h -d @0 {} +

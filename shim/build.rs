@@ -1,11 +1,16 @@
 //! Generates the messages of `protos/`, without a system protoc.
 
+const PROTOS: [&str; 2] = ["pod", "runtimeoptions"];
+
 fn main() {
-    println!("cargo::rerun-if-changed=protos/pod.proto");
-    protobuf_codegen::Codegen::new()
-        .pure()
-        .include("protos")
-        .input("protos/pod.proto")
-        .cargo_out_dir("pod")
-        .run_from_script();
+    for name in PROTOS {
+        let input = format!("protos/{name}.proto");
+        println!("cargo::rerun-if-changed={input}");
+        protobuf_codegen::Codegen::new()
+            .pure()
+            .include("protos")
+            .input(input)
+            .cargo_out_dir(name)
+            .run_from_script();
+    }
 }

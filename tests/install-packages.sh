@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages named that are not installed yet. With none missing it is at once done.
+# Installs those of the named Debian packages that are missing. Does nothing if none is.
 set -eu
 
 missing=
@@ -19,8 +19,8 @@ echo "Installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
 
-# The parts of QEMU share files from version to version: one from backports, as it comes with some
-# images, must be of the same version as the others.
+# QEMU's packages share files, so all of them must have the same version. Some images come with one of
+# them from backports.
 case "$missing " in
 *' qemu-system-x86 '*)
     have=$(dpkg-query --show --showformat='${Version}' qemu-utils 2>/dev/null || true)

@@ -2,7 +2,7 @@
 # A pod of a cluster runs in a VM that was restored from a template.
 #
 # Needs kubectl with a cluster where a node has Imprint installed and RuntimeClass imprint exists;
-# skipped otherwise. The same scenario without a cluster, through the CRI, is tests/tests/cri/templating.
+# skipped otherwise. The same scenario without a cluster, through the CRI, is tests/cri/templating.
 #
 #   RUNTIME_CLASS       the RuntimeClass (imprint)
 #   IMPRINT_NODE        the node to use (the first that is Ready)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs everything that CI checks, in the order of what is soonest known, to its end even where a step
-# fails. The last line counts: each tool once, and each test.
+# Runs everything that CI checks, quickest checks first, and continues after a failed step. The last
+# line counts passed, failed and skipped: each tool once, and each test.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -43,6 +43,7 @@ count() {
 }
 
 check format cargo fmt --all --check
+check scripts tests/scripts.sh
 check clippy cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 check deny cargo deny --log-level error check bans licenses sources
 if timeout 60 cargo deny fetch db >/dev/null 2>&1; then
@@ -53,15 +54,15 @@ else
 fi
 check guest guest/build.sh build/guest
 check build make --no-print-directory build
-count 'unit tests' cargo test --workspace --exclude imprint-tests --locked --no-fail-fast
+count 'unit tests' cargo test --workspace --exclude e2e-tests --locked --no-fail-fast
 count 'failing and many templates' env IMPRINT_E2E=1 IMPRINT_RESTORES=20 IMPRINT_STARTS=20 \
     cargo test -p factory --locked --test faults --test stress
 check fuzzing fuzz/run.sh 60
-count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p imprint-tests --locked --no-fail-fast
-# Of these what a release of containerd could do otherwise; `make test-containerd` runs all.
+count 'end-to-end tests' env IMPRINT_E2E=1 cargo test -p e2e-tests --locked --no-fail-fast
+# The cases in which a release of containerd could behave differently; `make test-containerd` runs all.
 for release in 1.7 2.1; do
     count "containerd $release" env IMPRINT_E2E=1 IMPRINT_CONTAINERD=$release \
-        cargo test -p imprint-tests --locked --no-fail-fast --test e2e --test cri -- \
+        cargo test -p e2e-tests --locked --no-fail-fast --test e2e --test cri -- \
         booted::exec_runs restored::output_and restored::signals restored::pods:: restored::containers:: \
         restored::streams::exec_sync restored::resources::stats restored::death:: restored::sandbox_api:: snapshot_of_blockfile layers_of_erofs
 done

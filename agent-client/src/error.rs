@@ -1,4 +1,4 @@
-//! What can go wrong between a host and its guest's agent.
+//! What can go wrong between the host and a guest's agent.
 
 use std::{fmt::Write, io, time::Duration};
 
@@ -9,35 +9,35 @@ use crate::MAX_MESSAGE;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A call, or a connection, that did not come about.
+/// The failure of a connection or of a call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No connection to the agent, and no use in waiting for one.
+    /// The connection failed in a way that waiting longer cannot change.
     #[error("Connecting to the agent on {channel} failed")]
     Connect {
-        /// The channel, as text.
+        /// The channel as [`Channel`](crate::Channel) displays it.
         channel: String,
-        /// Why.
+        /// Of the last attempt.
         #[source]
         source: io::Error,
     },
     /// No answer in time. A call may have taken effect all the same.
-    #[error("Waited {waited:?} for {waited_for}")]
+    #[error("Timed out after {waited:?} waiting for {waited_for}")]
     Timeout {
-        /// What was waited for.
+        /// A noun phrase, such as `the agent's answer to StartContainer`.
         waited_for: String,
-        /// How long.
+        /// The timeout.
         waited: Duration,
     },
-    /// The agent refused, or failed to do what it was asked.
+    /// The agent refused the call, or failed to carry it out.
     #[error("Agent failed {call} ({code:?}): {message}")]
     Rpc {
-        /// Name of the call.
+        /// Name of the call on the wire, as in the other variants.
         call: &'static str,
-        /// The agent's status.
+        /// The status that the agent answered with.
         code: Code,
-        /// The agent's words, escaped and cut.
+        /// The agent's message, escaped and cut.
         message: String,
     },
     /// The connection ended before the answer came. The call may have taken effect all the same.
@@ -45,25 +45,25 @@ pub enum Error {
     Disconnected {
         /// Name of the call.
         call: &'static str,
-        /// What was seen of the end.
+        /// The ttrpc client's message, escaped and cut.
         reason: String,
     },
-    /// The agent sent more than is accepted. The call has probably taken effect.
+    /// The agent's answer is longer than is accepted. The call has probably taken effect.
     #[error("Agent's answer to {call} has {bytes} bytes, more than the {max} accepted")]
     ReplyTooLarge {
         /// Name of the call.
         call: &'static str,
-        /// Length of its content.
+        /// Length of the answer's content.
         bytes: usize,
-        /// What is accepted.
+        /// Longest content that is accepted.
         max: usize,
     },
-    /// The agent sent what is no answer to the call.
+    /// The agent's answer cannot be decoded, or contradicts the request.
     #[error("Agent's answer to {call} is invalid: {reason}")]
     InvalidReply {
         /// Name of the call.
         call: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the answer, escaped and cut.
         reason: String,
     },
     /// The request is longer than the protocol allows. It was not sent.
@@ -71,15 +71,15 @@ pub enum Error {
     RequestTooLarge {
         /// Name of the call.
         call: &'static str,
-        /// Length of its content.
+        /// Length of the request's content.
         bytes: usize,
-        /// What is allowed.
+        /// Longest content that is allowed.
         max: usize,
     },
 }
 
 impl Error {
-    /// The status the agent answered with, if it did answer.
+    /// The status that the agent answered with, if this is an answer of the agent.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Rpc { code, .. } => Some(*code),
@@ -88,7 +88,7 @@ impl Error {
     }
 }
 
-/// Text of a guest, made fit for a log: printable ASCII and bounded.
+/// A text of the guest, made safe for a log: printable ASCII, and cut at [`MAX_MESSAGE`].
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Checks what arrives from a guest, frame by frame, before ttrpc reads it.
+//! Checks the frames that arrive from a guest before ttrpc reads them.
 
 use std::{
     io,
@@ -15,24 +15,24 @@ use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_TYPE_RESPONSE, MessageHeader};
 
 use crate::MAX_FRAME;
 
-/// A connection whose incoming frames are answers of acceptable length, or an error.
+/// A connection that fails on an incoming frame which is not an answer or is too long.
 ///
-/// The client would put frames of other types into an unbounded queue, and read through the whole
-/// of a frame that is too long, 4 GiB at most.
+/// The ttrpc client would put frames of other types into an unbounded queue, and would read a whole
+/// frame that is too long, 4 GiB at most.
 #[derive(Debug)]
 pub struct Frames<S> {
     stream: S,
     header: [u8; MESSAGE_HEADER_LENGTH],
-    /// Bytes of the header that have arrived.
+    /// How many bytes of the header have arrived.
     filled: usize,
-    /// Bytes of the frame's content that have not.
+    /// How many bytes of the frame's content have not arrived yet.
     content: usize,
     violation: Arc<OnceLock<String>>,
-    /// Tells by being dropped that the connection has ended.
+    /// Dropped with this value, when the connection ends; [`Fate`] sees that.
     _open: watch::Sender<()>,
 }
 
-/// What can be learned of a connection from outside.
+/// What others can see of a connection: whether and why it has ended.
 #[derive(Debug, Clone)]
 pub struct Fate {
     violation: Arc<OnceLock<String>>,
@@ -40,7 +40,7 @@ pub struct Fate {
 }
 
 impl Fate {
-    /// How the guest broke the protocol, if it did.
+    /// How the guest has violated the protocol, if it has.
     pub fn violation(&self) -> Option<&str> {
         self.violation.get().map(String::as_str)
     }
@@ -53,6 +53,7 @@ impl Fate {
 }
 
 impl<S> Frames<S> {
+    /// Checks the frames of `stream`.
     pub fn new(stream: S) -> (Self, Fate) {
         let violation = Arc::new(OnceLock::new());
         let (sender, open) = watch::channel(());
@@ -67,6 +68,7 @@ impl<S> Frames<S> {
         (frames, Fate { violation, open })
     }
 
+    /// Checks the next piece of the stream.
     fn check(&mut self, mut data: &[u8]) -> Result<(), String> {
         while !data.is_empty() {
             if self.content > 0 {
@@ -88,10 +90,10 @@ impl<S> Frames<S> {
     }
 }
 
-/// Returns the length of the frame's content.
+/// Checks a header, and returns the length of the frame's content.
 fn accept(header: MessageHeader) -> Result<usize, String> {
     if header.type_ != MESSAGE_TYPE_RESPONSE {
-        return Err(format!("Frame of type {} is no answer", header.type_));
+        return Err(format!("Frame of type {} is not an answer", header.type_));
     }
     match usize::try_from(header.length) {
         Ok(length) if length <= MAX_FRAME => Ok(length),
@@ -114,7 +116,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         if let Err(violation) = this.check(&buf.filled()[before..]) {
             buf.set_filled(before);
             let error = io::Error::new(io::ErrorKind::InvalidData, violation.clone());
-            let _first_one_counts = this.violation.set(violation);
+            let _first_one_stays = this.violation.set(violation);
             return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(()))
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_ends_the_connection() {
+    async fn a_frame_that_is_not_an_answer_ends_the_connection() {
         for (bad, words) in [
             (frame(1, 1), "type 1"),
             (frame(1, 3), "type 3"),

@@ -14,7 +14,7 @@ use ttrpc::asynchronous::{Server, transport::Listener};
 
 use common::{SOON, serve, wait};
 
-/// A guest with one serial port, behind a unix socket as a monitor has it: the port's stream goes
+/// A guest with one serial port, behind a unix socket as with a VMM: the port's stream goes
 /// on when the host disconnects, and one host is served at a time.
 struct Machine {
     socket: std::path::PathBuf,
@@ -85,7 +85,7 @@ async fn calls_reach_the_agent() {
 }
 
 #[tokio::test]
-async fn the_end_of_output_is_empty_data_however_it_is_said() {
+async fn every_code_for_the_end_of_output_gives_empty_data() {
     let machine = machine().await;
     let agent = machine.connect().await;
     for ended in ["gone", "ended"] {
@@ -96,7 +96,7 @@ async fn the_end_of_output_is_empty_data_however_it_is_said() {
 }
 
 #[tokio::test]
-async fn errors_name_the_call_and_bound_what_the_guest_says() {
+async fn errors_name_the_call_and_cut_the_guests_text() {
     let machine = machine().await;
     let agent = machine.connect().await;
     let error = agent.start_container(start("bad")).await.unwrap_err();
@@ -153,7 +153,7 @@ async fn answers_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_silent_agent_is_given_up_after_the_deadline() {
+async fn a_silent_agent_times_out() {
     let machine = machine().await;
     let short = Deadlines {
         other: Duration::from_millis(100),
@@ -164,7 +164,7 @@ async fn a_silent_agent_is_given_up_after_the_deadline() {
     let error = agent.start_container(start("slow")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Waited 100ms for the agent's answer to StartContainer"
+        "Timed out after 100ms waiting for the agent's answer to StartContainer"
     );
     assert!(started.elapsed() < SOON);
     agent.check().await.unwrap();

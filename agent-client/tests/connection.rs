@@ -70,7 +70,7 @@ async fn dropping_the_last_clone_closes_the_connection() {
     assert!(!sent.is_empty());
 }
 
-/// A request that is given up while its frame is being written leaves the connection whole.
+/// A request that is cancelled while its frame is being written does not break the connection.
 #[tokio::test]
 async fn a_dropped_call_does_not_break_the_others() {
     let (host, guest) = tokio::io::duplex(64);
@@ -167,7 +167,7 @@ async fn hybrid_vsock_waits_until_the_agent_listens() {
 }
 
 #[tokio::test]
-async fn a_channel_without_a_guest_is_told() {
+async fn an_error_names_the_channel_without_a_guest() {
     let dir = tempfile::tempdir().unwrap();
     let absent = Channel::Serial(dir.path().join("none"));
     let error = Agent::connect(&absent, SOON).await.unwrap_err();
@@ -180,7 +180,7 @@ async fn a_channel_without_a_guest_is_told() {
         .await
         .unwrap_err();
     let expected = format!(
-        "Waited 100ms for the agent on serial port {}",
+        "Timed out after 100ms waiting for the agent on serial port {}",
         silent.display()
     );
     assert_eq!(error.to_string(), expected);

@@ -130,7 +130,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_server_that_lets_go_does_not_stop_the_port() {
+async fn a_server_that_closes_its_session_does_not_stop_the_port() {
     let (mut wire, mut sessions) = port(64);
     let mut host = connect(&mut wire, 1).await;
     drop(accept(&mut sessions).await);
@@ -143,7 +143,7 @@ async fn a_server_that_lets_go_does_not_stop_the_port() {
     assert_eq!(receive(&mut guest, 5).await, b"hello");
 }
 
-/// The answers of a session whose host is gone fill the port; the next host must get through.
+/// The answers of a session whose host has disconnected fill the port; the next host must still connect.
 #[tokio::test]
 async fn a_full_port_is_drained_by_the_next_host() {
     let (mut wire, mut sessions) = port(1000);
@@ -179,7 +179,7 @@ async fn a_guest_that_starts_over_resets_the_host() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_stream_is_told() {
+async fn the_end_of_the_stream_is_an_error() {
     let (raw, other) = tokio::io::duplex(100);
     drop(raw);
     let error = serial::open(other, &[1; 16]).await.unwrap_err();

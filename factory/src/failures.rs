@@ -2,14 +2,11 @@
 //! not tried any more.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use nix::fcntl::OFlag;
+use system::{file, time::since_epoch};
 
 use crate::{private, unfit::Unfit};
 
@@ -59,34 +56,22 @@ fn shown(reason: &str) -> String {
 
 /// One short append, so that shims may do it at once.
 pub(crate) fn add(dir: &Path, reason: &str) -> io::Result<()> {
-    let mut file = open(dir, true)?;
+    let mut file = file::open_to_append(&dir.join(FAILURES))?;
     if file.metadata()?.len() > MAX_LENGTH {
         return Ok(());
     }
     let short: String = reason.chars().take(MAX_REASON).collect();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = since_epoch().as_secs();
     file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
 }
 
 pub(crate) fn clear(dir: &Path) -> io::Result<()> {
-    match open(dir, false) {
+    match file::open_to_change(&dir.join(FAILURES)) {
         Ok(file) if file.metadata()?.len() > 0 => file.set_len(0),
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
-}
-
-fn open(dir: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(create)
-        .mode(0o600)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(dir.join(FAILURES))
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -116,10 +116,10 @@ fn seed(target: &str) -> Option<Vec<u8>> {
 fn sample() -> Option<Manifest> {
     let file = std::env::current_exe().ok()?;
     let monitor = hypervisors::Identity {
-        monitor: "qemu",
+        vmm: "qemu",
         binary: file.clone(),
         version: "7.2".into(),
-        machine: "q35".into(),
+        machine: hypervisors::Machine::default(),
         cpu: "max".into(),
     };
     let spec = hypervisors::VmSpec {

@@ -6,14 +6,15 @@
 
 use std::{io, path::Path};
 
-use hypervisors::{GuestRoot, VmSpec};
+use hypervisors::{GuestRoot, Machine, VmSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use crate::{
     difference::{Difference, Field},
     manifest::FORMAT_VERSION,
-    source_file::{DigestedFile, StampedFile, hex},
+    source_file::{DigestedFile, StampedFile},
     unfit::Unfit,
 };
 
@@ -65,7 +66,7 @@ pub struct Identity<F> {
     pub(crate) monitor: String,
     pub(crate) monitor_version: String,
     pub(crate) monitor_binary: F,
-    pub(crate) machine: String,
+    pub(crate) machine: Machine,
     pub(crate) cpu: String,
     pub(crate) kernel: F,
     pub(crate) command_line: String,
@@ -120,7 +121,7 @@ impl TemplateIdentity {
         let release = Path::new("/proc/sys/kernel/osrelease");
         let host_kernel = std::fs::read_to_string(release).map_err(IdentityError::at(release))?;
         Ok(Self {
-            monitor: monitor.monitor.to_owned(),
+            monitor: monitor.vmm.to_owned(),
             monitor_version: monitor.version.clone(),
             monitor_binary: look(&monitor.binary)?,
             machine: monitor.machine.clone(),
@@ -170,11 +171,10 @@ impl KnownIdentity {
             RootKind::Initrd => "initrd",
             RootKind::Image => "image",
         };
-        vec![
+        let mut fields = vec![
             Field::text("monitor", &self.monitor),
             Field::text("monitor version", &self.monitor_version),
             Field::file("monitor binary", &self.monitor_binary),
-            Field::text("machine", &self.machine),
             Field::text("CPU", &self.cpu),
             Field::file("kernel", &self.kernel),
             Field::text("kernel command line", &self.command_line),
@@ -187,7 +187,10 @@ impl KnownIdentity {
             Field::text("disk slots", &self.disk_slots),
             Field::text("network interface", if self.nic { "yes" } else { "no" }),
             Field::text("host kernel", &self.host_kernel),
-        ]
+        ];
+        let machine = self.machine.fields();
+        fields.extend(machine.map(|(name, value)| Field::text(name, &value)));
+        fields
     }
 
     /// SHA-256 over format version and all fields, in hex. Two templates with equal keys are
@@ -233,10 +236,10 @@ pub(crate) mod tests {
             path
         };
         let monitor = hypervisors::Identity {
-            monitor: "fake",
+            vmm: "fake",
             binary: file("vmm"),
             version: "1".into(),
-            machine: "q35".into(),
+            machine: Machine::default(),
             cpu: "max".into(),
         };
         let spec = VmSpec {
@@ -264,13 +267,18 @@ pub(crate) mod tests {
     #[test]
     fn every_field_of_a_vm_changes_the_key_and_names_itself() {
         type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
-        let changes: [(&str, Change); 16] = [
-            ("monitor", |m, _| m.monitor = "other"),
+        let changes: [(&str, Change); 17] = [
+            ("monitor", |m, _| m.vmm = "other"),
             ("monitor version", |m, _| m.version = "2".into()),
             ("monitor binary", |m, _| {
                 std::fs::write(&m.binary, "changed").unwrap()
             }),
-            ("machine", |m, _| m.machine = "microvm".into()),
+            ("machine type", |m, _| {
+                m.machine.machine_type = Some("microvm".into());
+            }),
+            ("PCI Express root ports", |m, _| {
+                m.machine.root_ports = Some(1)
+            }),
             ("CPU", |m, _| m.cpu = "host".into()),
             ("kernel", |_, s| {
                 std::fs::write(&s.kernel.kernel, "changed").unwrap()

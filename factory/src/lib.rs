@@ -39,8 +39,8 @@ pub use manifest::{FORMAT_VERSION, Manifest};
 pub use mount::in_foreign_mount_namespace;
 pub use source_file::{DigestedFile, FileStamp, StampedFile};
 pub use start::{
-    BootReason, Budgets, Phase, StartError, StartPath, StartPlan, StartRecord, Started, chain,
-    choose, plan, start,
+    BootReason, Budgets, Phase, StartError, StartPath, StartPlan, StartRecord, Started, choose,
+    plan, start,
 };
 pub use store::{StoreError, TemplateStore};
 pub use tally::{CountedBoot, StartTally};

@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
+use system::file;
 
 use crate::{
     identity::KnownIdentity,
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// Version of the template's layout and of the manifest. A change of either changes it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// No manifest is longer: fields are paths, one command line and a few digests.
 const MAX_LENGTH: u64 = 64 * 1024;
@@ -92,13 +93,7 @@ impl Manifest {
 
     /// Reads and checks a manifest. Whatever the content is, the answer is a manifest or a reason.
     pub(crate) fn decode(from: impl Read) -> Result<Self, Unfit> {
-        let mut text = Vec::new();
-        from.take(MAX_LENGTH + 1)
-            .read_to_end(&mut text)
-            .map_err(|e| damaged(&e))?;
-        if text.len() as u64 > MAX_LENGTH {
-            return Err(damaged(&format!("longer than {MAX_LENGTH} bytes")));
-        }
+        let text = file::read_bounded(from, MAX_LENGTH).map_err(|e| damaged(&e))?;
         let version: VersionOnly = serde_json::from_slice(&text).map_err(|e| damaged(&e))?;
         if version.format_version != FORMAT_VERSION {
             return Err(Unfit::FormatVersion {
@@ -205,7 +200,7 @@ mod tests {
     #[test]
     fn an_endless_manifest_is_refused() {
         let unfit = Manifest::decode(io::repeat(b' ')).unwrap_err();
-        assert!(unfit.to_string().contains("longer than"), "{unfit}");
+        assert!(unfit.to_string().contains("more than"), "{unfit}");
     }
 
     #[test]

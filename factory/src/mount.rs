@@ -1,8 +1,9 @@
 //! The tmpfs a template lives on, told from every other mount by its source name.
 
-use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::Path};
+use std::{io, path::Path};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use system::mounts::{self, Mount};
 
 /// Source name in the mount table.
 const SOURCE: &str = "imprint-template";
@@ -69,46 +70,15 @@ pub(crate) fn mounted(at: &Path) -> io::Result<Mounted> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Mounted::Nothing),
         other => other?,
     };
-    Ok(top_mount(&std::fs::read("/proc/self/mountinfo")?, &at))
+    Ok(seen(&mounts::all()?, &at))
 }
 
-/// Form of the table: proc_pid_mountinfo(5). The last mount at a path is the one that is seen.
-fn top_mount(table: &[u8], at: &Path) -> Mounted {
-    let mut mounts = table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let point = unescape(fields.nth(4)?);
-        let mut source = fields.skip_while(|field| *field != b"-").skip(1);
-        let (kind, name) = (source.next()?, source.next()?);
-        let ours = kind == b"tmpfs" && name == SOURCE.as_bytes();
-        (Path::new(&point) == at).then_some(if ours {
-            Mounted::Ours
-        } else {
-            Mounted::Foreign
-        })
-    });
-    mounts.next_back().unwrap_or(Mounted::Nothing)
-}
-
-/// Blank, tab, newline and backslash are written as a backslash and three octal digits.
-fn unescape(field: &[u8]) -> OsString {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let code = after
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(code) if byte == b'\\' => {
-                bytes.push(code);
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
+fn seen(mounts: &[Mount], at: &Path) -> Mounted {
+    match mounts::at(mounts, at) {
+        None => Mounted::Nothing,
+        Some(mount) if mount.kind == "tmpfs" && mount.source == SOURCE => Mounted::Ours,
+        Some(_) => Mounted::Foreign,
     }
-    OsString::from_vec(bytes)
 }
 
 /// Whether this process sees other mounts than process 1: a template made here may then be
@@ -128,15 +98,16 @@ mod tests {
 30 24 0:30 / /run/a\\040b rw,nosuid - tmpfs imprint-template rw,size=80m
 31 24 0:31 / /run/stack rw - tmpfs imprint-template rw
 32 24 0:32 / /run/stack rw - ext4 /dev/vda rw
-short line
 ";
 
     #[test]
     fn the_mount_table_is_read_by_path_kind_and_source() {
-        assert_eq!(top_mount(TABLE, Path::new("/run")), Mounted::Foreign);
-        assert_eq!(top_mount(TABLE, Path::new("/run/a b")), Mounted::Ours);
-        assert_eq!(top_mount(TABLE, Path::new("/run/stack")), Mounted::Foreign);
-        assert_eq!(top_mount(TABLE, Path::new("/run/none")), Mounted::Nothing);
+        let mounts = mounts::parse(TABLE);
+        let at = |path: &str| seen(&mounts, Path::new(path));
+        assert_eq!(at("/run"), Mounted::Foreign);
+        assert_eq!(at("/run/a b"), Mounted::Ours);
+        assert_eq!(at("/run/stack"), Mounted::Foreign);
+        assert_eq!(at("/run/none"), Mounted::Nothing);
     }
 
     #[test]

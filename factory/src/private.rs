@@ -1,31 +1,33 @@
 //! Opening what lies in a template directory: only what is ours, private, and what it should be.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
 };
 
-use nix::{fcntl::OFlag, unistd::geteuid};
+use nix::unistd::geteuid;
+use system::{
+    directory::{self, PRIVATE},
+    file,
+};
 
 use crate::unfit::Unfit;
 
 /// Makes a directory that nobody else can look into.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().mode(0o700).create(path)
+    directory::make_single(path, PRIVATE)
 }
 
 /// Opens a directory, if it is one (no link), ours and private.
 pub(crate) fn open_dir(path: &Path) -> Result<File, Unfit> {
-    open(path, OFlag::O_DIRECTORY)
+    checked(path, directory::open(path)).map(|(dir, _)| dir)
 }
 
 /// Opens a regular file for reading, if it is one (no link), ours and private.
 pub(crate) fn open_file(path: &Path) -> Result<(File, Metadata), Unfit> {
-    // Without O_NONBLOCK a fifo in a file's place would block the open.
-    let file = open(path, OFlag::O_NONBLOCK)?;
-    let meta = file.metadata().map_err(|e| Unfit::unreadable(path, e))?;
+    let (file, meta) = checked(path, file::open(path))?;
     if meta.is_file() {
         Ok((file, meta))
     } else {
@@ -35,14 +37,9 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Metadata), Unfit> {
     }
 }
 
-fn open(path: &Path, flags: OFlag) -> Result<File, Unfit> {
-    let flags = flags | OFlag::O_NOFOLLOW;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(|e| Unfit::unreadable(path, e))?;
-    let meta = file.metadata().map_err(|e| Unfit::unreadable(path, e))?;
+fn checked(path: &Path, opened: io::Result<File>) -> Result<(File, Metadata), Unfit> {
+    let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
+    let (meta, file) = opened.map_err(|e| Unfit::unreadable(path, e))?;
     let (mode, owner) = (meta.permissions().mode() & 0o7777, meta.uid());
     if mode & 0o077 != 0 || owner != geteuid().as_raw() {
         return Err(Unfit::NotPrivate {
@@ -51,7 +48,7 @@ fn open(path: &Path, flags: OFlag) -> Result<File, Unfit> {
             owner,
         });
     }
-    Ok(file)
+    Ok((file, meta))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The monitor of a template that was never finished, when its maker was killed: found by the one
 //! thing only it can have, a mapping of the unfinished memory file.
 
-use std::{io, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nix::sys::stat::{major, minor};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    process::{Signal, pidfd_send_signal},
-};
 use system::process;
 
 /// A killed process is gone at once unless it is stuck in the kernel.
@@ -28,14 +28,7 @@ pub(crate) fn kill_mappers_of(file: &Path) -> io::Result<usize> {
     };
     let own = process::own_number()?;
     let mut killed = 0;
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
+    for pid in process::all() {
         if pid != own && kill_if_mapping(pid, &file)? {
             killed += 1;
         }
@@ -78,21 +71,16 @@ fn kill_if_mapping(pid: u32, file: &Mapped) -> io::Result<bool> {
     if !file.is_mapped_by(pid) {
         return Ok(false);
     }
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Err(Errno::SRCH) => return Ok(false),
-        other => other?,
+    if !process::kill(&pidfd)? {
+        return Ok(false);
     }
-    let deadline = Timespec {
-        tv_sec: GONE.as_secs().cast_signed(),
-        tv_nsec: 0,
-    };
-    match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline))? {
-        0 => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("waited {GONE:?} for killed process {pid} to end"),
-        )),
-        _ => Ok(true),
+    if process::ends_by(&pidfd, Instant::now() + GONE)? {
+        return Ok(true);
     }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("waited {GONE:?} for killed process {pid} to end"),
+    ))
 }
 
 #[cfg(test)]

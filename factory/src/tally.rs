@@ -4,17 +4,10 @@
 //! it stays small: reasons are counted by their label, and only the last few boots are kept in
 //! words. The run root ends with the machine's uptime, and so does the count.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
-use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use system::{file, time::since_epoch};
 
 use crate::{
     start::{StartPath, StartRecord},
@@ -62,12 +55,11 @@ impl StartTally {
     /// What was counted so far in `run_root`. A file that is not there, or is no tally, counts as
     /// nothing.
     pub fn read(run_root: &Path) -> Self {
-        let read = open(&run_root.join(FILE), false).and_then(|file| {
-            let mut text = Vec::new();
-            file.take(MAX_LENGTH).read_to_end(&mut text)?;
-            Ok(serde_json::from_slice(&text)?)
-        });
-        read.unwrap_or_default()
+        let read = file::read(&run_root.join(FILE), MAX_LENGTH);
+        let tally = read
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        tally.unwrap_or_default()
     }
 
     /// Counts the start of the VM `id`.
@@ -80,7 +72,7 @@ impl StartTally {
         let (root, id, record) = (run_root.to_owned(), id.to_owned(), record.clone());
         let counted = blocking(move || {
             // The lock ends with the descriptor.
-            let turn = open(&lock_path, true)?;
+            let turn = file::open_or_make(&lock_path)?;
             turn.lock()?;
             add(&root, &id, &record)
         });
@@ -99,10 +91,7 @@ impl StartTally {
 
 fn add(run_root: &Path, id: &str, record: &StartRecord) -> io::Result<()> {
     let mut tally = StartTally::read(run_root);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = since_epoch().as_secs();
     if tally.since == 0 {
         tally.since = now;
     }
@@ -125,27 +114,12 @@ fn add(run_root: &Path, id: &str, record: &StartRecord) -> io::Result<()> {
         let surplus = tally.last_boots.len().saturating_sub(LAST_BOOTS);
         tally.last_boots.drain(..surplus);
     }
-    let aside: PathBuf = run_root.join(format!(".{FILE}.new"));
-    let mut file = open(&aside, true)?;
-    file.set_len(0)?;
-    file.write_all(&serde_json::to_vec(&tally)?)?;
-    drop(file);
-    fs::rename(&aside, run_root.join(FILE))
-}
-
-fn open(path: &Path, write: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .create(write)
-        .mode(0o600)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)
+    file::replace(&run_root.join(FILE), &serde_json::to_vec(&tally)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{fs, sync::Arc};
 
     use super::*;
     use crate::identity::Shape;

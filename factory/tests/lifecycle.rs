@@ -85,7 +85,7 @@ async fn the_template_guest_carries_the_nonce_of_the_manifest() {
         &bench.log,
     );
     let nonce = made.await.unwrap()[0].manifest().nonce.clone();
-    let lines = hypervisor.command_lines.lock().unwrap();
+    let lines = hypervisor.command_lines.lock();
     assert_eq!(*lines, [format!("quiet imprint.template={nonce}")]);
 }
 

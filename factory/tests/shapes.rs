@@ -78,7 +78,7 @@ async fn a_pod_gets_the_smallest_template_that_holds_it() {
                     record.reason
                 );
                 assert_eq!(shape, got, "{asked:?}");
-                let backings = hypervisor.specs.lock().unwrap();
+                let backings = hypervisor.specs.lock();
                 let restored = backings.last().unwrap();
                 assert_eq!((restored.vcpus, restored.memory.mib), got);
                 assert!(matches!(

@@ -40,7 +40,7 @@ async fn a_fitting_template_is_restored_privately_and_made_unique() {
         Some(template.as_ref().unwrap().key())
     );
     let memory = bench.template_dir().join("memory");
-    let backings = hypervisor.backings.lock().unwrap();
+    let backings = hypervisor.backings.lock();
     assert_eq!(
         *backings,
         [MemoryBacking::File {
@@ -70,7 +70,7 @@ async fn a_saved_configuration_is_made_to_fit_the_clone() {
         started.record
     );
 
-    let restored = hypervisor.restored.lock().unwrap().clone();
+    let restored = hypervisor.restored.lock().clone();
     let zone = &restored["memory"]["zones"][0];
     assert_eq!(restored["memory"]["shared"], false);
     assert_eq!(zone["shared"], false);
@@ -110,7 +110,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
     let faults = [
         (
             Fault::LoadRefused,
-            "loading the saved state: Monitor refused load",
+            "loading the saved state: VMM refused load",
         ),
         (
             Fault::LoadHangs,
@@ -118,11 +118,11 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
         ),
         (
             Fault::DiesWhileLoading,
-            "loading the saved state: Monitor ended during load: Section 7",
+            "loading the saved state: VMM ended during load: Section 7",
         ),
         (
             Fault::ResumeRefused,
-            "resuming the vCPUs: Monitor refused resume",
+            "resuming the vCPUs: VMM refused resume",
         ),
         (
             Fault::DiesAfterResume,

@@ -4,47 +4,51 @@ use std::{ffi::OsString, path::PathBuf};
 
 use crate::zygote::directory;
 
-/// Where containers live unless the command line says otherwise.
+/// The agent's directory, unless the command line names another.
 pub const DEFAULT_ROOT: &str = "/run/kata-containers";
 
-/// What to be.
+/// What the program runs as.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Invocation {
     /// An ordinary process that serves on `listen`, for tests.
     Plain {
         /// A ttrpc address, `unix:///path`.
         listen: String,
-        /// Where containers live.
+        /// The agent's directory.
         root: PathBuf,
     },
-    /// The process that containers are forked from; its standard input is the agent's socket.
+    /// The process that containers are forked from. Its standard input is the agent's socket.
     Zygote {
-        /// Where the OCI runtime keeps its state.
+        /// The directory of libcontainer's records.
         state: PathBuf,
     },
-    /// What makes a container's working directory, see [`directory`].
+    /// The hook that makes a container's working directory, see [`directory`].
     MakeDirectory {
         /// The container's root.
         root: PathBuf,
-        /// The directory, as the container's processes name it.
+        /// The directory's path in the container.
         directory: PathBuf,
     },
 }
 
-/// How to start the agent by hand.
+/// The options for starting the agent by hand.
 pub const USAGE: &str = "guest-agent --listen unix:///PATH [--root DIR]";
 
-/// Reads the command line, without the program's own name.
+/// Parses the arguments, without the name of the program.
 ///
 /// # Errors
 ///
-/// What is wrong with it, for a person to read.
+/// What is wrong with them, as a sentence.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
     let (mut listen, mut root, mut zygote) = (None, PathBuf::from(DEFAULT_ROOT), None);
     let mut arguments = arguments.into_iter();
     while let Some(option) = arguments.next() {
         let option = option.to_string_lossy().into_owned();
-        let mut value = || arguments.next().ok_or(format!("{option} needs a value"));
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or(format!("Option {option} needs a value"))
+        };
         match option.as_str() {
             "--listen" => listen = Some(value()?),
             "--root" => root = value()?.into(),
@@ -64,7 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
                 .map_err(|_| "The address is not UTF-8".to_owned())?;
             Ok(Invocation::Plain { listen, root })
         }
-        (None, None) => Err("Nowhere to listen".to_owned()),
+        (None, None) => Err("Option --listen is missing".to_owned()),
     }
 }
 
@@ -88,15 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn wrong_arguments_are_named() {
         assert_eq!(
             parse_words(&["--listen"]),
-            Err("--listen needs a value".into())
+            Err("Option --listen needs a value".into())
         );
         assert_eq!(
             parse_words(&["--lisen"]),
             Err("Unknown argument \"--lisen\"".into())
         );
-        assert_eq!(parse_words(&[]), Err("Nowhere to listen".into()));
+        assert_eq!(parse_words(&[]), Err("Option --listen is missing".into()));
     }
 }

@@ -11,11 +11,11 @@ use crate::error::{Doing, Error, Result};
 ///
 /// # Errors
 ///
-/// When the time lies before the epoch or is not one, or the kernel refuses.
+/// When the time is before the epoch, `microseconds` is a second or more, or the kernel refuses.
 pub fn set(seconds: i64, microseconds: i64) -> Result<()> {
     if seconds < 0 || !(0..1_000_000).contains(&microseconds) {
         return Err(Error::Invalid(format!(
-            "no time: {seconds} s and {microseconds} us"
+            "{seconds} s and {microseconds} us are not a time"
         )));
     }
     clock_settime(
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn an_invalid_time_is_refused() {
         for (seconds, microseconds) in [(-1, 0), (0, 1_000_000), (0, -1)] {
             assert!(matches!(set(seconds, microseconds), Err(Error::Invalid(_))));
         }

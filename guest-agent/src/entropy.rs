@@ -1,50 +1,47 @@
-//! Fresh randomness for the guest kernel's generator.
-#![allow(unsafe_code)]
+//! Fresh randomness for the guest kernel's random generator.
 
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
-use crate::error::{Doing, Error, Result};
+use crate::{
+    error::{Doing, Error, Result},
+    syscalls,
+};
 
-mod ioctl {
-    // From linux/random.h.
-    nix::ioctl_write_ptr!(add_to_entropy_count, b'R', 0x01, libc::c_int);
-    nix::ioctl_none!(reseed, b'R', 0x07);
-}
+/// The device that gives the random numbers of the VMM (virtio-rng).
+const HWRNG: &str = "/dev/hwrng";
+/// Most bytes that were fetched from the VMM in advance: 64 by the driver, and no more by the
+/// kernel's core (Linux 6.1, drivers/char/hw_random).
+const PREFETCHED: usize = 128;
 
-/// The device of the monitor's random numbers.
-const DEVICE: &str = "/dev/hwrng";
-/// How much of them is thrown away at most: its driver fetches 64 bytes in advance (Linux 6.1,
-/// drivers/char/hw_random/virtio-rng.c), and the kernel's core keeps no more than that.
-const FETCHED: usize = 128;
-
-/// Throws away what the driver of the monitor's random numbers had fetched in advance: in a clone that is
-/// what all clones of its template have.
-pub fn drop_fetched() {
-    if let Some(device) = device() {
-        let _thrown_away = fetched(device, FETCHED);
+/// Discards the random numbers that the driver had fetched from the VMM before the template was
+/// saved: all clones of the template have the same.
+pub fn discard_prefetched() {
+    if let Some(device) = open_hwrng() {
+        let _discarded = read_available(device, PREFETCHED);
     }
 }
 
-/// Random numbers of the monitor, as far as the driver has some; nothing where there is no such device.
-pub fn of_the_monitor(most: usize) -> Vec<u8> {
-    device().map_or_else(Vec::new, |device| fetched(device, most))
+/// At most `max` bytes of the VMM's random numbers, as many as the driver has; empty without such a
+/// device.
+pub fn vmm_random(max: usize) -> Vec<u8> {
+    open_hwrng().map_or_else(Vec::new, |device| read_available(device, max))
 }
 
-/// Reading it never waits for the monitor.
-fn device() -> Option<File> {
+/// Opened so that reading never waits for the VMM.
+fn open_hwrng() -> Option<File> {
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    options.open(DEVICE).ok()
+    options.open(HWRNG).ok()
 }
 
-/// Reads until there is nothing more for now, `most` bytes at most.
-fn fetched(mut device: impl Read, most: usize) -> Vec<u8> {
-    let mut bytes = vec![0; most];
+/// Reads at most `max` bytes, until the device has no more for now.
+fn read_available(mut device: impl Read, max: usize) -> Vec<u8> {
+    let mut bytes = vec![0; max];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match device.read(rest) {
@@ -56,16 +53,17 @@ fn fetched(mut device: impl Read, most: usize) -> Vec<u8> {
     bytes
 }
 
-/// Feeds `seed` to the kernel's generator, credits it, and has the generator use it at once.
+/// Adds `seed` to the entropy pool of the kernel's random generator, and makes the generator use
+/// it at once.
 ///
-/// After this two clones of one template have nothing in common in what they draw.
+/// After this, two clones of one template draw different numbers.
 ///
 /// # Errors
 ///
-/// When `seed` is empty, or the kernel refuses (it wants CAP_SYS_ADMIN).
+/// When `seed` is empty, or without CAP_SYS_ADMIN.
 pub fn reseed(seed: &[u8]) -> Result<()> {
     if seed.is_empty() {
-        return Err(Error::Invalid("no random data to reseed with".into()));
+        return Err(Error::Invalid("the request has no random data".into()));
     }
     let bits = libc::c_int::try_from(seed.len().saturating_mul(8)).unwrap_or(libc::c_int::MAX);
     let mut device = File::options()
@@ -75,20 +73,16 @@ pub fn reseed(seed: &[u8]) -> Result<()> {
     device
         .write_all(seed)
         .doing(|| "write to /dev/random".into())?;
-    // SAFETY: the descriptor is open for the length of the call, and the kernel reads one int.
-    unsafe { ioctl::add_to_entropy_count(device.as_raw_fd(), &raw const bits) }
-        .doing(|| "credit the entropy".into())?;
-    // SAFETY: the descriptor is open for the length of the call, which takes no argument.
-    unsafe { ioctl::reseed(device.as_raw_fd()) }.doing(|| "reseed the generator".into())?;
-    Ok(())
+    syscalls::add_to_entropy_count(device.as_fd(), bits).doing(|| "credit the entropy".into())?;
+    syscalls::reseed(device.as_fd()).doing(|| "reseed the random generator".into())
 }
 
-/// Writes a new machine id to `path`. The boot id needs nothing: the kernel draws it when it is
-/// first read, and the agent does not read it.
+/// Writes a new machine ID to `path`. The boot ID needs no renewal: the kernel draws it when it is
+/// first read, and before a template is saved nothing reads it.
 ///
 /// # Errors
 ///
-/// When the kernel gives no random number or the file cannot be written.
+/// When the kernel gives no random number, or the file cannot be written.
 pub fn renew_machine_id(path: &Path) -> Result<()> {
     let uuid = "/proc/sys/kernel/random/uuid";
     let drawn = fs::read_to_string(uuid).doing(|| format!("read {uuid}"))?;
@@ -101,7 +95,7 @@ pub fn renew_machine_id(path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Gives a few bytes at a time, and then nothing for now.
+    /// Gives a few bytes at a time, and then has none for now.
     struct Trickle(usize);
 
     impl Read for Trickle {
@@ -116,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fetched_is_read_to_its_end() {
-        assert_eq!(fetched(Trickle(64), FETCHED).len(), 64);
-        assert_eq!(fetched(Trickle(1000), FETCHED).len(), FETCHED);
-        assert_eq!(fetched(&[][..], FETCHED).len(), 0);
+    fn what_was_prefetched_is_read_to_its_end() {
+        assert_eq!(read_available(Trickle(64), PREFETCHED).len(), 64);
+        assert_eq!(read_available(Trickle(1000), PREFETCHED).len(), PREFETCHED);
+        assert_eq!(read_available(&[][..], PREFETCHED).len(), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What can go wrong in the agent, and how the caller is told.
+//! What can go wrong in the agent, and the ttrpc status of each error.
 
 use std::{io, path::Path, time::Duration};
 
@@ -7,71 +7,45 @@ use ttrpc::Code;
 /// A request that was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request itself makes no sense.
+    /// The request itself is wrong: repeating it cannot help.
     #[error("Invalid request: {0}")]
     Invalid(String),
-    /// The thing named does not exist.
-    #[error("No {kind} {id:?}")]
-    NotFound {
-        /// What was looked for.
-        kind: &'static str,
-        /// The name it was looked for under.
-        id: String,
-    },
-    /// The thing named exists already.
+    /// There is nothing with that name.
+    #[error("There is no {kind} {id:?}")]
+    NotFound { kind: &'static str, id: String },
+    /// The name is taken.
     #[error("There is already a {kind} {id:?}")]
-    Exists {
-        /// What was to be made.
-        kind: &'static str,
-        /// Its name.
-        id: String,
-    },
-    /// The thing is in the wrong state for what was asked.
+    Exists { kind: &'static str, id: String },
+    /// The state of the guest or of a container does not allow what was asked. A whole sentence.
     #[error("{0}")]
     State(String),
-    /// The system refused.
+    /// A system call failed.
     #[error("Could not {doing}")]
     System {
-        /// What was not done.
+        /// Completes the sentence "Could not …", as in all variants that have it.
         doing: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The OCI runtime refused.
+    /// libcontainer, or another library whose errors are only text here, has failed.
     #[error("Could not {doing}: {reason}")]
-    Runtime {
-        /// What was not done.
-        doing: String,
-        /// The runtime's words.
-        reason: String,
-    },
+    Runtime { doing: String, reason: String },
     /// The kernel refused a netlink request.
     #[error("Could not {doing}")]
     Netlink {
-        /// What was not done.
         doing: String,
-        /// Why.
         #[source]
         source: Box<rtnetlink::Error>,
     },
     /// Something did not happen in time.
-    #[error("Waited {after:?} in vain for {event}")]
-    Timeout {
-        /// What was waited for.
-        event: String,
-        /// How long.
-        after: Duration,
-    },
-    /// The agent itself failed.
-    #[error("The call {0} was ended by a fault of the agent")]
-    Broken(&'static str),
-    /// Known, and not provided by this agent.
+    #[error("Timed out after {after:?} waiting for {event}")]
+    Timeout { event: String, after: Duration },
+    /// A part of the API that this agent does not implement.
     #[error("Not supported by this guest: {0}")]
     Unsupported(String),
 }
 
-/// Shorthand.
+/// A result of the agent's own functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -83,13 +57,11 @@ impl Error {
             Self::State(_) => Code::FAILED_PRECONDITION,
             Self::Timeout { .. } => Code::DEADLINE_EXCEEDED,
             Self::Unsupported(_) => Code::UNIMPLEMENTED,
-            Self::System { .. } | Self::Runtime { .. } | Self::Netlink { .. } | Self::Broken(_) => {
-                Code::INTERNAL
-            }
+            Self::System { .. } | Self::Runtime { .. } | Self::Netlink { .. } => Code::INTERNAL,
         }
     }
 
-    /// The whole chain of causes on one line.
+    /// The error and all its causes on one line, separated by colons.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut next = std::error::Error::source(self);
@@ -108,7 +80,7 @@ impl From<Error> for ttrpc::Error {
     }
 }
 
-/// Says what was being done when the system refused.
+/// Adds to a failed system call what was being done.
 pub trait Doing<T> {
     /// `doing` completes the sentence "Could not …".
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T>;
@@ -136,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_the_deed_and_the_cause() {
+    fn an_error_names_the_action_and_the_cause() {
         let failed: std::result::Result<(), nix::Error> = Err(nix::Error::EBUSY);
         let error = failed.on("unmount", Path::new("/x")).unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Takes processors and memory into use that were plugged in.
+//! Brings hot-plugged CPUs and memory online.
 
 use std::{
     fs,
@@ -12,35 +12,34 @@ use crate::{
 };
 
 const SYSTEM: &str = "/sys/devices/system";
-/// How long processors may take to appear.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long CPUs may take to appear.
+const CPU_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Brings processors online until `wanted` are, and all memory unless `processors_only`.
+/// Brings CPUs online until `wanted` of them are, and all memory unless `cpus_only`.
 ///
 /// # Errors
 ///
-/// When that many processors do not appear in time, or one does not come online.
-pub async fn online(uevents: &Uevents, wanted: u32, processors_only: bool) -> Result<()> {
+/// When fewer CPUs appear within 5 seconds, or the kernel refuses to bring one online.
+pub async fn online(uevents: &Uevents, wanted: u32, cpus_only: bool) -> Result<()> {
     let system = Path::new(SYSTEM);
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    let what = format!("{wanted} processors");
+    let what = format!("{wanted} CPUs");
     uevents
-        .wait_for(&what, PATIENCE, || {
-            (processors(system).len() >= wanted).then_some(())
+        .wait_for(&what, CPU_TIMEOUT, || {
+            (cpus(system).len() >= wanted).then_some(())
         })
         .await?;
-    let (mut running, waiting): (Vec<_>, Vec<_>) = processors(system)
-        .into_iter()
-        .partition(|one| is_online(one));
-    for processor in waiting {
-        if running.len() >= wanted {
+    let (mut online, offline): (Vec<_>, Vec<_>) =
+        cpus(system).into_iter().partition(|one| is_online(one));
+    for cpu in offline {
+        if online.len() >= wanted {
             break;
         }
-        let switch = processor.join("online");
-        fs::write(&switch, "1").on("write", &switch)?;
-        running.push(processor);
+        let state = cpu.join("online");
+        fs::write(&state, "1").on("write", &state)?;
+        online.push(cpu);
     }
-    if !processors_only {
+    if !cpus_only {
         memory(system)?;
     }
     Ok(())
@@ -56,16 +55,16 @@ fn memory(system: &Path) -> Result<()> {
     Ok(())
 }
 
-fn processors(system: &Path) -> Vec<PathBuf> {
+fn cpus(system: &Path) -> Vec<PathBuf> {
     numbered(&system.join("cpu"), "cpu")
 }
 
-/// The first processor has no switch: it is always online.
-fn is_online(processor: &Path) -> bool {
-    fs::read_to_string(processor.join("online")).map_or(true, |text| text.trim() == "1")
+/// The first CPU has no file `online`: it always is.
+fn is_online(cpu: &Path) -> bool {
+    fs::read_to_string(cpu.join("online")).map_or(true, |text| text.trim() == "1")
 }
 
-/// Entries called `prefix` and a number, in the order of their numbers.
+/// The entries of `directory` whose names are `prefix` and a number, in the order of the numbers.
 fn numbered(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(directory)
         .into_iter()
@@ -90,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processors_are_told_from_their_neighbours() {
+    fn only_cpus_are_found_and_in_their_order() {
         let system = tempfile::tempdir().unwrap();
         for name in ["cpu0", "cpu10", "cpu2", "cpufreq", "cpuidle"] {
             fs::create_dir_all(system.path().join("cpu").join(name)).unwrap();
         }
         fs::write(system.path().join("cpu/cpu2/online"), "0\n").unwrap();
-        let found = processors(system.path());
+        let found = cpus(system.path());
         let names: Vec<_> = found.iter().map(|one| one.file_name().unwrap()).collect();
         assert_eq!(names, ["cpu0", "cpu2", "cpu10"]);
         assert!(is_online(&found[0]) && !is_online(&found[1]));

@@ -1,5 +1,5 @@
-//! What this guest is known by and what it draws, told to a host that wants to see that two clones
-//! of one template differ.
+//! The names and random numbers of this guest, for a host that checks that two clones of one
+//! template differ.
 
 use std::{
     collections::BTreeMap,
@@ -18,34 +18,36 @@ use crate::{
     error::{Doing, Result},
 };
 
-/// The `log_type` of GetDiagnosticData that asks for this.
+/// The `log_type` of GetDiagnosticData that asks for the report.
 pub const LOG_TYPE: &str = "imprint.identity";
 
-/// How many numbers are drawn from the kernel, so that a stream is seen and not one number.
-const DRAWS: usize = 8;
-/// How many bytes of the monitor's random numbers are told.
-const MONITORS: usize = 16;
-/// Where the kernel describes interfaces.
+/// How many UUIDs are drawn from the kernel: enough to compare streams and not single numbers.
+const UUIDS: usize = 8;
+/// How many bytes of the VMM's random numbers are in the report.
+const VMM_RANDOM: usize = 16;
+/// Where the kernel describes network interfaces.
 const INTERFACES: &str = "/sys/class/net";
-/// Where a driver shows that the kernel listens to the generation id that the monitor gives.
+/// Exists when the kernel has a driver for the VM generation ID that the VMM provides.
 const GENERATION_DRIVERS: [&str; 2] = [
     "/sys/bus/acpi/drivers/vmgenid",
     "/sys/bus/platform/drivers/vmgenid",
 ];
 
-/// Draws and collects. The agent draws from the kernel whenever it needs a number, and keeps no
-/// generator of its own. What it was started with and cannot exchange is told as well: the seeds of
-/// the standard library's hash tables, and where the agent lies in memory. Tables that live as long as the
-/// agent are ordered maps, so nothing of weight hangs on those seeds.
+/// The report, as one JSON object.
+///
+/// The agent draws every number that it needs from the kernel, and has no random generator of its
+/// own. The report has what clones share, too: the seeds of the standard library's hash maps and
+/// the agent's address in memory. Nothing depends on those seeds: collections that live as long as
+/// the agent are ordered maps.
 ///
 /// # Errors
 ///
 /// When the kernel gives no random numbers.
-pub fn tell() -> Result<String> {
+pub fn report() -> Result<String> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let uuids: Vec<String> = (0..DRAWS)
+    let uuids: Vec<String> = (0..UUIDS)
         .map(|_| kernel_file("/proc/sys/kernel/random/uuid"))
         .collect::<Result<_>>()?;
     let identity = json!({
@@ -59,7 +61,7 @@ pub fn tell() -> Result<String> {
         "agent_layout": agent_layout(),
         "clock_seconds": now.as_secs_f64(),
         "mac_addresses": mac_addresses(Path::new(INTERFACES)),
-        "monitors_random": hex(&entropy::of_the_monitor(MONITORS)),
+        "monitors_random": hex(&entropy::vmm_random(VMM_RANDOM)),
         "generation_id_driver": GENERATION_DRIVERS.iter().any(|path| fs::exists(path).unwrap_or(false)),
     });
     Ok(identity.to_string())
@@ -70,7 +72,7 @@ fn kernel_file(path: &str) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// Where this program lies in its memory: chosen once, before the template was saved.
+/// The address at which this program was loaded: chosen once, before the template was saved.
 fn agent_layout() -> String {
     let mappings = File::open("/proc/self/maps").map(BufReader::new);
     let first = mappings.ok().and_then(|mappings| mappings.lines().next());
@@ -91,7 +93,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A version 4 UUID made by the agent, from the kernel's numbers.
+/// A version 4 UUID, made of the kernel's random numbers.
 fn uuid() -> Result<String> {
     let drawn = random()?;
     let variant = char::from(b"89ab"[usize::from(drawn.as_bytes()[16] & 3)]);
@@ -106,8 +108,8 @@ fn uuid() -> Result<String> {
     ))
 }
 
-/// Addresses of the VM's NICs. Interfaces that the kernel makes by itself, as the loopback and tunnels,
-/// have no device behind them.
+/// MAC addresses of the VM's NICs by name. Interfaces that the kernel makes by itself, such as the
+/// loopback and tunnels, have no device.
 fn mac_addresses(class: &Path) -> Value {
     let interfaces = fs::read_dir(class).into_iter().flatten().flatten();
     let addresses: BTreeMap<String, String> = interfaces
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_differs_each_time_and_the_names_stay() {
-        let read = || -> Value { serde_json::from_str(&tell().unwrap()).unwrap() };
+        let read = || -> Value { serde_json::from_str(&report().unwrap()).unwrap() };
         let (one, other) = (read(), read());
         for drawn in ["uuids", "random", "agent_uuid"] {
             assert_ne!(one[drawn], other[drawn], "{drawn}");

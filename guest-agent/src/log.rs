@@ -1,20 +1,19 @@
-//! Where the agent's own messages go: one JSON object a line.
+//! The agent's log: one JSON object for each line.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::Mutex,
 };
 
 use slog::{Drain, Level, Logger, o};
 
 use crate::{error::Result, ports};
 
-/// A logger on the virtio port named `imprint.log` if there is one, else on standard error.
+/// A logger to the virtio port `imprint.log` if there is one, else to standard error.
 ///
-/// `level` is a name as slog knows it; anything else means `info`.
+/// `level` is the name of a level of slog; any other text means `info`.
 pub fn logger(level: &str) -> Logger {
     let level = level.parse().unwrap_or(Level::Info);
     let sink = Sink {
@@ -28,13 +27,17 @@ pub fn logger(level: &str) -> Logger {
         console: io::stderr(),
     };
     let json = slog_json::Json::default(sink).filter_level(level);
-    Logger::root(Mutex::new(json).ignore_res(), o!("source" => "agent"))
+    #[expect(
+        clippy::disallowed_types,
+        reason = "of all locks, slog takes this one for a drain"
+    )]
+    let json = std::sync::Mutex::new(json);
+    Logger::root(json.ignore_res(), o!("source" => "agent"))
 }
 
-/// Writes to the port, and to the console what the port does not take.
+/// Writes to the port. Lines that the port refuses go to the console.
 ///
-/// The port never blocks the agent: without a reader on the host it refuses, and the line goes to
-/// the console instead.
+/// The port never blocks the agent: it refuses when the host does not read.
 struct Sink {
     port: Option<File>,
     console: io::Stderr,
@@ -55,9 +58,9 @@ impl Write for Sink {
     }
 }
 
-/// Says that something could not be undone, to whom no caller listens: another error is being returned.
-pub fn not_undone(log: &Logger, undone: Result<()>) {
-    if let Err(error) = undone {
-        slog::warn!(log, "not undone"; "cause" => error.chain());
+/// Logs the failure of a cleanup whose caller gets another error.
+pub fn cleanup_failure(log: &Logger, cleanup: Result<()>) {
+    if let Err(error) = cleanup {
+        slog::warn!(log, "cleanup failed"; "cause" => error.chain());
     }
 }

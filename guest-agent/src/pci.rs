@@ -1,4 +1,4 @@
-//! Finds devices by their place on the PCI buses.
+//! Finds devices by their PCI paths.
 
 use std::{
     fs,
@@ -10,28 +10,28 @@ use crate::error::{Error, Result};
 /// Where the kernel shows its devices.
 pub const DEVICES: &str = "/sys/devices";
 
-/// A PCI path: the slot on the root bus, then the slot behind that bridge, and so on.
+/// A PCI path: the slot on the root bus, then the slot on the bus behind that bridge, and so on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PciPath {
     root_bus: u8,
-    /// Device and function numbers.
+    /// Device and function number on each bus.
     hops: Vec<(u8, u8)>,
 }
 
 impl PciPath {
-    /// Reads `02/00` or `02.0/00.0`. With three hops or more, a first one from 0x20 on is the
-    /// number of an additional root bus.
+    /// Parses `02/00` or `02.0/00.0`, in hexadecimal. If there are three hops or more, a first hop
+    /// of 0x20 or more is the number of an additional root bus.
     ///
     /// # Errors
     ///
-    /// When it is no PCI path.
+    /// When a part is not a number, or too large for a slot (0x1f) or a function (7).
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = || Error::Invalid(format!("{text:?} is no PCI path"));
+        let invalid = || Error::Invalid(format!("{text:?} is not a PCI path"));
         let mut hops = Vec::new();
         for hop in text.split('/') {
             let (slot, function) = hop.split_once('.').unwrap_or((hop, "0"));
-            let slot = u8::from_str_radix(slot, 16).map_err(|_| wrong())?;
-            let function = u8::from_str_radix(function, 16).map_err(|_| wrong())?;
+            let slot = u8::from_str_radix(slot, 16).map_err(|_| invalid())?;
+            let function = u8::from_str_radix(function, 16).map_err(|_| invalid())?;
             hops.push((slot, function));
         }
         let root_bus = match hops[..] {
@@ -45,12 +45,12 @@ impl PciPath {
             .iter()
             .any(|(slot, function)| *slot > 0x1f || *function > 7)
         {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Self { root_bus, hops })
     }
 
-    /// The device's directory below `devices`, if it is there.
+    /// The directory of the device in sysfs, if it is there. `devices` is [`DEVICES`] outside of tests.
     pub fn find(&self, devices: &Path) -> Option<PathBuf> {
         let root = devices.join(format!("pci0000:{:02x}", self.root_bus));
         self.hops.iter().try_fold(root, |bus, (slot, function)| {
@@ -63,12 +63,12 @@ impl PciPath {
     }
 }
 
-/// The block device that a virtio function at `device` provides: its name, such as `vda`.
+/// The name of the block device of the virtio device at `device`, such as `vda`.
 pub fn block_device(device: &Path) -> Option<String> {
     of_class(device, "block")
 }
 
-/// The network interface that a virtio function at `device` provides.
+/// The name of the network interface of the virtio device at `device`, such as `eth0`.
 pub fn network_interface(device: &Path) -> Option<String> {
     of_class(device, "net")
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_read() {
+    fn paths_are_parsed() {
         let path = |root_bus, hops: &[(u8, u8)]| PciPath {
             root_bus,
             hops: hops.to_vec(),

@@ -1,23 +1,23 @@
-//! Finds virtio-serial ports by the names the host gave them.
+//! Finds virtio-serial ports by the names that the VMM gave them, and vsock devices.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// The port that carries the agent's service.
+/// Name of the port on which the agent serves.
 pub const SERVICE: &str = "imprint.agent";
-/// The port that takes the agent's log.
+/// Name of the port to which the agent writes its log.
 pub const LOG: &str = "imprint.log";
 /// Where the kernel lists the ports.
 pub const CLASS: &str = "/sys/class/virtio-ports";
 
 /// Where the kernel lists the virtio devices.
 pub const DEVICES: &str = "/sys/bus/virtio/devices";
-/// A socket device's number among them (Virtual I/O Device 1.2, 5).
+/// Device ID of a socket device (Virtual I/O Device 1.2, section 5).
 const VSOCK: &str = "0x0013";
 
-/// Whether one of the virtio devices in `devices` is for vsock.
+/// Whether one of the virtio devices in the directory `devices` is for vsock.
 pub fn has_vsock(devices: &Path) -> bool {
     fs::read_dir(devices)
         .into_iter()
@@ -29,7 +29,7 @@ pub fn has_vsock(devices: &Path) -> bool {
         })
 }
 
-/// The device node of the port called `name`, if `class` lists one.
+/// The device node of the port `name`, if the directory `class` lists one.
 pub fn find(class: &Path, name: &str) -> Option<PathBuf> {
     fs::read_dir(class)
         .ok()?

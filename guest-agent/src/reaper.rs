@@ -1,14 +1,12 @@
-//! Collects every child that ends, and tells who waits for it.
+//! Collects every child that ends, and passes its exit code to those who wait for it.
 //!
-//! One place calls `wait`: PID 1 also inherits orphans, whose exits must not be mistaken for those
-//! of a container's process nor left as zombies.
+//! Only this module waits for children: PID 1 inherits orphans, too, which must not stay zombies
+//! and whose exits must not be taken for those of a container's process.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use nix::errno::Errno;
+use system::sync::{Mutex, MutexGuard};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -16,42 +14,42 @@ use tokio::{
 
 use crate::{
     error::{Doing, Result},
-    raw,
+    syscalls,
 };
 
-/// What a process killed by SIGKILL leaves.
+/// The exit code of a process that was killed by SIGKILL.
 const KILLED: i32 = 128 + libc::SIGKILL;
 
-/// The end of a process: its exit code, or 128 plus the signal that ended it.
+/// The exit code of a process once it has ended, or 128 plus the signal that ended it.
 pub type Exit = watch::Receiver<Option<i32>>;
 
-/// Knows which children are waited for.
+/// Collects the children of this process.
 #[derive(Debug, Default)]
 pub struct Reaper(Mutex<Children>);
 
 #[derive(Debug, Default)]
 struct Children {
     waited_for: BTreeMap<i32, watch::Sender<Option<i32>>>,
-    /// Exits of unknown children, kept while somebody is about to learn a child's number.
+    /// Exit codes of unknown children by pid. Filled only while there are unclaimed children.
     unclaimed: BTreeMap<i32, i32>,
-    expecting: usize,
+    /// How many [`UnclaimedChild`]ren there are.
+    unclaimed_children: usize,
 }
 
-/// Somebody is making a child and does not know its number yet. Until this is dropped no exit
-/// gets lost, however short the child's life.
+/// A child that is being made and whose pid is not known yet. While this exists no exit gets lost,
+/// even if the child ends before it is claimed.
 #[derive(Debug)]
-pub struct Expectation(Arc<Reaper>);
+pub struct UnclaimedChild(Arc<Reaper>);
 
 impl Reaper {
-    /// Starts collecting.
+    /// Starts to collect children.
     ///
     /// # Errors
     ///
-    /// When SIGCHLD cannot be listened to.
+    /// When the process cannot listen to SIGCHLD.
     pub fn start() -> Result<Arc<Self>> {
         let reaper = Arc::new(Self::default());
-        let mut children =
-            signal(SignalKind::child()).doing(|| "listen for ending children".into())?;
+        let mut children = signal(SignalKind::child()).doing(|| "listen to SIGCHLD".into())?;
         let collector = Arc::clone(&reaper);
         tokio::spawn(async move {
             while children.recv().await.is_some() {
@@ -61,14 +59,14 @@ impl Reaper {
         Ok(reaper)
     }
 
-    /// To be called before a child is made.
-    pub fn expect_child(self: &Arc<Self>) -> Expectation {
-        self.children().expecting += 1;
-        Expectation(Arc::clone(self))
+    /// To be called before a child is made. The child is claimed when its pid is known.
+    pub fn new_child(self: &Arc<Self>) -> UnclaimedChild {
+        self.children().unclaimed_children += 1;
+        UnclaimedChild(Arc::clone(self))
     }
 
-    /// Sends `signal` to a child that was claimed. One that has ended is left alone, and its
-    /// number, which may belong to another process by now, is not used.
+    /// Sends `signal` to a claimed child. Does nothing if the child has ended: its pid may be that of
+    /// another process by now.
     ///
     /// # Errors
     ///
@@ -78,28 +76,28 @@ impl Reaper {
         if !children.waited_for.contains_key(&pid) {
             return Ok(());
         }
-        match raw::kill(pid, signal) {
+        match syscalls::kill(pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(errno).doing(|| format!("send signal {signal} to process {pid}")),
         }
     }
 
-    /// Does something with the number of a child that was claimed, while it cannot become another's; not
-    /// with that of one that has ended.
-    pub fn while_present<T>(&self, pid: i32, act: impl FnOnce() -> T) -> Option<T> {
+    /// Calls `act` while the pid of a claimed child cannot become that of another process. Returns
+    /// `None` without calling it if the child has ended.
+    pub fn while_running<T>(&self, pid: i32, act: impl FnOnce() -> T) -> Option<T> {
         let children = self.children();
         children.waited_for.contains_key(&pid).then(act)
     }
 
     fn collect(&self) {
         let mut children = self.children();
-        while let Some((pid, code)) = raw::collect_child() {
+        while let Some((pid, code)) = syscalls::collect_child() {
             children.ended(pid, code);
         }
     }
 
     fn children(&self) -> MutexGuard<'_, Children> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -109,7 +107,7 @@ impl Children {
             Some(waiter) => {
                 waiter.send_replace(Some(code));
             }
-            None if self.expecting > 0 => {
+            None if self.unclaimed_children > 0 => {
                 self.unclaimed.insert(pid, code);
             }
             None => {}
@@ -117,8 +115,8 @@ impl Children {
     }
 }
 
-impl Expectation {
-    /// The child was made and has this number.
+impl UnclaimedChild {
+    /// Claims the child that was made, by its pid.
     pub fn claim(&self, pid: i32) -> Exit {
         let mut children = self.0.children();
         let (waiter, exit) = watch::channel(children.unclaimed.remove(&pid));
@@ -129,17 +127,17 @@ impl Expectation {
     }
 }
 
-impl Drop for Expectation {
+impl Drop for UnclaimedChild {
     fn drop(&mut self) {
         let mut children = self.0.children();
-        children.expecting -= 1;
-        if children.expecting == 0 {
+        children.unclaimed_children -= 1;
+        if children.unclaimed_children == 0 {
             children.unclaimed.clear();
         }
     }
 }
 
-/// Waits for the end that `exit` announces. A reaper that is gone counts as a killed process.
+/// Waits for the exit code in `exit`. If the reaper is gone, it is that of a killed process.
 pub async fn ended(exit: &Exit) -> i32 {
     let mut exit = exit.clone();
     let code = exit
@@ -159,9 +157,9 @@ mod tests {
     #[tokio::test]
     #[allow(
         clippy::zombie_processes,
-        reason = "waiting for them is what is tested"
+        reason = "the test is about waiting for them"
     )]
-    async fn exits_reach_whoever_waits() {
+    async fn every_waiter_gets_the_exit_code() {
         let reaper = Reaper::start().unwrap();
         for (script, code) in [
             ("exit 0", 0),
@@ -169,9 +167,9 @@ mod tests {
             ("kill -9 $$", 137),
             ("kill -40 $$", 168),
         ] {
-            let expectation = reaper.expect_child();
+            let child_to_claim = reaper.new_child();
             let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
-            let exit = expectation.claim(child.id().cast_signed());
+            let exit = child_to_claim.claim(child.id().cast_signed());
             assert_eq!(ended(&exit).await, code, "{script}");
             assert_eq!(ended(&exit).await, code, "a second waiter");
             reaper
@@ -181,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_before_the_claim_is_not_lost_and_a_strangers_is() {
+    fn an_exit_before_the_claim_is_not_lost() {
         let reaper = Arc::new(Reaper::default());
         reaper.children().ended(7, 1);
-        let expectation = reaper.expect_child();
+        let child_to_claim = reaper.new_child();
         reaper.children().ended(8, 2);
-        assert_eq!(*expectation.claim(8).borrow(), Some(2));
-        assert_eq!(*expectation.claim(7).borrow(), None);
-        drop(expectation);
+        assert_eq!(*child_to_claim.claim(8).borrow(), Some(2));
+        assert_eq!(*child_to_claim.claim(7).borrow(), None);
+        drop(child_to_claim);
         assert!(reaper.children().unclaimed.is_empty());
     }
 }

@@ -1,10 +1,10 @@
-//! Where the agent answers, and on what.
+//! The ttrpc server, and what it listens on.
 
 use std::{
     collections::HashMap,
     fs::OpenOptions,
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -21,24 +21,28 @@ use crate::{
     vsock,
 };
 
-/// How long the monitor may take to tell of its ports: it does so when it comes to it, which on a
-/// busy host is long after the guest is up.
-const PORTS: Duration = Duration::from_secs(60);
+/// How long the VMM may take to announce its ports. On a busy host that is long after the guest is
+/// up.
+const PORT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the guest's agent is reached: on the virtio port made for it, or by vsock if there is a device
-/// for that.
+/// Listens on the virtio port for the agent if there is one, else on vsock.
 ///
 /// # Errors
 ///
-/// When there is neither.
+/// When neither appears in time.
 pub async fn guest_listener(uevents: &Uevents, log: &Logger) -> Result<Listener> {
-    let port = || ports::find(Path::new(ports::CLASS), ports::SERVICE);
-    let way = || match port() {
-        Some(path) => Some(Some(path)),
-        None => ports::has_vsock(Path::new(ports::DEVICES)).then_some(None),
+    enum Device {
+        Port(PathBuf),
+        Vsock,
+    }
+
+    let find = || match ports::find(Path::new(ports::CLASS), ports::SERVICE) {
+        Some(path) => Some(Device::Port(path)),
+        None => ports::has_vsock(Path::new(ports::DEVICES)).then_some(Device::Vsock),
     };
-    match uevents.wait_for("the agent's port", PORTS, way).await? {
-        Some(path) => {
+    let event = "the agent's virtio port or a vsock device";
+    match uevents.wait_for(event, PORT_TIMEOUT, find).await? {
+        Device::Port(path) => {
             let device: OwnedFd = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -49,7 +53,7 @@ pub async fn guest_listener(uevents: &Uevents, log: &Logger) -> Result<Listener>
             let port = serial::Port::new(device).on("watch", &path)?;
             Ok(Listener::new(serial::sessions(port)))
         }
-        None => Ok(Listener::new(vsock::from_host(log.clone())?)),
+        Device::Vsock => Ok(Listener::new(vsock::from_host(log.clone())?)),
     }
 }
 
@@ -57,16 +61,16 @@ pub async fn guest_listener(uevents: &Uevents, log: &Logger) -> Result<Listener>
 ///
 /// # Errors
 ///
-/// When the address is taken, or is none.
+/// When the address is invalid or in use.
 pub fn listener(address: &str) -> Result<Listener> {
     Listener::bind(address).doing(|| format!("listen on {address}"))
 }
 
-/// Answers on `listener` until the returned server is dropped or shut down.
+/// Serves on `listener` until the returned server is dropped or shut down.
 ///
 /// # Errors
 ///
-/// When the server could not be started.
+/// When the server does not start.
 pub async fn serve(listener: Listener, service: Arc<Service>) -> Result<Server> {
     let mut services: HashMap<_, _> = agent_ttrpc::create_agent_service(Arc::clone(&service) as _);
     services.extend(health_ttrpc::create_health(service as _));

@@ -1,5 +1,7 @@
-//! The agent's directory as a mount of its own that is shared: what a container mounts on a volume
-//! below it can reach the others that ask for that, as on a node whose root is shared.
+//! The agent's directory as a shared mount.
+//!
+//! What a container mounts on a volume below it reaches the other containers that ask for
+//! propagation, as on a node whose root is a shared mount.
 
 use std::{fs, io, path::Path};
 
@@ -10,7 +12,7 @@ use nix::{
 
 use crate::error::{Doing, Result};
 
-/// Makes an empty directory of what may be a full one.
+/// Makes `root` an empty directory and a shared mount; removes what is there.
 pub fn begin(root: &Path) -> Result<()> {
     end(root)?;
     match fs::remove_dir_all(root) {
@@ -25,17 +27,17 @@ pub fn begin(root: &Path) -> Result<()> {
     change(root, MsFlags::MS_SHARED).on("share the mounts below", root)
 }
 
-/// Lets go of the mount, with all that is mounted below it.
+/// Unmounts `root` and everything that is mounted below it.
 ///
 /// # Errors
 ///
-/// When the kernel refuses: it is still mounted.
+/// When the kernel refuses. `root` is then still mounted.
 pub fn end(root: &Path) -> Result<()> {
-    let alone = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     loop {
-        match change(root, alone) {
+        match change(root, private) {
             Ok(()) => {}
-            // No mount point any more, or nothing at all.
+            // Not a mount point any more, or removed.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             Err(errno) => return Err(errno).on("make a private mount of", root),
         }
@@ -44,7 +46,7 @@ pub fn end(root: &Path) -> Result<()> {
     }
 }
 
-/// Refused for what is no mount point.
+/// Changes the propagation. The kernel refuses unless `root` is a mount point.
 fn change(root: &Path, to: MsFlags) -> nix::Result<()> {
     mount(None::<&str>, root, None::<&str>, to, None::<&str>)
 }

@@ -1,4 +1,4 @@
-//! Kernel parameters that a pod asks for. The guest's kernel is the pod's own.
+//! Kernel parameters that a pod asks for. A guest's kernel is used by one pod only.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -7,12 +7,14 @@ use crate::error::{Doing, Error, Result};
 /// Where the kernel shows its parameters.
 pub const ROOT: &str = "/proc/sys";
 
-/// Sets `parameters`, named as sysctl(8) names them, below `root`, in the order of their names: what is set
-/// for all interfaces, or for those to come, comes before what is set for one.
+/// Sets kernel parameters, named as for sysctl(8), in the order of their names. `root` is [`ROOT`]
+/// outside of tests.
+///
+/// By that order, a parameter for all network interfaces is set before one for a single interface.
 ///
 /// # Errors
 ///
-/// When one does not exist or does not take its value; earlier ones stay set.
+/// When a parameter does not exist or refuses its value. Parameters before it stay set.
 pub fn apply(root: &Path, parameters: &HashMap<String, String>) -> Result<()> {
     let mut parameters: Vec<_> = parameters.iter().collect();
     parameters.sort();
@@ -23,8 +25,10 @@ pub fn apply(root: &Path, parameters: &HashMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// A name with dots, in which a slash stands for a dot in a part (`net.ipv4.conf.eth0/100.mtu`),
-/// or with slashes only, as the kernel has it.
+/// The path of a parameter below `/proc/sys`.
+///
+/// A name has dots, and a slash stands for a dot within a part (`net.ipv4.conf.eth0/100.mtu`); or
+/// it has slashes only, like the path.
 fn relative_path(name: &str) -> Result<String> {
     let first_separator = name.find(['.', '/']).map(|at| &name[at..=at]);
     let path = match first_separator {
@@ -44,7 +48,9 @@ fn relative_path(name: &str) -> Result<String> {
     if plain {
         Ok(path)
     } else {
-        Err(Error::Invalid(format!("{name:?} is no kernel parameter")))
+        Err(Error::Invalid(format!(
+            "{name:?} is not a kernel parameter"
+        )))
     }
 }
 
@@ -53,10 +59,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_that_of_the_names() {
+    fn parameters_are_set_in_the_order_of_their_names() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("net")).unwrap();
-        // One parameter by two names, so that the last one is seen.
+        // Two names of one parameter: its value shows which was set last.
         for _ in 0..50 {
             let given = [("net.a", "first"), ("net/a", "last")];
             let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));

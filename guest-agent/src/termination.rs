@@ -1,4 +1,4 @@
-//! The message that a container leaves when it ends.
+//! The termination message of a container.
 
 use std::{
     fs::File,
@@ -11,17 +11,17 @@ use agent_client::oci::Spec;
 
 use crate::error::{Doing, Error, Result};
 
-/// What a caller asks for it by.
+/// The `log_type` of GetDiagnosticData that asks for the message.
 pub const LOG_TYPE: &str = "termination_log";
-/// How much of it is given, its end: what kubelet shows.
+/// Longest message that is returned, in bytes: kubelet shows no more. Of a longer one, the end.
 const MAX_MESSAGE: u64 = 4096;
-/// Says where in the container the message is.
+/// The annotation with the message's path in the container.
 const PATH_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePath";
-/// Where it is if nothing else is said.
+/// The path without that annotation.
 const DEFAULT_PATH: &str = "/dev/termination-log";
 
-/// The file for the message of a container with this specification, which was copied to below
-/// `copies`; none if it has no such file.
+/// The guest's file that is mounted at the message's path in the container of `spec`; `None` unless
+/// it is in the directory `copies`.
 pub fn file(spec: &Spec, copies: &Path) -> Option<PathBuf> {
     let path = spec.Annotations.get(PATH_ANNOTATION);
     let path = path.map_or(DEFAULT_PATH, String::as_str);
@@ -31,14 +31,15 @@ pub fn file(spec: &Spec, copies: &Path) -> Option<PathBuf> {
     (source.parent() == Some(copies)).then_some(source)
 }
 
-/// Reads the message from its file.
+/// Reads the message.
 ///
 /// # Errors
 ///
-/// When the container has no such file.
+/// When the container has no file for a message, or it cannot be read.
 pub fn message(file: Option<&Path>) -> Result<String> {
-    let file =
-        file.ok_or_else(|| Error::State("The container has no file for its message".into()))?;
+    let file = file.ok_or_else(|| {
+        Error::State("The container has no file for a termination message".into())
+    })?;
     read_end(file).on("read", file)
 }
 

@@ -1,4 +1,4 @@
-//! The kernel's announcements of devices.
+//! The kernel's notices about devices (uevents).
 
 use std::{
     os::fd::{AsRawFd, OwnedFd},
@@ -19,57 +19,57 @@ use tokio::{
 
 use crate::{
     error::{Doing, Error, Result},
-    raw,
+    syscalls,
 };
 
-/// Says that some device changed. What changed is found in `/sys`, which is never out of date.
+/// Counts uevents. What has changed is looked up in `/sys`, which is always up to date.
 #[derive(Debug, Clone)]
 pub struct Uevents(watch::Receiver<u64>);
 
 impl Uevents {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
     ///
-    /// When the kernel has no uevents for us.
+    /// When the netlink socket cannot be opened.
     pub fn listen() -> Result<Self> {
-        let doing = || "listen for devices".to_owned();
+        let doing = || "listen to uevents".to_owned();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkKObjectUEvent;
         let socket =
             socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol).doing(doing)?;
         // Group 1 is the kernel's own.
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1)).doing(doing)?;
-        let socket = raw::watch(socket, Interest::READABLE).doing(doing)?;
+        let socket = syscalls::watch(socket, Interest::READABLE).doing(doing)?;
         let (count, changes) = watch::channel(0);
         tokio::spawn(receive_all(socket, count));
         Ok(Self(changes))
     }
 
-    /// Returns what `find` finds, now or after some change, within `patience`. `what` is what the
-    /// error says was waited for.
+    /// Calls `find` now and after each uevent, until it returns something. `event` is what the error
+    /// says was waited for.
     ///
     /// # Errors
     ///
-    /// When it was not found in time.
+    /// When nothing was found within `timeout`.
     pub async fn wait_for<T>(
         &self,
-        what: &str,
-        patience: Duration,
+        event: &str,
+        timeout: Duration,
         find: impl Fn() -> Option<T>,
     ) -> Result<T> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut changes = self.0.clone();
         loop {
-            // Before looking: a change while looking is then seen by the next wait.
+            // Before the search: a change during the search is then seen by the next wait.
             changes.mark_unchanged();
             if let Some(found) = find() {
                 return Ok(found);
             }
             if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 return find().ok_or_else(|| Error::Timeout {
-                    event: what.to_owned(),
-                    after: patience,
+                    event: event.to_owned(),
+                    after: timeout,
                 });
             }
         }
@@ -84,7 +84,7 @@ async fn receive_all(socket: AsyncFd<OwnedFd>, count: watch::Sender<u64>) {
         });
         match received {
             Ok(Ok(_)) => count.send_modify(|count| *count += 1),
-            // Events were lost: look.
+            // Events were lost: something has changed.
             Ok(Err(error)) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                 count.send_modify(|count| *count += 1);
             }
@@ -100,22 +100,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_there_needs_no_event_and_what_is_not_times_out() {
+    async fn a_present_device_needs_no_event_and_an_absent_one_times_out() {
         let (changed, changes) = watch::channel(0);
         let uevents = Uevents(changes);
-        let patience = Duration::from_millis(20);
+        let timeout = Duration::from_millis(20);
         assert_eq!(
             uevents
-                .wait_for("a disk", patience, || Some(1))
+                .wait_for("a disk", timeout, || Some(1))
                 .await
                 .unwrap(),
             1
         );
         let error = uevents
-            .wait_for("a disk", patience, || None::<()>)
+            .wait_for("a disk", timeout, || None::<()>)
             .await
             .unwrap_err();
-        assert!(error.to_string().contains("in vain for a disk"), "{error}");
+        assert!(error.to_string().contains("waiting for a disk"), "{error}");
         drop(changed);
     }
 }

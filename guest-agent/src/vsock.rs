@@ -9,49 +9,51 @@ use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener, Vso
 
 use crate::error::{Doing, Result};
 
-/// The connections that the host makes to the agent's port. Others are closed before a byte of them is
-/// read: programs in containers reach the port too where the guest's kernel has a vsock loopback.
+/// The connections that the host makes to the agent's port.
+///
+/// Other connections are closed before a byte of them is read: where the guest's kernel has a vsock
+/// loopback, programs in containers can reach the port, too.
 ///
 /// # Errors
 ///
-/// When the port cannot be listened on.
+/// When the port is in use.
 pub fn from_host(log: Logger) -> Result<impl Stream<Item = io::Result<VsockStream>> + Send> {
     let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, AGENT_PORT))
         .doing(|| format!("listen on port {AGENT_PORT} of the vsock"))?;
-    let first = Door {
+    let listener = HostListener {
         listener,
         log,
-        refused: false,
+        has_refused: false,
     };
-    Ok(stream::unfold(first, |mut door| async move {
-        Some((door.next_of_host().await, door))
+    Ok(stream::unfold(listener, |mut listener| async move {
+        Some((listener.accept().await, listener))
     }))
 }
 
-struct Door {
+struct HostListener {
     listener: VsockListener,
     log: Logger,
-    /// Whether a refusal was logged: who is refused could fill the log.
-    refused: bool,
+    /// Only the first refusal is logged: a container could fill the log with them.
+    has_refused: bool,
 }
 
-impl Door {
-    async fn next_of_host(&mut self) -> io::Result<VsockStream> {
+impl HostListener {
+    async fn accept(&mut self) -> io::Result<VsockStream> {
         loop {
             let (stream, peer) = self.listener.accept().await?;
             if is_host(peer) {
                 return Ok(stream);
             }
-            if !self.refused {
-                slog::warn!(self.log, "refused a vsock connection that is not the host's";
+            if !self.has_refused {
+                slog::warn!(self.log, "vsock connection refused: not from the host";
                     "cid" => peer.cid(), "port" => peer.port());
-                self.refused = true;
+                self.has_refused = true;
             }
         }
     }
 }
 
-/// A guest's transport gives the host's address to what comes from the host and to nothing else.
+/// A guest's vsock transport gives the host's address to the host's connections only.
 fn is_host(peer: VsockAddr) -> bool {
     peer.cid() == VMADDR_CID_HOST
 }
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_let_in_and_nobody_else() {
+    fn only_the_host_may_connect() {
         let own = 4711;
         let from = |cid| VsockAddr::new(cid, 1023);
         assert!(is_host(from(VMADDR_CID_HOST)));

@@ -1,6 +1,6 @@
 //! Drives the agent's binary on this machine, over its own protocol, with real containers.
 //!
-//! Needs root and a static busybox; says so and passes where they are missing. What needs version
+//! Needs root and a static busybox; without them it is skipped. What needs version
 //! 2 of the control groups (pausing, limits, statistics) is tested in a virtual machine only.
 #![allow(clippy::unwrap_used)]
 
@@ -46,13 +46,13 @@ struct Plain {
     directory: TempDir,
 }
 
-/// A socket's file is there a moment before anybody listens on it, and nothing tells of that moment.
+/// The file of a socket exists shortly before a process listens on it, and there is no event for that.
 async fn connect(address: &str) -> Client {
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     loop {
         match Client::connect(address).await {
             Ok(client) => return client,
-            Err(error) => assert!(std::time::Instant::now() < patience, "{error}"),
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
         }
         tokio::task::yield_now().await;
     }

@@ -1,7 +1,7 @@
-//! Measures the phases of booting, saving and restoring a VM, and of plugging a disk into it.
+//! Measures the phases of booting, saving and restoring a VM, and of attaching a disk to it.
 //!
-//! `cargo run --release -p hypervisors --example phases [-- rounds [root ports]]`, with the guest in
-//! `build/guest` or in the directory that `IMPRINT_TEST_GUEST` names.
+//! `cargo run --release -p hypervisors --example phases [-- rounds [root ports]]`, with the guest
+//! in `build/guest` or in the directory that `IMPRINT_TEST_GUEST` names.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -74,11 +74,11 @@ async fn clone(bench: &Bench, phases: &mut Phases) {
         .entry("8 restore: start to first answer")
         .or_default()
         .push(start.elapsed());
-    plug(bench, &*vm, phases).await;
+    attach(bench, &*vm, phases).await;
     vm.kill().await.unwrap();
 }
 
-async fn plug(bench: &Bench, vm: &dyn Vm, phases: &mut Phases) {
+async fn attach(bench: &Bench, vm: &dyn Vm, phases: &mut Phases) {
     let path = bench.path("disk");
     fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
     let disk = DiskSpec {
@@ -87,11 +87,11 @@ async fn plug(bench: &Bench, vm: &dyn Vm, phases: &mut Phases) {
         read_only: true,
     };
     phases
-        .time("9 plug disk: over QMP", vm.add_disk(&disk))
+        .time("9 attach disk: over QMP", vm.add_disk(&disk))
         .await
         .unwrap();
     phases
-        .time("A unplug disk", vm.remove_disk("disk"))
+        .time("A detach disk", vm.remove_disk("disk"))
         .await
         .unwrap();
 }

@@ -5,7 +5,6 @@ pub fn recorded(name: &str) -> Vec<u8> {
     let text = match name {
         "vmm.ping" => include_str!("clh/vmm.ping"),
         "vm.info" => include_str!("clh/vm.info"),
-        "vm.counters" => include_str!("clh/vm.counters"),
         "vm.add-disk" | "vm.add-net" => include_str!("clh/vm.add-disk"),
         "vm.add-net-again" => include_str!("clh/vm.add-net-again"),
         "vm.restore-without-tap" => include_str!("clh/vm.restore-without-tap"),
@@ -25,9 +24,9 @@ pub fn recorded(name: &str) -> Vec<u8> {
     with_length(&format!("{head}\r\n\r\n"), body.trim_end())
 }
 
-/// The answer to a call that was told to be refused: of the form of the recorded ones.
+/// The answer to a call that a test wants refused: of the form of the recorded ones.
 pub fn refusal() -> Vec<u8> {
-    let body = "[\"Error from API\",\"The fake was told to refuse\",\"Cause of the causes\"]";
+    let body = "[\"Error from API\",\"A test wanted a refusal\",\"Cause of the causes\"]";
     with_length(
         "HTTP/1.1 500 \r\nServer: Cloud Hypervisor API\r\nConnection: keep-alive\r\n\
          Content-Type: application/json\r\nContent-Length: 0\r\n\r\n",
@@ -83,14 +82,14 @@ pub fn endless() -> Vec<u8> {
 
 /// The head with the body's length, where it tells one.
 pub fn with_length(head: &str, body: &str) -> Vec<u8> {
-    let mut told = false;
+    let mut given = false;
     let mut answer = String::new();
     for line in head.trim_end().split("\r\n") {
         if line.to_ascii_lowercase().starts_with("content-length:") {
-            if !told {
+            if !given {
                 answer.push_str(&format!("Content-Length: {}\r\n", body.len()));
             }
-            told = true;
+            given = true;
         } else {
             answer.push_str(line);
             answer.push_str("\r\n");

@@ -48,7 +48,7 @@ pub struct Machine {
     state: &'static str,
     config: Value,
     devices: BTreeSet<String>,
-    /// It was told to end.
+    /// It was asked to end.
     pub over: bool,
 }
 
@@ -110,14 +110,14 @@ impl Machine {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
             .collect();
-        let told = json!({
+        let message = json!({
             "timestamp": {"secs": 0, "nanos": 1},
             "source": source,
             "event": event,
             "properties": if properties.is_empty() { Value::Null } else { properties.into() },
         });
         let mut out = io::stdout();
-        out.write_all(format!("{}\n\n", serde_json::to_string_pretty(&told)?).as_bytes())?;
+        out.write_all(format!("{}\n\n", serde_json::to_string_pretty(&message)?).as_bytes())?;
         out.flush()
     }
 
@@ -184,7 +184,7 @@ impl Machine {
         self.listen()
     }
 
-    /// The vsock socket, on which nobody answers.
+    /// The vsock socket, on which no agent answers.
     fn listen(&self) -> io::Result<()> {
         let socket = self.config["vsock"]["socket"].as_str().unwrap_or_default();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

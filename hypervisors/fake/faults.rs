@@ -12,9 +12,9 @@ pub enum Fault {
     Refuse,
     /// The connection is closed without an answer.
     Close,
-    /// The monitor says why and ends.
+    /// The VMM says why and ends.
     Exit,
-    /// The monitor is gone by a signal.
+    /// The VMM is gone by a signal.
     Die,
     /// An answer ends within its head.
     HalfHead,

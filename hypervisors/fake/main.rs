@@ -1,8 +1,8 @@
 //! A Cloud Hypervisor without a VM: it speaks the real wire format, answers with what a real one
-//! answered, and fails as it is told. Tests start it in the real one's place.
+//! answered, and fails where a test wants it to. Tests start it in the real one's place.
 //!
-//! What it is told is in the file `faults` beside it: one fault on each line, the name of a call and
-//! what goes wrong with it. See `docs/faults.md`. The recorded answers in `clh/` are those of a
+//! What a test wants is in the file `faults` beside it: one fault on each line, the name of a call
+//! and what goes wrong with it. See `docs/faults.md`. The recorded answers in `clh/` are those of a
 //! Cloud Hypervisor v51.1, with other paths.
 
 mod answers;
@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
                 None => continue,
             },
         };
-        // Who asked may have given up meanwhile.
+        // The caller may have closed the connection meanwhile.
         let _ = stream.write_all(&answer);
         if machine.over {
             return Ok(());
@@ -52,7 +52,7 @@ fn broken(fault: Fault, machine: &mut Machine, request: &Request) -> io::Result<
         Fault::Refuse => Some(answers::refusal()),
         Fault::Close => None,
         Fault::Exit => {
-            eprintln!("Error: the fake was told to end");
+            eprintln!("Error: a test wanted the end");
             std::process::exit(1)
         }
         Fault::Die => std::process::abort(),

@@ -1,4 +1,4 @@
-//! Whether a VM can be what its specification says, as far as that is the same for every monitor.
+//! Whether a VM can be what its specification says, as far as that is the same for every VMM.
 //! Asked before anything is made for it.
 
 use std::{fs, path::Path};
@@ -94,20 +94,4 @@ fn readable(path: &Path, action: &'static str) -> Result<()> {
 
 fn invalid(what: String) -> Result<()> {
     Err(Error::InvalidSpec(what))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{clh, qemu};
-
-    #[test]
-    fn no_socket_has_a_longer_name_than_is_reckoned_with() {
-        let dir = Path::new("/x");
-        let qemu = qemu::command_line::Sockets::within(dir);
-        let clh = clh::launch::Sockets::within(dir);
-        let all = [qemu.agent, qemu.log, clh.api, clh.vsock];
-        let lengths = all.map(|path| path.file_name().map_or(0, std::ffi::OsStr::len));
-        assert_eq!(lengths.iter().max(), Some(&SOCKET_NAME_LIMIT));
-    }
 }

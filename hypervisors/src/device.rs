@@ -1,10 +1,10 @@
-//! The names and addresses that a caller gives to devices, checked before a monitor sees them.
+//! The names and addresses that a caller gives to devices, checked before a VMM sees them.
 
 use crate::{Error, Result};
 
 const ID_LIMIT: usize = 32;
 
-/// The monitor's name for the device of this kind that the caller calls `id`.
+/// The VMM's name for the device of this kind that the caller calls `id`.
 pub fn device_name(kind: &str, id: &str) -> Result<String> {
     let mut characters = id.chars();
     let fits = id.len() <= ID_LIMIT
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_are_what_monitors_take() {
+    fn identifiers_are_what_vmms_take() {
         assert_eq!(
             device_name("disk", "rootfs-1_a").unwrap(),
             "disk-rootfs-1_a"

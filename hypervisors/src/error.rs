@@ -1,18 +1,22 @@
-//! What can go wrong between a caller and a virtual machine monitor.
+//! What can go wrong between a caller and a VMM.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A step that a monitor did not take.
+/// A step that a VMM did not take.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The monitor's binary cannot be used.
-    #[error("Monitor {binary} cannot be used: {reason}")]
+    /// The VMM's binary cannot be used.
+    #[error("VMM {binary} cannot be used: {reason}")]
     Unusable {
-        /// Configured path.
+        /// Its path as configured.
         binary: PathBuf,
         /// What the probe found.
         reason: String,
@@ -20,40 +24,40 @@ pub enum Error {
     /// A value that no VM can have.
     #[error("Invalid VM specification: {0}")]
     InvalidSpec(String),
-    /// The monitor process could not be started.
-    #[error("Monitor {binary} did not start")]
+    /// The VMM process could not be started.
+    #[error("VMM {binary} did not start")]
     Spawn {
         /// Path of the binary.
         binary: PathBuf,
-        /// Why.
+        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The monitor ended while something was asked of it.
-    #[error("Monitor ended during {during}: {last_words}")]
+    /// The VMM ended while something was asked of it.
+    #[error("VMM ended during {during}: {last_words}")]
     Exited {
-        /// The step.
+        /// The step that was being taken, as in "the load of a saved state".
         during: &'static str,
         /// Its last lines on standard error.
         last_words: String,
     },
-    /// The monitor refused a request.
-    #[error("Monitor refused {request}: {reason}")]
+    /// The VMM refused a request.
+    #[error("VMM refused {request}: {reason}")]
     Refused {
         /// Name of the request.
         request: String,
-        /// The monitor's words.
+        /// Why, in the VMM's own words.
         reason: String,
     },
-    /// The monitor said something that is not its protocol.
-    #[error("Monitor sent an invalid message: {0}")]
+    /// The VMM said something that is not its protocol.
+    #[error("VMM sent an invalid message: {0}")]
     Protocol(String),
     /// No answer in time.
     #[error("Waited {waited:?} for {waited_for}")]
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// How long it was waited for.
         waited: Duration,
     },
     /// A file or a socket of the VM.
@@ -61,23 +65,20 @@ pub enum Error {
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// What the system said.
         #[source]
         source: io::Error,
     },
 }
 
-impl Error {
-    /// The error and all its causes, as one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+/// Makes the error of a failed `action` on the file or directory `path`.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
     }
 }

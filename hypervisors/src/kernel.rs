@@ -1,4 +1,4 @@
-//! Whether a file is a kernel that a monitor can start. QEMU takes any file for an ancient kernel
+//! Whether a file is a kernel that a VMM can start. QEMU takes any file for an ancient kernel
 //! and runs it, so the question is answered before it is asked.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};

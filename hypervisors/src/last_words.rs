@@ -1,17 +1,15 @@
-//! The last lines a monitor wrote to its standard error: bounded, and safe to print.
+//! The last lines a VMM wrote to its standard error: bounded, and safe to print.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use slog::debug;
+use system::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 const LINES: usize = 10;
 const LINE_BYTES: usize = 400;
 
-/// The last lines, shared between who reads them and who reports them.
+/// The last lines, shared between the task that reads them and those that report them.
 #[derive(Debug, Clone, Default)]
 pub struct LastWords(Arc<Mutex<Ring>>);
 
@@ -22,16 +20,16 @@ struct Ring {
 }
 
 impl LastWords {
-    /// Takes all that `from` has to say, to its end.
+    /// Reads the lines of `from` to its end.
     pub async fn listen(self, mut from: impl AsyncRead + Unpin, log: slog::Logger) {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             for line in self.lock().take(&buffer[..length]) {
-                debug!(log, "monitor said"; "line" => line);
+                debug!(log, "VMM wrote to standard error"; "line" => line);
             }
         }
         if let Some(line) = self.lock().end_line() {
-            debug!(log, "monitor said"; "line" => line);
+            debug!(log, "VMM wrote to standard error"; "line" => line);
         }
     }
 
@@ -54,7 +52,7 @@ impl LastWords {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,36 +1,68 @@
-#![deny(unsafe_code)]
-//! One small contract for virtual machine monitors, and its implementations.
+#![forbid(unsafe_code)]
+//! One small contract for VMMs, and its implementations.
 //!
 //! The crate knows nothing of templates or pods: it boots, pauses, saves, restores and resumes a
-//! VM, and plugs devices into it. What those steps mean is the caller's business.
+//! VM, and attaches devices to it. What those steps mean is the caller's business.
+//!
+//! Modules refer to those below them only:
+//!
+//! ```text
+//!   vmm_config             which VMM is used, and its choices
+//!   qemu        clh        the two implementations; neither knows the other
+//!   control                what is common to their connections
+//!   check  process         a specification is checked, a process is run
+//!   disk_slots  events  probe_cache  kernel  device  ...
+//!   contract               the traits that callers use
+//!   spec  error            plain values
+//! ```
 
 mod check;
-mod choice;
 pub mod clh;
 mod contract;
+mod control;
 mod device;
+mod disk_slots;
 mod error;
+mod events;
+mod fd_passing;
 mod host_cpu;
-mod kept;
 mod kernel;
 mod last_words;
-mod loop_device;
+mod machine;
 mod netns;
+mod probe_cache;
 mod process;
 pub mod qemu;
-mod rights;
 #[cfg(test)]
 mod sample;
-mod slots;
 mod spec;
+mod vmm_config;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
-pub use choice::MonitorConfig;
 pub use contract::{
-    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+    AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
+pub use machine::Machine;
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
+pub use vmm_config::{VmmConfig, VmmKind};
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn no_socket_has_a_longer_name_than_is_reckoned_with() {
+        let dir = Path::new("/x");
+        let qemu = qemu::command_line::Sockets::within(dir);
+        let clh = clh::paths::Sockets::within(dir);
+        let all = [qemu.agent, qemu.log, clh.api, clh.vsock];
+        let lengths = all.map(|path| path.file_name().map_or(0, std::ffi::OsStr::len));
+        assert_eq!(lengths.iter().max(), Some(&SOCKET_NAME_LIMIT));
+    }
+}

@@ -1,16 +1,16 @@
-//! The monitor's process: started, watched to its end, and never left behind.
+//! The VMM's process: started, watched to its end, and never left behind.
 
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use rustix::process::{Signal, pidfd_send_signal};
 use system::process;
+use system::sync::Mutex;
 use tokio::{
     process::{Child, Command},
     sync::watch,
@@ -22,16 +22,16 @@ use crate::{Error, Result, VmExit, VmmProcess, last_words::LastWords, netns};
 
 /// How long the end of standard error may come after the end of the process.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
-/// How long a killed process may take to be gone: it has to give its memory back.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a killed process may take to be gone: it has to free its memory.
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a monitor is started.
+/// How a VMM is started.
 pub struct Start<'a> {
-    /// What is run.
+    /// Path of the program.
     pub binary: &'a Path,
     /// What it is called in a list of processes, where its arguments do not name the VM.
     pub name: Option<String>,
-    /// Its arguments.
+    /// Its arguments, without the program's name.
     pub arguments: &'a [String],
     /// What it has as its standard input: its control connection, or the socket it listens on.
     pub stdin: OwnedFd,
@@ -43,43 +43,29 @@ pub struct Start<'a> {
     pub netns: Option<&'a Path>,
 }
 
-/// A monitor's process. Dropping it kills the process; a task reaps it.
+/// A VMM's process. Dropping it kills the process; a task reaps it.
 #[derive(Debug)]
 pub struct Process {
     identity: VmmProcess,
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<VmExit>>,
     last_words: LastWords,
-    /// Removed once, by whoever comes first: after a drop, the paths may belong to the next VM of
-    /// the same run directory before this process is reaped.
+    /// Removed once, by the drop or by the reaping task: after a drop, the paths may belong to the
+    /// next VM of the same run directory before this process is reaped.
     sockets: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Process {
     /// Starts what `start` says with an empty environment. When the process has ended, its sockets
-    /// are removed before anyone is told.
+    /// are removed before any waiter learns of it.
     pub fn spawn(start: Start<'_>, log: &slog::Logger) -> Result<Self> {
-        let Start {
-            binary, sockets, ..
-        } = start;
+        let (binary, netns) = (start.binary, start.netns);
         let failed = |source| Error::Spawn {
             binary: binary.to_owned(),
             source,
         };
-        let mut command = Command::new(binary);
-        if let Some(name) = start.name {
-            command.arg0(name);
-        }
-        command
-            .args(start.arguments)
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::from(start.stdin))
-            .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = netns::spawn(&mut command, start.netns).map_err(failed)?;
+        let (mut command, sockets) = command(start);
+        let mut child = netns::spawn(&mut command, netns).map_err(failed)?;
         let (identity, pidfd) = identify(&child).map_err(failed)?;
         let last_words = LastWords::default();
         let listener = child
@@ -121,26 +107,26 @@ impl Process {
             .await
             .ok()
             .and_then(|exit| exit.clone());
-        // Only a runtime that is shut down ends the watching task before it has told.
+        // Only a runtime that is shut down ends the watching task before it has reported.
         ended.unwrap_or_else(|| VmExit {
             code: None,
             last_words: self.last_words.text(),
         })
     }
 
-    /// Waits until the process has ended, but not longer than `deadline`.
-    pub async fn ended_within(&self, deadline: Duration) -> Option<VmExit> {
-        timeout(deadline, self.wait()).await.ok()
+    /// Waits until the process has ended, but not longer than `limit`.
+    pub async fn ended_within(&self, limit: Duration) -> Option<VmExit> {
+        timeout(limit, self.wait()).await.ok()
     }
 
     /// Ends the process by SIGKILL and waits until it is reaped and its sockets are gone.
     pub async fn kill(&self) -> Result<VmExit> {
         self.signal_kill();
-        self.ended_within(KILL_DEADLINE)
+        self.ended_within(KILL_TIMEOUT)
             .await
             .ok_or_else(|| Error::Timeout {
-                waited_for: format!("the end of killed monitor {}", self.identity.pid),
-                waited: KILL_DEADLINE,
+                waited_for: format!("the end of killed VMM {}", self.identity.pid),
+                waited: KILL_TIMEOUT,
             })
     }
 
@@ -154,7 +140,7 @@ impl Process {
         tokio::spawn(async move {
             if event.await {
                 last_words.add(why);
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                let _ = process::kill(&pidfd);
             }
         });
         Ok(())
@@ -162,7 +148,7 @@ impl Process {
 
     fn signal_kill(&self) {
         // The only failure of a pidfd of our own is that the process is gone already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = process::kill(&self.pidfd);
     }
 }
 
@@ -171,6 +157,24 @@ impl Drop for Process {
         self.signal_kill();
         remove(&self.sockets);
     }
+}
+
+/// What is to be run, and the sockets that end with it.
+fn command(start: Start<'_>) -> (Command, Vec<PathBuf>) {
+    let mut command = Command::new(start.binary);
+    if let Some(name) = start.name {
+        command.arg0(name);
+    }
+    command
+        .args(start.arguments)
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::from(start.stdin))
+        .stdout(start.stdout.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    (command, start.sockets)
 }
 
 fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
@@ -182,7 +186,7 @@ fn identify(child: &Child) -> io::Result<(VmmProcess, OwnedFd)> {
     Ok((VmmProcess { pid, start_time }, pidfd))
 }
 
-/// An error means that somebody else has reaped the process.
+/// An error means that the process was reaped by another.
 fn exit_code(status: io::Result<ExitStatus>) -> Option<i32> {
     let status = status.ok()?;
     status
@@ -199,9 +203,9 @@ async fn drain(listener: Option<JoinHandle<()>>) {
 }
 
 fn remove(sockets: &Mutex<Vec<PathBuf>>) {
-    let sockets = std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner));
+    let sockets = std::mem::take(&mut *sockets.lock());
     for socket in sockets {
-        // It may never have been made, or the monitor has removed it itself.
+        // It may never have been made, or the VMM has removed it itself.
         let _ = std::fs::remove_file(socket);
     }
 }
@@ -281,6 +285,6 @@ mod tests {
             netns: None,
         };
         let error = Process::spawn(start, &log()).unwrap_err();
-        assert_eq!(error.to_string(), "Monitor /no/such did not start");
+        assert_eq!(error.to_string(), "VMM /no/such did not start");
     }
 }

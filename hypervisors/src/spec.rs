@@ -12,30 +12,30 @@ pub struct VmSpec {
     pub run_dir: PathBuf,
     /// vCPUs present at boot, at least 1.
     pub vcpus: u32,
-    /// vCPUs that may be plugged in all, at least `vcpus`.
+    /// vCPUs that there may be after a hot-plug, at least `vcpus`.
     pub max_vcpus: u32,
-    /// Guest memory.
+    /// Size of the guest's memory, and where it comes from.
     pub memory: MemorySpec,
     /// The kernel that is booted. A restore ignores it, except where the VMM wants it named.
     pub kernel: KernelSpec,
-    /// Network namespace the monitor lives in, by path; `None` is the caller's.
+    /// Network namespace the VMM lives in, by path; `None` is the caller's.
     pub netns: Option<PathBuf>,
-    /// Disks that are there from the start, so that none has to be plugged. A monitor that has no
-    /// such thing ignores them, and [`Vm::disk_slot`](crate::Vm::disk_slot) says so.
+    /// Disks that are there from the start, so that none has to be attached later. A VMM that has
+    /// no such thing ignores them, and `Vm::disk_slot` says so.
     pub slots: DiskSlots,
-    /// The network interface that is there from the start. A monitor that has no such thing ignores
-    /// it, and [`Vm::nic`](crate::Vm::nic) says so.
+    /// The network interface that is there from the start. A VMM that has no such thing ignores
+    /// it, and `Vm::nic` says so.
     pub nic: Option<NicSpec>,
 }
 
-/// Read-only disks without content, each at a place of its own, into which an image can be put while
-/// the VM runs: the guest sees the same disk with another content. A VM that is saved and the VM it
-/// is loaded into have as many, of the same size.
+/// Read-only disks without content, each at a place of its own, into which an image can be put
+/// while the VM runs: the guest sees the same disk with another content. A VM that is saved and the
+/// VM it is loaded into have as many, of the same size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskSlots {
-    /// How many.
+    /// Number of slots, all of the same size.
     pub count: u32,
-    /// Size of each in MiB: what the guest is told, whatever is in it.
+    /// Size of each in MiB: what the guest sees, whatever is in it.
     pub mib: u32,
     /// Images in the first ones from the start, at most `count`, each a regular file of at least a
     /// slot's size.
@@ -43,7 +43,7 @@ pub struct DiskSlots {
 }
 
 /// A network interface that is in a VM from its start. A restored guest keeps the MAC address of
-/// the VM that was saved until it is told another.
+/// the VM that was saved until it is given another.
 #[derive(Debug, Clone)]
 pub struct NicSpec {
     /// The guest's MAC address, `aa:bb:cc:dd:ee:ff`.
@@ -65,7 +65,7 @@ impl Eq for NicSpec {}
 pub struct MemorySpec {
     /// Size in MiB, more than 0.
     pub mib: u32,
-    /// Size in MiB up to which memory may be plugged, at least `mib`.
+    /// Size in MiB up to which memory may be hot-plugged, at least `mib`.
     pub max_mib: u32,
     /// Where the pages come from.
     pub backing: MemoryBacking,
@@ -106,7 +106,7 @@ pub enum GuestRoot {
     Image(PathBuf),
 }
 
-/// A disk to plug in. Always raw: no format is ever guessed.
+/// A disk to attach. Always raw: no format is ever guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskSpec {
     /// Identifier, unique within the VM: `[A-Za-z][A-Za-z0-9_-]*`, at most 32 characters.
@@ -117,7 +117,7 @@ pub struct DiskSpec {
     pub read_only: bool,
 }
 
-/// A network interface to plug in.
+/// A network interface to attach.
 #[derive(Debug)]
 pub struct NetSpec {
     /// Identifier, unique within the VM, same form as a disk's.

@@ -113,7 +113,7 @@ async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
     vm.pause().await.unwrap();
     vm.save(&saved).await.unwrap();
     vm.kill().await.unwrap();
-    // Neither the monitor nor the guest tells anybody of a clone.
+    // Neither the VMM nor the guest tells anybody of a clone.
     let state = fs::read_to_string(saved.join(SAVED_STATE)).unwrap();
     assert!(state.contains(r#"\"acked_features\":1,"#), "{state}");
 
@@ -138,7 +138,6 @@ async fn a_call_that_fails_leaves_a_vm_that_can_be_called_or_is_gone() {
         ("vm.add-disk", true),
         ("vm.remove-device", false),
         ("vm.resize", false),
-        ("vm.counters", true),
     ] {
         for (fault, kind) in faults(has_value) {
             let fake = Fake::new(&[(call, fault)]);
@@ -185,16 +184,16 @@ async fn a_refusal_keeps_every_cause() {
     let error = clh.boot(&fake.spec("a")).await.map(drop).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Monitor refused vm.boot: Error from API: The fake was told to refuse: Cause of the causes"
+        "VMM refused vm.boot: Error from API: A test wanted a refusal: Cause of the causes"
     );
 }
 
 #[tokio::test]
 async fn a_guest_that_resets_ends_its_vm() {
-    let fake = Fake::new(&[("vm.counters", "reset")]);
+    let fake = Fake::new(&[("vm.resize", "reset")]);
     let clh = fake.probe().await.unwrap();
     let vm = clh.boot(&fake.spec("a")).await.unwrap();
-    let _ = vm.counters().await;
+    let _ = vm.resize_vcpus(2).await;
     let exit = timeout(Duration::from_secs(10), vm.wait()).await.unwrap();
     assert_eq!(exit.code, Some(137));
     assert_eq!(exit.last_words, "the guest has reset itself");
@@ -233,8 +232,7 @@ async fn make(call: &str, vm: &Arc<dyn Vm>, fake: &Fake) -> Result<(), Error> {
             let _ = vm.add_disk(&disk("b")).await;
             vm.remove_disk("b").await
         }
-        "vm.resize" => vm.resize_vcpus(2).await,
-        _ => vm.counters().await.map(drop),
+        _ => vm.resize_vcpus(2).await,
     }
 }
 

@@ -210,7 +210,7 @@ async fn a_binary_that_is_not_qemu_is_unusable() {
     ] {
         let error = probe_error(binary(path)).await;
         assert!(
-            error.starts_with(&format!("Monitor {path} cannot be used: ")),
+            error.starts_with(&format!("VMM {path} cannot be used: ")),
             "{error}"
         );
         assert!(error.contains(words), "{error}");

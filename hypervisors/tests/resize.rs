@@ -1,4 +1,4 @@
-//! vCPUs and memory plugged into a running guest, with a real QEMU and a real guest.
+//! vCPUs and memory hot-plugged into a running guest, with a real QEMU and a real guest.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -35,9 +35,9 @@ async fn grow(vm: &dyn Vm) {
     eprintln!("384 MiB taken by the guest in {:?}", start.elapsed());
     answer(vm).await;
 
-    assert_refused(vm.resize_vcpus(2).await, "none is unplugged");
+    assert_refused(vm.resize_vcpus(2).await, "a VM does not shrink");
     assert_refused(vm.resize_vcpus(4).await, "a limit of 3");
-    assert_refused(vm.resize_memory(MIB).await, "none is unplugged");
+    assert_refused(vm.resize_memory(MIB).await, "a VM does not shrink");
     assert_refused(vm.resize_memory(1000).await, "a limit of 1024 MiB");
 }
 
@@ -45,7 +45,7 @@ async fn grow(vm: &dyn Vm) {
 async fn a_booted_vm_grows() {
     let Some(bench) = bench().await else { return };
     let can = bench.qemu.capabilities();
-    assert!(can.vcpu_hotplug && can.memory_hotplug);
+    assert!(can.vcpu_hotplug && can.memory_hotplug_beside_file);
     let vm = bench.qemu.boot(&growing(bench.spec("a"))).await.unwrap();
     answer(&*vm).await;
     grow(&*vm).await;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 /// Directory of the shims' sockets, whatever containerd's own state directory is.
 const SOCKETS: &str = "/run/containerd/s";
@@ -11,8 +12,7 @@ const SOCKETS: &str = "/run/containerd/s";
 /// pod, different for every containerd and namespace.
 pub fn socket_path(containerd: &str, namespace: &str, group: &str) -> PathBuf {
     let digest = Sha256::digest([containerd, namespace, group].join("/"));
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Path::new(SOCKETS).join(name)
+    Path::new(SOCKETS).join(hex(&digest))
 }
 
 /// The address containerd gets for a socket.
@@ -28,10 +28,7 @@ mod tests {
     fn socket_is_the_one_other_shims_would_use() {
         // sha256("/run/containerd/containerd.sock/default/a")
         let path = socket_path("/run/containerd/containerd.sock", "default", "a");
-        let expected: String = Sha256::digest("/run/containerd/containerd.sock/default/a")
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let expected = hex(&Sha256::digest("/run/containerd/containerd.sock/default/a"));
         assert_eq!(path, Path::new("/run/containerd/s").join(expected));
         assert_ne!(
             path,

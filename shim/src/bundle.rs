@@ -2,13 +2,13 @@
 //! `delete`, which knows nothing but the bundle, finds it whatever the configuration says by then.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
 
 use pod::state::StateError;
+use system::file;
 
 /// Name of the file; its content is the directory's path.
 const FILE: &str = "imprint-sandbox";
@@ -35,12 +35,10 @@ pub fn note_sandbox(bundle: &Path, directory: &Path) -> Result<(), StateError> {
 /// # Errors
 /// The file is there and cannot be read.
 pub fn noted_sandbox(bundle: &Path) -> io::Result<Option<PathBuf>> {
-    let file = match fs::File::open(bundle.join(FILE)) {
+    let content = match file::read(&bundle.join(FILE), MAX_PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
+        read => read?,
     };
-    let mut content = Vec::new();
-    file.take(MAX_PATH).read_to_end(&mut content)?;
     let path = PathBuf::from(std::ffi::OsString::from_vec(content));
     Ok(path.is_absolute().then_some(path))
 }

@@ -188,7 +188,7 @@ impl Making {
 
     /// The VM, the root file system and the network, made beside each other.
     async fn machine(&mut self, new: &NewTask, launch: &dyn Launch) -> Result<Machine, Error> {
-        let monitor = self.config.hypervisor.path.clone();
+        let monitor = self.config.hypervisor.vmm.binary().to_owned();
         self.dir.record(|state| {
             state.monitor_binary = Some(monitor);
             state.network = self.network.record();

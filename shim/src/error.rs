@@ -1,6 +1,6 @@
 //! Errors as containerd and its clients get them.
 
-use std::{error::Error as StdError, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use agent_client::Code as GuestCode;
 use config::AnnotationError;
@@ -10,6 +10,7 @@ use oci::OciError;
 use pod::{container, sandbox, state::StateError};
 use resources::cgroup::{CgroupError, OutOfMemory, PodCgroups};
 use rootfs::RootfsError;
+use system::error::chain;
 
 use crate::{launch::LaunchError, options::OptionsError, pod_config::PodConfigError};
 
@@ -177,22 +178,6 @@ impl From<Error> for ttrpc::Error {
     }
 }
 
-/// An error and everything behind it, in one line.
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Transparent wrappers say the same twice.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,14 +192,5 @@ mod tests {
             Code::UNIMPLEMENTED
         );
         assert_eq!(Error::SecondSandbox.code(), Code::ALREADY_EXISTS);
-    }
-
-    #[test]
-    fn the_chain_names_every_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("Outer")]
-        struct Outer(#[source] std::io::Error);
-        let error = Outer(std::io::Error::other("inner"));
-        assert_eq!(chain(&error), "Outer: inner");
     }
 }

@@ -15,6 +15,7 @@ use factory::{
 use hypervisors::{DiskSlots, Hypervisor, NicSpec, VmSpec};
 use resources::{Beyond, Demand, VmSize};
 use slog::{Logger, warn};
+use system::error::chain;
 
 use crate::{
     timeline::Timeline,
@@ -102,7 +103,7 @@ impl Launch for FromConfig {
         log: &Logger,
     ) -> Result<Vm, LaunchError> {
         let start = Instant::now();
-        let monitor = config.monitor().probe(log).await?;
+        let monitor = config.hypervisor.vmm.clone().probe(log).await?;
         let monitor = monitor.as_ref();
         timeline.ended("probe", start);
 
@@ -213,7 +214,7 @@ async fn grow(
     let Err(error) = size.ensure(demand, Beyond::Clip).await else {
         return Ok(());
     };
-    let reason = factory::chain(&error);
+    let reason = chain(&error);
     warn!(log, "VM is too small, another is booted"; "reason" => &reason);
     if let Err(error) = started.vm.kill().await {
         warn!(log, "VM may be left behind"; "error" => %error);

@@ -7,7 +7,7 @@ use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
     sync::atomic::{AtomicBool, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
@@ -131,32 +131,13 @@ impl Serializer for Line {
     }
 }
 
-/// A point in time as RFC 3339 has it, in UTC with microseconds.
-fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_micros()
-    )
-}
+/// The last second of the year 9999: dates of later years cannot be written.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years begin in March,
-/// so that the leap day is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const ERA: u64 = 146_097;
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / ERA, shifted % ERA);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
+/// A point in time as RFC 3339 has it, in UTC with microseconds; the nearest that can be written where
+/// the clock is wrong.
+fn rfc3339(at: SystemTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_micros(at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST))
 }
 
 /// Records of libraries.
@@ -183,17 +164,16 @@ impl log::Log for Library {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn dates_are_right() {
-        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
+        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
         assert_eq!(at(0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000Z");
-        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000000Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000000Z");
+        let before = rfc3339(UNIX_EPOCH - Duration::from_secs(1));
+        assert_eq!(before.to_string(), at(0));
+        assert_eq!(at(LAST.as_secs() + 1), "9999-12-31T23:59:59.000000Z");
     }
 
     #[test]

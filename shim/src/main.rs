@@ -62,6 +62,9 @@ fn run(flags: &Flags) -> Result<(), Box<dyn StdError>> {
 
 /// containerd shows what `start` and `delete` write here to whoever asked for the container.
 fn fail(error: &dyn StdError) -> ExitCode {
-    eprintln!("containerd-shim-imprint-v2: {}", error::chain(error));
+    eprintln!(
+        "containerd-shim-imprint-v2: {}",
+        system::error::chain(error)
+    );
     ExitCode::FAILURE
 }

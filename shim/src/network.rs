@@ -19,9 +19,10 @@ use network::{Attached, Namespace, NetworkError, PlugPhases, Request, Tap};
 use oci_spec::runtime::Spec;
 use pod::state::{NetworkRecord, SandboxState};
 use slog::{Logger, info, warn};
+use system::error::chain;
 use tokio::task::JoinHandle;
 
-use crate::{error, launch, timeline::Timeline};
+use crate::{launch, timeline::Timeline};
 
 /// The network a pod is to have.
 pub struct PodNetwork {
@@ -115,7 +116,7 @@ impl PodNetwork {
         let log = log.clone();
         KeptNetwork::Forwarding(Forwarding(tokio::spawn(async move {
             if let Err(error) = network::forward(self.namespace, addresses, &log).await {
-                info!(log, "ports are not forwarded"; "error" => error::chain(&error));
+                info!(log, "ports are not forwarded"; "error" => chain(&error));
             }
         })))
     }

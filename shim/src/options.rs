@@ -2,9 +2,20 @@
 
 use std::path::PathBuf;
 
-use containerd_shim_protos::protobuf::{
-    self, CodedInputStream, rt::WireType, well_known_types::any::Any,
-};
+use containerd_shim_protos::protobuf::{self, Message, well_known_types::any::Any};
+
+/// The message, generated from `protos/runtimeoptions.proto`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/runtimeoptions/mod.rs"));
+}
+use generated::runtimeoptions::Options;
 
 /// Options that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +28,6 @@ pub enum OptionsError {
     Relative(PathBuf),
 }
 
-/// Field of `runtimeoptions.v1.Options` (containerd, pkg/runtimeoptions/v1/api.proto):
-/// 1 type_url, 2 config_path, 3 config_body.
-const CONFIG_PATH: u32 = 2;
-
 /// The configuration file that the options name, if they do. Options of another type (those of
 /// runc, which some clients send to every runtime) name none.
 ///
@@ -31,26 +38,12 @@ pub fn config_path(options: Option<&Any>) -> Result<Option<PathBuf>, OptionsErro
     else {
         return Ok(None);
     };
-    let path = read_config_path(&options.value).map_err(OptionsError::Invalid)?;
-    match path.map(PathBuf::from) {
-        Some(path) if path.is_relative() => Err(OptionsError::Relative(path)),
-        path => Ok(path),
+    let options = Options::parse_from_bytes(&options.value).map_err(OptionsError::Invalid)?;
+    match PathBuf::from(options.config_path) {
+        path if path.as_os_str().is_empty() => Ok(None),
+        path if path.is_relative() => Err(OptionsError::Relative(path)),
+        path => Ok(Some(path)),
     }
-}
-
-fn read_config_path(message: &[u8]) -> protobuf::Result<Option<String>> {
-    let mut input = CodedInputStream::from_bytes(message);
-    let mut path = None;
-    while !input.eof()? {
-        let tag = input.read_raw_varint32()?;
-        let wire_type = WireType::new(tag & 7).unwrap_or(WireType::LengthDelimited);
-        if tag >> 3 == CONFIG_PATH && wire_type == WireType::LengthDelimited {
-            path = Some(input.read_string()?).filter(|path| !path.is_empty());
-        } else {
-            input.skip_field(wire_type)?;
-        }
-    }
-    Ok(path)
 }
 
 #[cfg(test)]
@@ -86,8 +79,15 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_path_is_refused() {
+        let options = any("runtimeoptions.v1.Options", b"\x12\x01a");
+        let error = config_path(Some(&options)).unwrap_err();
+        assert!(matches!(error, OptionsError::Relative(_)), "{error}");
+    }
+
+    #[test]
     fn damage_is_an_error() {
         assert!(config_path(Some(&any("runtimeoptions.v1.Options", b"\x12\x7f/a"))).is_err());
-        assert!(config_path(Some(&any("runtimeoptions.v1.Options", b"\x12\x01a"))).is_err());
+        assert!(config_path(Some(&any("runtimeoptions.v1.Options", b"\x12\x01\xff"))).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -18,6 +18,7 @@ use nix::{
     unistd::gettid,
 };
 use slog::{Logger, info};
+use system::sync::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// It calls three functions.
@@ -124,7 +125,7 @@ impl Pids {
     }
 
     fn threads(&self) -> MutexGuard<'_, HashMap<String, Stand>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.threads.lock()
     }
 }
 

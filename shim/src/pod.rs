@@ -23,6 +23,7 @@ use pod::{
 use resources::cgroup::PodCgroups;
 use rootfs::{MOST_LAYERS, Mount, Rootfs, RootfsCache, RootfsError};
 use slog::{Logger, warn};
+use system::error::chain;
 use tokio::{
     sync::{Mutex, watch},
     task::{JoinHandle, spawn_blocking},
@@ -30,7 +31,7 @@ use tokio::{
 
 use crate::{
     bundle,
-    error::{Error, chain},
+    error::Error,
     management::Management,
     network::{self, KeptNetwork},
     pids::Pids,

@@ -5,12 +5,12 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use oci::DEFAULT_SHM_OPTIONS;
 use oci_spec::runtime::{LinuxBuilder, Mount, Spec};
+use system::directory;
 
 /// Name of the directory in that of the sandbox.
 const DIRECTORY: &str = "etc";
@@ -39,15 +39,12 @@ impl Content {
     /// # Errors
     /// What could not be written or read, and why.
     pub fn write(self, sandbox: &Path) -> Result<PodFiles, (PathBuf, io::Error)> {
-        let directory = sandbox.join(DIRECTORY);
+        let place = sandbox.join(DIRECTORY);
         let at = |path: &Path| {
             let path = path.to_owned();
             |error| (path, error)
         };
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .map_err(at(&directory))?;
+        directory::make_single(&place, directory::PRIVATE).map_err(at(&place))?;
         let node = |path: &str| match fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             other => other.map_err(at(Path::new(path))),
@@ -61,11 +58,11 @@ impl Content {
             ("hosts", node("/etc/hosts")?),
             ("resolv.conf", resolv_conf),
         ] {
-            let path = directory.join(name);
+            let path = place.join(name);
             fs::write(&path, content).map_err(at(&path))?;
         }
         Ok(PodFiles {
-            directory,
+            directory: place,
             sysctls: self.sysctls,
         })
     }

@@ -24,6 +24,7 @@ use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
 use pod::sandbox::Event;
 use slog::{Logger, debug, warn};
+use system::time::pause;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::{events, pids::Pids};
@@ -153,7 +154,7 @@ impl Connection {
             envelope: Some(envelope).into(),
             ..Default::default()
         };
-        let mut pause = FIRST_PAUSE;
+        let mut next = FIRST_PAUSE;
         loop {
             if self.client.is_none() {
                 self.client = connect(&socket).await;
@@ -175,8 +176,8 @@ impl Connection {
                     warn!(log, "containerd did not take an event, it is sent again";
                         "topic" => &topic, "error" => %error);
                     self.client = None;
-                    let _ = timeout(pause, std::future::pending::<()>()).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause("containerd does not say when it takes events again", next).await;
+                    next = (next * 2).min(LONGEST_PAUSE);
                 }
             }
         }

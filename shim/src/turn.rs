@@ -9,19 +9,16 @@
 //! towards no deadline but its own.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
-use nix::{
-    fcntl::OFlag,
-    unistd::{SysconfVar, sysconf},
-};
+use nix::unistd::{SysconfVar, sysconf};
+use system::file;
 use tokio::time::timeout;
 
 /// How long a start waits: half of what a kubelet gives a sandbox, and the rest is for the start.
@@ -125,7 +122,7 @@ fn lock_one(directory: &Path, places: usize, files: &mut Vec<File>) -> io::Resul
         }
     }
     for place in files.len()..places {
-        let file = open(&directory.join(place.to_string()))?;
+        let file = file::open_or_make(&directory.join(place.to_string()))?;
         let locked = lock(&file)?;
         files.push(file);
         if locked {
@@ -133,16 +130,6 @@ fn lock_one(directory: &Path, places: usize, files: &mut Vec<File>) -> io::Resul
         }
     }
     Ok(false)
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)
 }
 
 #[cfg(test)]

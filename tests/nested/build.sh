@@ -3,9 +3,9 @@
 #
 # Usage: tests/nested/build.sh [OUTDIR]      (default build/nested)
 #
-# All of it is Debian's: its generic kernel, unpacked but not installed, and the files of the packages
-# below and of what they depend on, as they are installed here. What was made from the same packages
-# is kept.
+# All of it is Debian's: the generic kernel, unpacked but not installed, and the files of the packages
+# below and their dependencies, as installed here. Outputs that were made from the same packages are not
+# made again.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +21,7 @@ say() { echo "nested machine: $*" >&2; }
 packages='busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables kmod mount
 qemu-system-x86 runc skopeo umoci'
 
-# The parts of the module tree that a node with containers and virtual machines uses.
+# The parts of the module tree that a node with containers and virtual machines needs.
 modules='arch/x86/kvm virt lib crypto fs/9p fs/erofs fs/ext4 fs/fuse fs/jbd2 fs/mbcache.ko fs/netfs
 fs/nls fs/overlayfs fs/squashfs drivers/block drivers/char drivers/crypto/ccp drivers/net/tap.ko drivers/net/tun.ko
 drivers/net/veth.ko drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/vhost drivers/virtio
@@ -38,7 +38,7 @@ versions=$(dpkg-query --show --showformat='${Package} ${Version}\n' $closure 2>/
 digest() { cat - "$here/build.sh" "$project"/guest/*.sh | sha256sum | cut -c1-32; }
 of_system=$(echo "$versions" | digest)-$(basename "$kernel")
 of_initrd=$(digest < "$here/init")-$(basename "$kernel")
-# current PART INPUTS: it is there, and was made from these.
+# current PART INPUTS: whether the part exists and was made from these inputs.
 current() { [ -f "$out/$1" ] && [ "$(cat "$out/$1.inputs" 2>/dev/null)" = "$2" ]; }
 
 work=$(mktemp -d "$out/work.XXXXXX")
@@ -66,7 +66,7 @@ make_system() {
     mkdir -p "$system/usr/bin" "$system/usr/sbin" "$system/usr/lib" "$system/usr/lib64"
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$system/$name"; done
     (cd "$system" && mkdir -p dev proc sys run tmp root etc var/lib var/tmp)
-    # dpkg's lists name some files by the links that /bin and its like are.
+    # dpkg's lists name some files through links such as /bin.
     # shellcheck disable=SC2046
     dpkg-query --listfiles $(echo "$versions" | cut -d' ' -f1) | LC_ALL=C sort -u |
         grep -Ev '^/usr/share/(doc|man|info|locale|iso-codes|zoneinfo|lintian)/' |

@@ -1,16 +1,17 @@
 #!/bin/sh
-# Runs a program of this work tree in the nested machine: one with KVM, vhost-vsock and cgroup v2 that
-# work, whatever the machine below has. Ends as the program ended.
+# Runs a program of this work tree in the nested machine, which has working KVM, vhost-vsock and
+# cgroup v2, whatever this machine has. Exits with the program's exit code.
 #
 # Usage: tests/nested/run.sh PROGRAM [ARGUMENT...]
 #
-# The program finds itself, the built binaries (IMPRINT_BINARIES, or target/release), the guest
-# (IMPRINT_GUEST, or build/guest) and the images at the paths they have here, and the variables whose
-# names begin with IMPRINT_. IMPRINT_TEST_CLH, or a cloud-hypervisor on PATH, goes along. The machine is
-# ended after IMPRINT_NESTED_DEADLINE seconds (1200). What a failed program left in its /tmp and /run is
-# kept in build/nested/left.tar, the kernel's messages in build/nested/console.
+# In the machine, these have the same paths as here: the program, the built binaries (IMPRINT_BINARIES,
+# or target/release), the guest (IMPRINT_GUEST, or build/guest) and the images. The program also gets all
+# variables whose names begin with IMPRINT_. IMPRINT_TEST_CLH, or a cloud-hypervisor on PATH, is copied
+# into the machine. The machine is ended after IMPRINT_NESTED_DEADLINE seconds (1200). If the program
+# fails, files in its /tmp and /run are kept in build/nested/left.tar, and the kernel's messages in
+# build/nested/console.
 #
-# It may stand before a test's program: CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/tests/nested/run.sh
+# cargo can use it as a runner: CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/tests/nested/run.sh
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,7 +29,7 @@ machine=
 trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
-# place FILE: puts it where it is here.
+# place FILE: copies it to the same path in the machine.
 disk=$work/disk
 place() {
     mkdir -p "$disk$(dirname "$1")"
@@ -65,9 +66,9 @@ mkfs.erofs --quiet "$work/program.erofs" "$disk"
 rm -rf "$disk"
 
 mkfifo "$work/output"
-# What TCG does not have of that processor is taken away, so that it need not say so.
+# Features of that processor that TCG lacks are turned off, so that QEMU does not warn about them.
 cpu=EPYC,+svm,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,-nrip-save,-xsavec,-rdseed
-# The kernel's check of its timer fails where the machine below has too much to do, and it panics.
+# On a busy machine the kernel's check of its timer fails and it panics.
 parameters='console=ttyS0 panic=-1 quiet no_timer_check'
 port() { printf -- '-chardev %s,id=%s -device virtserialport,bus=ports.0,nr=%s,chardev=%s' "$3" "$2" "$1" "$2"; }
 # shellcheck disable=SC2046 # words
@@ -81,7 +82,7 @@ timeout --foreground "${IMPRINT_NESTED_DEADLINE:-1200}" qemu-system-x86_64 \
     -device virtio-serial-pci,id=ports \
     $(port 1 output "file,path=$work/output") $(port 2 status "file,path=$work/status") $(port 3 left "file,path=$work/left") </dev/null 3>"$work/output" &
 machine=$!
-# Ends when the last that has it open for writing does.
+# Ends when the last writer closes it.
 cat "$work/output"
 wait "$machine" && ended=0 || ended=$?
 
@@ -91,7 +92,7 @@ mv "$work/console" "$parts/console"
 if [ -z "$status" ]; then
     tail -n 20 "$parts/console" >&2
     if [ "$ended" = 124 ]; then
-        echo "The nested machine stood still, or its program took more than ${IMPRINT_NESTED_DEADLINE:-1200} s" >&2
+        echo "The nested machine hung, or its program took more than ${IMPRINT_NESTED_DEADLINE:-1200} s" >&2
     else
         echo "The nested machine ended before its program did (QEMU ended with $ended)" >&2
     fi

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result, ctr::Ctr, node::NAMESPACE, running::Running};
+use playground::{Error, Result, ctr::Ctr, node::NAMESPACE, running::Running};
 
 /// Attempts to be heard by a listener that is only just connecting.
 const ATTEMPTS: usize = 50;

@@ -1,11 +1,8 @@
 //! Runs the cases one after the other on one node, and checks after each what it left behind.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, time::Instant};
 
-use crate::{
+use playground::{
     Error, Result, installation::Artefacts, log::Mark, node::Node, playground::Playground,
     settings::Settings, starts::Start, wait,
 };
@@ -134,13 +131,16 @@ impl Harness {
         let count = chosen.len();
         let tally = run_all(chosen, self.prepare).unwrap_or_else(|error| {
             if let Error::Unavailable { .. } = error {
-                println!("SKIPPED: {count} end-to-end tests: {error}");
+                println!("SKIPPED: {count} end-to-end tests: {}", error.chain());
                 return Tally {
                     skipped: count,
                     ..Tally::default()
                 };
             }
-            println!("The end-to-end tests did not run to their end: {error}");
+            println!(
+                "The end-to-end tests did not run to their end: {}",
+                error.chain()
+            );
             Tally {
                 failed: vec!["the node itself".to_owned(); count.max(1)],
                 ..Tally::default()
@@ -195,13 +195,14 @@ fn run_all(cases: Vec<Case>, prepare: fn(&Node) -> Result<()>) -> Result<Tally> 
             }
             Err(error @ Error::Interrupted { .. }) => return Err(error),
             Err(error @ Error::Unavailable { .. }) => {
-                println!("test {} ... SKIPPED: {error}", case.name);
+                println!("test {} ... SKIPPED: {}", case.name, error.chain());
                 tally.skipped += 1;
             }
             Err(error) => {
                 println!(
-                    "test {} ... FAILED ({seconds:.1} s)\n    {error}",
-                    case.name
+                    "test {} ... FAILED ({seconds:.1} s)\n    {}",
+                    case.name,
+                    error.chain()
                 );
                 tally.failed.push(case.name);
             }
@@ -232,7 +233,10 @@ fn one(node: &Node, case: &Case) -> Result<()> {
     let leaks = node.left_since(&before)?;
     let outcome = match outcome {
         Ok(()) if !leaks.is_empty() => Err(Error::Unexpected(leaks.to_string())),
-        Err(error) if !leaks.is_empty() => Err(Error::Unexpected(format!("{error}\n    {leaks}"))),
+        Err(error) if !leaks.is_empty() => {
+            let error = error.chain();
+            Err(Error::Unexpected(format!("{error}\n    {leaks}")))
+        }
         outcome => outcome,
     };
     if outcome.is_err() {
@@ -262,21 +266,10 @@ fn prepare(node: &Node, mode: Mode) -> Result<()> {
         ..node.settings()
     })?;
     if enable_template {
-        ensure_template(node)
+        node.ensure_template()
     } else {
         Ok(())
     }
-}
-
-/// Makes the template unless there is one. Templates must be on.
-pub fn ensure_template(node: &Node) -> Result<()> {
-    if node.settings().template_path.join("memory").exists() {
-        return Ok(());
-    }
-    node.imprint(&["factory", "init"])
-        .within(Duration::from_secs(120))
-        .succeed()
-        .map(drop)
 }
 
 /// Whether another runtime is looked at, which starts no VM.
@@ -303,7 +296,7 @@ fn paths(node: &Node, began: Mark, case: &Case) -> Result<()> {
         node.start_since(began)?;
     }
     for start in node.log().since(began).lines().filter_map(Start::parse) {
-        crate::ensure!(
+        playground::ensure!(
             start.path == expected,
             "A sandbox was {}, because: {}",
             start.path,

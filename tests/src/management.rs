@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result};
+use playground::{Error, Result};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of the answer to `GET <path>` of the sandbox's shim.
 pub fn get(run_root: &Path, sandbox: &str, path: &str) -> Result<String> {
@@ -18,7 +18,7 @@ pub fn get(run_root: &Path, sandbox: &str, path: &str) -> Result<String> {
     let failed = || Error::io("Asking", &socket);
     let mut stream = UnixStream::connect(&socket).map_err(failed())?;
     stream
-        .set_read_timeout(Some(PATIENCE))
+        .set_read_timeout(Some(TIMEOUT))
         .and_then(|()| write!(stream, "GET {path} HTTP/1.1\r\nHost: shim\r\n\r\n"))
         .map_err(failed())?;
     let mut answer = String::new();

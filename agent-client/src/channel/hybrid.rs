@@ -1,4 +1,4 @@
-//! Hybrid vsock: a unix socket of the monitor, with a line of text before the stream.
+//! Hybrid vsock: a unix socket of the VMM, with a line of text before the stream.
 
 use std::{io, path::Path};
 
@@ -10,7 +10,7 @@ use tokio::{
 /// Longest line that is accepted, in bytes. Cloud Hypervisor answers `OK <host port>`.
 const MAX_LINE: usize = 64;
 
-/// Connects and asks for `port`. The first byte that can be read is the agent's.
+/// Connects to `port` of the guest. The first byte of the stream is the agent's.
 pub async fn connect(socket: &Path, port: u32) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await?;
     let request = format!("CONNECT {port}\n");
@@ -20,11 +20,11 @@ pub async fn connect(socket: &Path, port: u32) -> io::Result<UnixStream> {
         return Ok(stream);
     }
     let line = line.escape_ascii();
-    let refusal = format!("the monitor answered {line} to the request for port {port}");
+    let refusal = format!("VMM answered {line} to the request for port {port}");
     Err(io::Error::new(io::ErrorKind::InvalidData, refusal))
 }
 
-/// Reads byte by byte, so that nothing after the line is taken from the agent's stream.
+/// Reads byte by byte: what follows the line is the agent's.
 async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut line = Vec::with_capacity(MAX_LINE);
     while line.len() < MAX_LINE {
@@ -36,8 +36,8 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The monitor closes the connection while nothing listens on the port. Its socket may also not
-/// be there yet.
+/// Whether the guest may still be booting. The VMM closes the connection while the agent does not
+/// listen, and its socket may not be there yet.
 pub fn is_worth_another_try(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! The ways to a guest's agent.
+//! How a guest's agent is reached.
 
 mod hybrid;
 mod retry;
@@ -20,23 +20,23 @@ use crate::{
 /// Where a guest's agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channel {
-    /// A virtio-serial port, behind a unix socket of the monitor. Connecting waits for the guest
-    /// without asking again: the session mark lies in the port until the guest reads it.
+    /// A virtio-serial port, behind a unix socket of the VMM. Connecting waits for the guest without
+    /// trying again: the session mark stays in the port until the guest reads it.
     Serial(PathBuf),
-    /// AF_VSOCK. The guest refuses until its agent listens, and nothing tells when it does, so
-    /// connecting is tried again and again.
+    /// AF_VSOCK. The guest refuses until its agent listens. There is no event for that, so connecting
+    /// is retried.
     Vsock {
         /// The guest's context identifier.
         cid: u32,
-        /// The agent's port, usually [`crate::AGENT_PORT`].
+        /// Port of the agent, usually [`crate::AGENT_PORT`].
         port: u32,
     },
-    /// A unix socket of the monitor which takes `CONNECT <port>`. It closes the connection until
-    /// the agent listens, so connecting is tried again and again.
+    /// A unix socket of the VMM that accepts `CONNECT <port>`. The VMM closes the connection until the
+    /// agent listens, so connecting is retried.
     HybridVsock {
-        /// The monitor's socket.
+        /// Path of the VMM's socket.
         socket: PathBuf,
-        /// The agent's port, usually [`crate::AGENT_PORT`].
+        /// Port of the agent, usually [`crate::AGENT_PORT`].
         port: u32,
     },
 }
@@ -58,7 +58,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 impl Channel {
-    /// Connects, and waits for the guest as long as `deadline` allows.
+    /// Connects, and waits for the guest until `deadline` has elapsed.
     pub(crate) async fn open(&self, deadline: Duration) -> Result<Box<dyn Stream>> {
         let mut last = None;
         let opened = timeout(deadline, self.attempts(&mut last)).await;
@@ -82,7 +82,7 @@ impl Channel {
         Ok(match self {
             Self::Serial(socket) => {
                 let stream = UnixStream::connect(socket).await?;
-                let nonce = uuid::Uuid::new_v4().into_bytes();
+                let nonce = system::random::bytes()?;
                 Box::new(serial::open(stream, &nonce).await?)
             }
             Self::Vsock { cid, port } => {

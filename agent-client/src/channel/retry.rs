@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use system::time::pause;
 use tokio::time::timeout;
 
 /// First and longest pause between two attempts.
@@ -18,7 +19,7 @@ pub async fn until_up<S, A: Future<Output = io::Result<S>>>(
     is_worth_another_try: impl Fn(&io::Error) -> bool,
     last: &mut Option<io::Error>,
 ) -> io::Result<S> {
-    let (mut pause, mut patience) = (PAUSE.0, ATTEMPT.0);
+    let (mut next, mut patience) = (PAUSE.0, ATTEMPT.0);
     loop {
         match timeout(patience, attempt()).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -29,12 +30,9 @@ pub async fn until_up<S, A: Future<Output = io::Result<S>>>(
                 patience = (patience * 2).min(ATTEMPT.1);
             }
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "neither the kernel nor the monitor tells when a guest begins to listen"
-        )]
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
+        let why = "neither the kernel nor the monitor tells when a guest begins to listen";
+        pause(why, next).await;
+        next = (next * 2).min(PAUSE.1);
     }
 }
 

@@ -5,12 +5,13 @@ use std::io;
 use nix::errno::Errno;
 use tokio_vsock::{VsockAddr, VsockStream};
 
+/// Connects to a port of the guest with this context identifier.
 pub async fn connect(cid: u32, port: u32) -> io::Result<VsockStream> {
     VsockStream::connect(VsockAddr::new(cid, port)).await
 }
 
-/// `ENODEV`: no guest has this identifier yet. `ECONNRESET`: nothing listens on the port yet.
-/// `ETIMEDOUT`: the guest's driver is not up yet.
+/// Whether the guest may still be booting: no guest has this identifier yet (`ENODEV`), nothing listens
+/// on the port yet (`ECONNRESET`), or the guest's driver is not up yet (`ETIMEDOUT`).
 pub fn is_worth_another_try(error: &io::Error) -> bool {
     let transient = [
         Errno::ENODEV,

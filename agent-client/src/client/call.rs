@@ -1,4 +1,4 @@
-//! One call: its deadline, its bounds, its errors.
+//! One call: its timeout, its size limits, its errors.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ use crate::{
 const AGENT: &str = "grpc.AgentService";
 pub const HEALTH: &str = "grpc.Health";
 
-/// Which deadline holds.
+/// Which timeout of [`Deadlines`](super::Deadlines) a call has.
 #[derive(Debug, Clone, Copy)]
 pub enum Class {
     Check,
     CreateContainer,
     Other,
-    /// Answered when something happens in the guest.
+    /// None: the call is answered when something happens in the guest.
     LongPoll,
 }
 
-/// What an answer consists of. Decoding structure can take many times its encoded length, since
-/// an empty element is two bytes on the wire; decoding one string cannot.
+/// The form of an answer, which decides how long it may be. A decoded structure can take many times its
+/// encoded length, since an empty element has two bytes on the wire; a decoded string cannot.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
     Structured,
     OneString,
 }
 
-/// A method as the wire names it, and how it is to be called.
+/// A method by its names on the wire, and how to call it.
 #[derive(Debug)]
 pub struct Method {
     service: &'static str,
@@ -67,12 +67,12 @@ impl Method {
 }
 
 impl Agent {
-    /// Makes a call that is answered with nothing.
+    /// Makes a call whose answer is empty.
     pub(super) async fn call_unit(&self, method: &Method, request: &impl Message) -> Result<()> {
         self.call::<Empty>(method, request).await.map(drop)
     }
 
-    /// Makes a call.
+    /// Sends a request, and decodes the answer.
     pub(super) async fn call<R: Message>(
         &self,
         method: &Method,
@@ -117,10 +117,10 @@ impl Agent {
         }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends an encoded request and waits for its answer.
     ///
-    /// A task of its own does it: were the request's future dropped while the frame is being
-    /// written, the client would have to end the connection, and with it every other call.
+    /// A task of its own does that. If the caller's future is dropped while the frame is being
+    /// written, the task still completes the frame. A cut frame would end the connection.
     async fn exchange(
         &self,
         call: &'static str,
@@ -129,11 +129,11 @@ impl Agent {
     ) -> Result<Response> {
         let started = Instant::now();
         let client = self.client.clone();
-        let mut unwanted = self.wanted.subscribe();
+        let mut closed = self.open.subscribe();
         let exchange = tokio::spawn(async move {
             tokio::select! {
                 answer = ask(client, request, deadline) => answer,
-                _ = unwanted.changed() => Err(ttrpc::Error::LocalClosed),
+                _ = closed.changed() => Err(ttrpc::Error::LocalClosed),
             }
         });
         let answer = exchange
@@ -148,6 +148,7 @@ impl Agent {
         })
     }
 
+    /// The error of a call from the ttrpc client's.
     fn explain(&self, call: &'static str, error: ttrpc::Error) -> Error {
         if let Some(violation) = self.fate.violation() {
             return invalid(call, &violation);
@@ -158,7 +159,7 @@ impl Agent {
                 code: status.code.enum_value().unwrap_or(Code::UNKNOWN),
                 message: escape(&status.message),
             },
-            // The client's words for an answer that it could not decode.
+            // The client's error for an answer that it could not decode.
             ttrpc::Error::Others(reason) if reason.starts_with("Unpack") => invalid(call, &reason),
             other => Error::Disconnected {
                 call,
@@ -168,7 +169,7 @@ impl Agent {
     }
 }
 
-/// The client keeps the deadline as well, but its own timer is not told apart from other failures.
+/// The ttrpc client has the same deadline, but its error cannot be distinguished from other errors.
 async fn ask(
     client: Client,
     request: Request,

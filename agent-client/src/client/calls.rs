@@ -1,12 +1,14 @@
-//! The calls that are no more than a request and its answer.
+//! The calls that need nothing but a request and its answer.
+//!
+//! Calls of the API that no caller needs are not here.
 
 use super::{
     Agent,
     call::{Class, Method, Reply},
 };
-use crate::{agent, csi, error::Result, types};
+use crate::{agent, error::Result, types};
 
-/// Writes the methods of calls that are answered with nothing.
+/// Defines the methods of calls whose answers are empty.
 macro_rules! commands {
     ($($(#[$doc:meta])+ $name:ident = $wire:literal ($request:ident);)+) => {
         impl Agent {$(
@@ -14,7 +16,7 @@ macro_rules! commands {
             ///
             /// # Errors
             ///
-            /// Those of a call.
+            /// See [`Error`](crate::Error): the agent may refuse, or not answer in time.
             pub async fn $name(&self, request: agent::$request) -> Result<()> {
                 let method = Method::agent($wire, Class::Other, Reply::Structured);
                 self.call_unit(&method, &request).await
@@ -23,7 +25,7 @@ macro_rules! commands {
     };
 }
 
-/// Writes the methods of calls that are answered with a message.
+/// Defines the methods of calls whose answers have content.
 macro_rules! queries {
     ($($(#[$doc:meta])+ $name:ident = $wire:literal ($request:ident) -> $answer:ty, $form:ident;)+) => {
         impl Agent {$(
@@ -31,7 +33,7 @@ macro_rules! queries {
             ///
             /// # Errors
             ///
-            /// Those of a call.
+            /// See [`Error`](crate::Error): the agent may refuse, or not answer in time.
             pub async fn $name(&self, request: agent::$request) -> Result<$answer> {
                 let method = Method::agent($wire, Class::Other, Reply::$form);
                 self.call(&method, &request).await
@@ -41,76 +43,54 @@ macro_rules! queries {
 }
 
 commands! {
-    /// Releases a container's first process.
+    /// Makes a container's first process execute its program.
     start_container = "StartContainer" (StartContainerRequest);
-    /// Kills what is left of a container and frees what it held.
+    /// Kills the processes of a container that still run, and removes the container.
     remove_container = "RemoveContainer" (RemoveContainerRequest);
-    /// Makes another process in a container, and starts it.
+    /// Starts another process in a container.
     exec_process = "ExecProcess" (ExecProcessRequest);
-    /// Signals a process. Signal 9 with an empty `exec_id` goes to all of the container.
+    /// Signals a process. SIGKILL with an empty `exec_id` goes to all processes of the container.
     signal_process = "SignalProcess" (SignalProcessRequest);
     /// Changes a container's resource limits.
     update_container = "UpdateContainer" (UpdateContainerRequest);
-    /// Remounts the sandbox's tmpfs storages with other options.
-    update_ephemeral_mounts = "UpdateEphemeralMounts" (UpdateEphemeralMountsRequest);
-    /// Freezes a container.
+    /// Freezes all processes of a container.
     pause_container = "PauseContainer" (PauseContainerRequest);
-    /// Thaws a container.
+    /// Thaws all processes of a container.
     resume_container = "ResumeContainer" (ResumeContainerRequest);
-    /// Ends a process's input.
+    /// Ends the input of a process.
     close_stdin = "CloseStdin" (CloseStdinRequest);
-    /// Changes the size of a process's terminal.
+    /// Sets the size of a process's terminal, in characters.
     tty_win_resize = "TtyWinResize" (TtyWinResizeRequest);
-    /// Adds or replaces neighbours.
+    /// Adds or replaces entries of the ARP table.
     add_arp_neighbors = "AddARPNeighbors" (AddARPNeighborsRequest);
-    /// Sets up the sandbox: wipes its directory, makes the shared namespaces, mounts. Once in a VM's
-    /// life, and never before a template is saved.
+    /// Sets up the sandbox: empties its directory, makes the shared namespaces, mounts its storages.
+    /// Called once for each VM, and never before a template is saved.
     create_sandbox = "CreateSandbox" (CreateSandboxRequest);
-    /// Kills all containers and ends the agent, and so the VM. The connection may end first.
+    /// Kills all containers and powers the VM off. The connection may end before the answer comes.
     destroy_sandbox = "DestroySandbox" (DestroySandboxRequest);
-    /// Brings plugged vCPUs and memory online.
+    /// Brings hot-plugged CPUs and memory online.
     online_cpu_mem = "OnlineCPUMem" (OnlineCPUMemRequest);
-    /// Adds entropy and makes the guest's generator use it. Empty data is refused.
+    /// Adds entropy to the guest's random generator, which uses it at once. Empty data is refused.
     reseed_random_dev = "ReseedRandomDev" (ReseedRandomDevRequest);
-    /// Tells the guest where memory was plugged, on machines without a notice for it.
-    mem_hotplug_by_probe = "MemHotplugByProbe" (MemHotplugByProbeRequest);
-    /// Sets the guest's clock.
+    /// Sets the guest's wall clock.
     set_guest_date_time = "SetGuestDateTime" (SetGuestDateTimeRequest);
-    /// Writes a piece of a file, at most 1 MiB of data.
+    /// Writes a piece of a file, of 1 MiB at most; or a directory or a symbolic link.
     copy_file = "CopyFile" (CopyFileRequest);
-    /// Swaps to a plugged disk.
-    add_swap = "AddSwap" (AddSwapRequest);
-    /// Swaps to a path of the guest.
-    add_swap_path = "AddSwapPath" (AddSwapPathRequest);
-    /// Grows a volume's file system to its disk.
-    resize_volume = "ResizeVolume" (ResizeVolumeRequest);
-    /// Unmounts what the host no longer shares.
-    remove_stale_virtiofs_share_mounts = "RemoveStaleVirtiofsShareMounts" (RemoveStaleVirtiofsShareMountsRequest);
-    /// Sets the policy by which the agent admits calls. Before `create_sandbox`.
-    set_policy = "SetPolicy" (SetPolicyRequest);
 }
 
 queries! {
-    /// Reads a container's usage.
+    /// Reads a container's usage of CPU, memory, processes, disks and network.
     stats_container = "StatsContainer" (StatsContainerRequest) -> agent::StatsContainerResponse, Structured;
-    /// Names and sets up a network interface, found by its MAC address.
+    /// Sets up a network interface, which is found by its PCI path or its MAC address.
     update_interface = "UpdateInterface" (UpdateInterfaceRequest) -> types::Interface, Structured;
-    /// Adds routes and returns those that then exist.
+    /// Adds routes, and returns all routes.
     update_routes = "UpdateRoutes" (UpdateRoutesRequest) -> agent::Routes, Structured;
-    /// Lists network interfaces.
+    /// Lists the network interfaces except for the loopback.
     list_interfaces = "ListInterfaces" (ListInterfacesRequest) -> agent::Interfaces, Structured;
-    /// Lists routes.
-    list_routes = "ListRoutes" (ListRoutesRequest) -> agent::Routes, Structured;
-    /// Reads the packet filter's rules.
-    get_iptables = "GetIPTables" (GetIPTablesRequest) -> agent::GetIPTablesResponse, OneString;
-    /// Replaces the packet filter's rules.
-    set_iptables = "SetIPTables" (SetIPTablesRequest) -> agent::SetIPTablesResponse, OneString;
-    /// Reads the guest's metrics, Prometheus text made by the guest.
+    /// Reads the guest's metrics in the text format of Prometheus.
     get_metrics = "GetMetrics" (GetMetricsRequest) -> agent::Metrics, OneString;
-    /// Asks for what the guest can do.
+    /// Reads the version and the features of the agent.
     get_guest_details = "GetGuestDetails" (GuestDetailsRequest) -> agent::GuestDetailsResponse, Structured;
-    /// Reads the usage of a volume.
-    get_volume_stats = "GetVolumeStats" (VolumeStatsRequest) -> csi::VolumeStatsResponse, Structured;
-    /// Reads a container's termination log or the like.
+    /// Reads a text of the kind that the request names, such as a container's termination message.
     get_diagnostic_data = "GetDiagnosticData" (GetDiagnosticDataRequest) -> agent::GetDiagnosticDataResponse, OneString;
 }

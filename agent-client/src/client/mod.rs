@@ -20,22 +20,22 @@ use crate::{
 };
 use call::{Class, HEALTH, Method, Reply};
 
-/// How long an answer may take.
+/// How long the agent may take to answer.
 ///
 /// Calls that wait for a process (`wait_process`, `read_stdout`, `read_stderr`, `write_stdin`) or
-/// for an event (`get_oom_event`) have no limit; they end with the connection.
+/// for an event (`get_oom_event`) have no deadline. They end with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// `check` and `version`.
     pub check: Duration,
     /// `create_container`, which mounts, and waits for devices to appear.
     pub create_container: Duration,
-    /// All others.
+    /// All other calls.
     pub other: Duration,
 }
 
 impl Default for Deadlines {
-    /// Those of Kata's runtimes: 30 s to check, 60 s for the rest.
+    /// As with Kata's runtimes: 30 s for `check`, 60 s for the others.
     fn default() -> Self {
         Self {
             check: Duration::from_secs(30),
@@ -45,19 +45,19 @@ impl Default for Deadlines {
     }
 }
 
-/// A connection to a guest's agent. Clones share it; calls may be made at once.
+/// A connection to a guest's agent. Clones share it, and calls may be made at the same time.
 ///
-/// The future of a call may be dropped: the request is sent nevertheless, and its answer thrown
-/// away. When the last clone is dropped, calls in progress are given up and the connection closes.
-/// When the connection ends, all calls in progress fail with [`Error::Disconnected`]; it does not
-/// come back.
+/// The future of a call may be dropped: the request is sent all the same, and its answer is
+/// discarded. When the last clone is dropped, calls in progress are cancelled and the connection is
+/// closed. When the connection ends, all calls in progress fail with [`Error::Disconnected`]; it is
+/// not opened again.
 #[derive(Clone)]
 pub struct Agent {
     client: Client,
     fate: Fate,
     deadlines: Deadlines,
-    /// Tells by being dropped, with its last clone, that nobody wants an answer any more.
-    wanted: Arc<watch::Sender<()>>,
+    /// Dropped with the last clone, which cancels the calls in progress.
+    open: Arc<watch::Sender<()>>,
     features: Arc<OnceCell<Vec<String>>>,
 }
 
@@ -73,28 +73,28 @@ impl std::fmt::Debug for Agent {
 impl Agent {
     /// Connects, and waits until the guest is up.
     ///
-    /// On a serial port the agent has then answered; on a vsock it has accepted the connection.
+    /// On a serial port the agent has then answered; on vsock it has accepted the connection.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] after `deadline`; [`Error::Connect`] when waiting is of no use.
+    /// [`Error::Timeout`] after `deadline`; [`Error::Connect`] when waiting longer cannot help.
     pub async fn connect(channel: &Channel, deadline: Duration) -> Result<Self> {
         Ok(Self::over(channel.open(deadline).await?))
     }
 
-    /// Uses a connection that already is one to an agent.
+    /// Uses a stream that is connected to an agent already.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static) -> Self {
         let (frames, fate) = Frames::new(stream);
-        let (wanted, _) = watch::channel(());
+        let (open, _) = watch::channel(());
         Self {
             client: Client::new(Socket::new(frames)),
             fate,
             deadlines: Deadlines::default(),
-            wanted: Arc::new(wanted),
+            open: Arc::new(open),
             features: Arc::default(),
         }
     }
@@ -106,19 +106,21 @@ impl Agent {
         self
     }
 
-    /// Waits until the connection has ended, from whichever side.
+    /// Waits until the connection has ended, whichever side has closed it.
     pub async fn disconnected(&self) {
         self.fate.ended().await;
     }
 
-    /// Whether the agent says that it finds devices which were there before it
-    /// ([`FINDS_PRESENT_DEVICES`]). It is asked until it answers; one that does not answer does not.
+    /// Whether the agent has the feature [`FINDS_PRESENT_DEVICES`].
+    ///
+    /// The features are asked for once. `false` if the agent does not answer; the next call asks
+    /// again.
     pub async fn finds_present_devices(&self) -> bool {
         self.has_feature(FINDS_PRESENT_DEVICES).await
     }
 
-    /// Whether the agent says that a container can join the process namespace of another
-    /// ([`JOINS_PID_NAMESPACES`]).
+    /// Whether the agent has the feature [`JOINS_PID_NAMESPACES`]; like
+    /// [`Agent::finds_present_devices`].
     pub async fn joins_pid_namespaces(&self) -> bool {
         self.has_feature(JOINS_PID_NAMESPACES).await
     }
@@ -133,11 +135,11 @@ impl Agent {
         features.is_ok_and(|features| features.iter().any(|feature| feature == name))
     }
 
-    /// Asks whether the agent serves.
+    /// Checks that the agent serves.
     ///
     /// # Errors
     ///
-    /// Those of a call; [`Error::InvalidReply`] when it says that it does not serve.
+    /// [`Error::InvalidReply`] when the agent reports that it does not serve; else as for every call.
     pub async fn check(&self) -> Result<()> {
         use health::health_check_response::ServingStatus;
 
@@ -153,21 +155,22 @@ impl Agent {
         }
     }
 
-    /// Asks for the versions of protocol and agent.
+    /// Reads the versions of the protocol and of the agent.
     ///
     /// # Errors
     ///
-    /// Those of a call.
+    /// See [`Error`].
     pub async fn version(&self) -> Result<health::VersionCheckResponse> {
         let method = Method::new(HEALTH, "Version", Class::Check, Reply::Structured);
         self.call(&method, &health::CheckRequest::new()).await
     }
 
-    /// Makes a container, its first process stopped. Call it for the pod's own container first.
+    /// Creates a container. Its first process waits for `start_container`. The pod's sandbox container has
+    /// to be created first.
     ///
     /// # Errors
     ///
-    /// Those of a call.
+    /// See [`Error`].
     pub async fn create_container(&self, request: agent::CreateContainerRequest) -> Result<()> {
         let method = Method::agent("CreateContainer", Class::CreateContainer, Reply::Structured);
         self.call_unit(&method, &request).await

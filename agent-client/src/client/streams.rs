@@ -1,4 +1,4 @@
-//! Calls that wait for a process, and what their answers mean.
+//! Calls that wait for a process or an event.
 
 use protobuf::Message;
 use ttrpc::Code;
@@ -13,24 +13,24 @@ use crate::{
 };
 
 impl Agent {
-    /// Waits until a process has ended, and returns its exit code (128 and the signal's number if
-    /// a signal ended it). Ask once for each process: the agent then forgets it.
+    /// Waits until a process has ended, and returns its exit code, or 128 plus the signal that ended
+    /// it. May be called once for each process: the stock agent then forgets it.
     ///
     /// # Errors
     ///
-    /// Those of a call. There is no deadline.
+    /// See [`Error`]. There is no deadline.
     pub async fn wait_process(&self, request: agent::WaitProcessRequest) -> Result<i32> {
         let method = Method::agent("WaitProcess", Class::LongPoll, Reply::Structured);
         let reply: agent::WaitProcessResponse = self.call(&method, &request).await?;
         Ok(reply.status)
     }
 
-    /// Waits for an out-of-memory kill and returns the container's identifier, as the guest
-    /// states it.
+    /// Waits for an out-of-memory kill, and returns the container's identifier as the guest reports it.
+    /// It need not be that of a container.
     ///
     /// # Errors
     ///
-    /// Those of a call. There is no deadline.
+    /// See [`Error`]. There is no deadline.
     pub async fn get_oom_event(&self) -> Result<String> {
         let method = Method::agent("GetOOMEvent", Class::LongPoll, Reply::Structured);
         let request = agent::GetOOMEventRequest::new();
@@ -38,12 +38,12 @@ impl Agent {
         Ok(reply.container_id)
     }
 
-    /// Hands data to a process and returns how many bytes were taken. Waits while the process does
-    /// not read.
+    /// Writes data to a process's input, and returns how many bytes were accepted. Waits while the
+    /// process does not read.
     ///
     /// # Errors
     ///
-    /// Those of a call. There is no deadline.
+    /// See [`Error`]. There is no deadline.
     pub async fn write_stdin(&self, request: agent::WriteStreamRequest) -> Result<usize> {
         let method = Method::agent("WriteStdin", Class::LongPoll, Reply::Structured);
         let reply: agent::WriteStreamResponse = self.call(&method, &request).await?;
@@ -51,27 +51,27 @@ impl Agent {
         if taken > given {
             return Err(Error::InvalidReply {
                 call: method.name,
-                reason: format!("{taken} bytes taken of {given}"),
+                reason: format!("{taken} bytes accepted of {given}"),
             });
         }
         Ok(taken)
     }
 
-    /// Waits for output of a process, at most `len` bytes or [`MAX_DATA`] less a few. Empty means
-    /// the end of the file, which is also what an agent means that no longer knows the process.
+    /// Waits for output of a process, and returns at most `len` bytes, or a few less than [`MAX_DATA`].
+    /// Empty at the end of the output, and when the agent does not know the process any more.
     ///
     /// # Errors
     ///
-    /// Those of a call. There is no deadline.
+    /// See [`Error`]. There is no deadline.
     pub async fn read_stdout(&self, request: agent::ReadStreamRequest) -> Result<Vec<u8>> {
         self.read("ReadStdout", request).await
     }
 
-    /// Waits for error output of a process, as [`Agent::read_stdout`] does for output.
+    /// Like [`Agent::read_stdout`], for the error output.
     ///
     /// # Errors
     ///
-    /// Those of a call. There is no deadline.
+    /// See [`Error`]. There is no deadline.
     pub async fn read_stderr(&self, request: agent::ReadStreamRequest) -> Result<Vec<u8>> {
         self.read("ReadStderr", request).await
     }
@@ -81,9 +81,9 @@ impl Agent {
         name: &'static str,
         mut request: agent::ReadStreamRequest,
     ) -> Result<Vec<u8>> {
-        /// Field number and length of the data, on the wire.
-        const AROUND: usize = 16;
-        let len = (request.len as usize).min(MAX_DATA - AROUND);
+        /// Most bytes of the answer beside the data: the field number and the length.
+        const OVERHEAD: usize = 16;
+        let len = (request.len as usize).min(MAX_DATA - OVERHEAD);
         request.len = u32::try_from(len).unwrap_or(u32::MAX);
         let method = Method::agent(name, Class::LongPoll, Reply::OneString);
         match self.call(&method, &request).await {
@@ -99,8 +99,8 @@ impl Agent {
     }
 }
 
-/// The codes by which agents say that a process, or its output, is no more: a stock agent has used
-/// all three. Refusals (`PERMISSION_DENIED`, `UNIMPLEMENTED`) are not among them.
+/// Whether a code means that the process or its output does not exist any more. Versions of the stock
+/// agent have used all three.
 fn means_end(code: Code) -> bool {
     matches!(
         code,

@@ -1,12 +1,13 @@
-//! Byte stuffing and session marks, without any input or output.
+//! Byte stuffing and session marks, without input and output.
 
 use memchr::{memchr, memchr2};
 
 use super::{ESCAPE, MARK, NONCE_LEN, Nonce};
 
+/// The bit that is flipped in an escaped byte.
 const FLIP: u8 = 0x20;
 
-/// Appends `data` to `out`, stuffed: at most two bytes for each one.
+/// Appends the encoded `data` to `out`: at most two bytes for each one.
 pub fn encode(data: &[u8], out: &mut Vec<u8>) {
     let mut rest = data;
     while let Some(at) = memchr2(MARK, ESCAPE, rest) {
@@ -23,23 +24,23 @@ pub fn encode_mark(nonce: &Nonce, out: &mut Vec<u8>) {
     encode(nonce, out);
 }
 
-/// What one call of [`Decoder::decode`] did.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of the input that need not be shown again.
+    /// How many bytes of the input were used. The next call must start behind them.
     pub consumed: usize,
-    /// Bytes written to the output.
+    /// How many bytes were written to the output.
     pub produced: usize,
-    /// A session mark was completed; what follows in the input belongs to the new session.
+    /// The nonce of a session mark that is now complete. The rest of the input belongs to that session.
     pub mark: Option<Nonce>,
 }
 
-/// Takes an encoded stream apart, in pieces of any size.
+/// Decodes a stream that arrives in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// The last byte was [`ESCAPE`].
     escaped: bool,
-    /// A mark has begun: this much of its nonce has arrived.
+    /// The nonce of a mark that has begun, and how many of its bytes have arrived.
     mark: Option<(Nonce, usize)>,
 }
 
@@ -47,31 +48,20 @@ impl Decoder {
     /// Decodes from `input` to `out`, until one of them ends or a mark is complete.
     pub fn decode(&mut self, input: &[u8], out: &mut [u8]) -> Decoded {
         let (mut consumed, mut produced) = (0, 0);
-        while let Some(&byte) = input.get(consumed) {
+        let mut mark = None;
+        while let Some(&byte) = input.get(consumed)
+            && mark.is_none()
+        {
             if byte == MARK {
                 consumed += 1;
                 self.escaped = false;
                 self.mark = Some(([0; NONCE_LEN], 0));
-            } else if let Some((nonce, filled)) = &mut self.mark {
-                consumed += 1;
-                if byte == ESCAPE && !self.escaped {
-                    self.escaped = true;
-                    continue;
-                }
-                nonce[*filled] = unescape(&mut self.escaped, byte);
-                *filled += 1;
-                if *filled == NONCE_LEN {
-                    let mark = Some(*nonce);
-                    self.mark = None;
-                    return Decoded {
-                        consumed,
-                        produced,
-                        mark,
-                    };
-                }
             } else if byte == ESCAPE && !self.escaped {
                 consumed += 1;
                 self.escaped = true;
+            } else if self.mark.is_some() {
+                consumed += 1;
+                mark = self.add_to_mark(byte);
             } else if produced == out.len() {
                 break;
             } else if self.escaped {
@@ -79,23 +69,33 @@ impl Decoder {
                 out[produced] = unescape(&mut self.escaped, byte);
                 produced += 1;
             } else {
-                let room = input.len().min(consumed + out.len() - produced);
-                let plain = &input[consumed..room];
-                let plain = &plain[..memchr2(MARK, ESCAPE, plain).unwrap_or(plain.len())];
-                out[produced..produced + plain.len()].copy_from_slice(plain);
-                produced += plain.len();
-                consumed += plain.len();
+                let copied = copy_plain(&input[consumed..], &mut out[produced..]);
+                produced += copied;
+                consumed += copied;
             }
         }
         Decoded {
             consumed,
             produced,
-            mark: None,
+            mark,
         }
     }
 
-    /// Throws data away until a mark is complete. Returns how much of `input` was used and the
-    /// mark's nonce.
+    /// Adds a byte to the nonce of the mark that has begun; returns the nonce when it is complete.
+    fn add_to_mark(&mut self, byte: u8) -> Option<Nonce> {
+        let (nonce, filled) = self.mark.as_mut()?;
+        nonce[*filled] = unescape(&mut self.escaped, byte);
+        *filled += 1;
+        let complete = *filled == NONCE_LEN;
+        if complete {
+            self.mark.take().map(|(nonce, _)| nonce)
+        } else {
+            None
+        }
+    }
+
+    /// Discards data until a mark is complete. Returns how many bytes of `input` were used, and the
+    /// nonce of the mark.
     pub fn seek_mark(&mut self, input: &[u8]) -> (usize, Option<Nonce>) {
         let mut consumed = 0;
         while consumed < input.len() {
@@ -113,6 +113,14 @@ impl Decoder {
         }
         (consumed, None)
     }
+}
+
+/// Copies bytes until one of the slices ends or a byte needs decoding; returns how many.
+fn copy_plain(input: &[u8], out: &mut [u8]) -> usize {
+    let plain = &input[..input.len().min(out.len())];
+    let length = memchr2(MARK, ESCAPE, plain).unwrap_or(plain.len());
+    out[..length].copy_from_slice(&plain[..length]);
+    length
 }
 
 fn unescape(escaped: &mut bool, byte: u8) -> u8 {
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_is_as_written_down() {
+    fn the_encoding_is_as_documented() {
         let mut wire = Vec::new();
         encode(&[0x00, 0x7d, 0x7e, 0xff], &mut wire);
         assert_eq!(wire, [0x00, 0x7d, 0x5d, 0x7d, 0x5e, 0xff]);

@@ -1,4 +1,4 @@
-//! The guest's end: one port, one session after another.
+//! The guest's side: one port, one session after another.
 
 use std::{
     convert::Infallible,
@@ -19,15 +19,17 @@ use super::{
     codec::{Decoder, encode, encode_mark},
 };
 
-/// The sessions that hosts begin on `port`, each a byte stream of its own.
+/// The sessions that the host begins on `port`, each a byte stream of its own.
 ///
-/// A session ends (end of file on reading, `BrokenPipe` on writing) when the next one begins, and
-/// not before: the stream has no sign for a host that went away. At most one is in progress.
+/// A session ends when the next one begins, and not before: the stream does not show that a host has
+/// disconnected. Reading then gives the end of the file, writing `BrokenPipe`. At most one session is
+/// in progress.
 ///
-/// `port` must stay pending while no host is connected, as [`super::Port`] does. A read of 0 bytes
-/// is taken for the end of the port: the stream then ends. An error of the port is its last item.
+/// Reading from `port` must be pending while no host is connected, as with [`super::Port`]. A read
+/// of 0 bytes is the end of the port, and then of the returned stream. An error of the port is the
+/// last item of the stream.
 ///
-/// A task moves the bytes; it lives as long as the returned value.
+/// A task moves the bytes. It ends when the returned value is dropped.
 ///
 /// # Panics
 ///
@@ -54,7 +56,7 @@ where
     }
 }
 
-/// A stream of sessions; see [`sessions`].
+/// The stream of sessions that [`sessions`] returns.
 #[derive(Debug)]
 pub struct Sessions {
     incoming: mpsc::Receiver<io::Result<DuplexStream>>,
@@ -83,7 +85,7 @@ struct Worker<P> {
 }
 
 impl<P: AsyncRead + AsyncWrite> Worker<P> {
-    /// Runs until the port fails; the end of the port is `UnexpectedEof`.
+    /// Runs until the port fails. The end of the port is `UnexpectedEof`.
     async fn run(
         mut self,
         begun: &mpsc::Sender<io::Result<DuplexStream>>,
@@ -108,8 +110,8 @@ impl<P: AsyncRead + AsyncWrite> Worker<P> {
     }
 }
 
-/// Encodes what the server writes and sends it. When the server is done it stays pending: the next
-/// session begins with a mark, which arrives on the other direction.
+/// Encodes and sends what the server writes. When the server has closed its session, stays pending: the
+/// mark of the next session arrives in the other direction.
 async fn send<P: AsyncWrite>(
     mut from_server: ReadHalf<DuplexStream>,
     port: &mut WriteHalf<P>,
@@ -128,7 +130,7 @@ async fn send<P: AsyncWrite>(
     }
 }
 
-/// What comes in through the port: read and not yet decoded is `buffer[start..end]`.
+/// The input of the port. `buffer[start..end]` was read and not yet decoded.
 struct Input<P> {
     port: ReadHalf<P>,
     decoder: Decoder,
@@ -148,7 +150,7 @@ impl<P: AsyncRead> Input<P> {
         }
     }
 
-    /// Reads when all that was read is used.
+    /// Reads from the port if the buffer is used up.
     async fn fill(&mut self) -> io::Result<()> {
         if self.start == self.end {
             self.start = 0;
@@ -173,8 +175,8 @@ impl<P: AsyncRead> Input<P> {
         }
     }
 
-    /// Hands decoded data to the server until the next mark. What arrives after the server has let
-    /// go of its session is discarded.
+    /// Passes decoded data to the server until the next mark. When the server has closed its session,
+    /// discards the data.
     async fn deliver(&mut self, mut to_server: WriteHalf<DuplexStream>) -> io::Result<Nonce> {
         let mut data = vec![0; BUFFER].into_boxed_slice();
         loop {

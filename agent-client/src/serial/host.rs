@@ -1,4 +1,4 @@
-//! The host's end: one connection carries one session.
+//! The host's side: one session for each connection.
 
 use std::{
     io,
@@ -13,13 +13,13 @@ use super::{
     codec::{Decoder, encode, encode_mark},
 };
 
-/// Begins a session on a connection to the port, and waits until the guest has answered.
+/// Begins a session on a new connection to the port, and waits until the guest has answered.
 ///
-/// There is no time limit here: the guest may still have to boot. `nonce` must be fresh.
+/// There is no timeout here: the guest may still have to boot. `nonce` must be random.
 ///
 /// # Errors
 ///
-/// Those of the connection; `UnexpectedEof` when it ends before the guest has answered.
+/// Those of the connection. `UnexpectedEof` when it ends before the guest has answered.
 pub async fn open<S>(mut stream: S, nonce: &Nonce) -> io::Result<HostSession<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -53,21 +53,21 @@ where
     }
 }
 
-/// A session, seen from the host: a plain byte stream.
+/// The host's side of a session: a byte stream.
 ///
-/// What was written is on its way only after a flush. Reading fails with `ConnectionReset` when
-/// the guest begins another session of its own accord.
+/// Written data may be buffered until a flush. Reading fails with `ConnectionReset` when the guest
+/// begins another session by itself.
 #[derive(Debug)]
 pub struct HostSession<S> {
     stream: S,
     decoder: Decoder,
     input: Input,
-    /// Encoded and not yet written: `output[written..]`.
+    /// `output[written..]` is encoded and not yet written.
     output: Vec<u8>,
     written: usize,
 }
 
-/// What was read and not yet decoded: `buffer[start..end]`.
+/// `buffer[start..end]` was read and not yet decoded.
 #[derive(Debug)]
 struct Input {
     buffer: Box<[u8]>,

@@ -1,33 +1,32 @@
-//! Sessions over one byte stream that outlives both of its ends.
+//! Sessions over a byte stream that outlives the connections to it.
 //!
-//! A virtio-serial port is a single stream: it does not tell the guest where one host connection
-//! ends and the next begins, and what one left in the queues is read by the other. After a restore
-//! the guest even believes that it still talks to the host process that saved it. This layer cuts
-//! the stream into sessions, so that whoever connects starts clean.
+//! A virtio-serial port is a single stream. It does not show the guest where one connection of the
+//! host ends and the next begins, and data that one leaves in the queues is read by the next. After a
+//! restore the guest still assumes a connection to the process that saved it. This layer divides the
+//! stream into sessions, so that each connection begins without data of others.
 //!
 //! # On the wire
 //!
-//! Both directions are byte-stuffed. [`MARK`] (0x7E) only ever begins a session mark; inside data
-//! and nonces, 0x7E and 0x7D are sent as [`ESCAPE`] (0x7D) and the byte with bit 5 flipped.
+//! Both directions are byte-stuffed. [`MARK`] (0x7E) only occurs at the beginning of a session mark.
+//! In data and nonces, 0x7E and 0x7D are sent as [`ESCAPE`] (0x7D) and the byte with bit 5 flipped.
 //!
 //! 1. The host sends the mark and 16 fresh bytes, the nonce.
-//! 2. The guest that reads a complete mark, at any point of the stream, ends the session in
+//! 2. When the guest has read a complete mark, at any point of the stream, it ends the session in
 //!    progress, answers with the same mark and nonce, and begins a new session.
-//! 3. The host discards all it reads until that answer. What follows it, both ways, is the session.
+//! 3. The host discards everything until that answer. What follows it, both ways, is the session.
 //!
-//! A mark that was cut short is harmless: the next 0x7E begins another one, also right after an
-//! escape. A guest that marks in the middle of a session has lost it; the host sees
+//! A mark that is cut off does no harm: the next 0x7E begins another one, even after an escape. A
+//! mark of the guest within a session means that the guest has lost the session; the host then gets
 //! `ConnectionReset`.
 //!
 //! # Memory
 //!
-//! Each end holds a fixed number of buffers of at most [`BUFFER`] bytes (twice that where data is
-//! encoded), whatever the peer sends and however fast.
+//! Each side has a fixed number of buffers of at most [`BUFFER`] bytes (twice that for encoded data),
+//! whatever the other side sends.
 //!
 //! # Guest
 //!
-//! [`Port`] makes a virtio port readable without spinning while no host is connected;
-//! [`sessions`] turns it into what [`ttrpc::asynchronous::transport::Listener::new`] takes:
+//! Reading from a [`Port`] is pending while no host is connected. [`sessions`] makes of it what [`ttrpc::asynchronous::transport::Listener::new`] takes:
 //!
 //! ```no_run
 //! # fn f(file: std::fs::File) -> std::io::Result<()> {
@@ -47,14 +46,14 @@ pub use guest::{Sessions, sessions};
 pub use host::{HostSession, open};
 pub use port::Port;
 
-/// Begins a session mark; appears nowhere else in an encoded stream.
+/// Begins a session mark. Occurs nowhere else in an encoded stream.
 pub const MARK: u8 = 0x7e;
-/// Precedes a byte that was changed so as not to be read as [`MARK`] or [`ESCAPE`].
+/// Precedes an encoded [`MARK`] or [`ESCAPE`].
 pub const ESCAPE: u8 = 0x7d;
-/// Length of a nonce, in bytes, before stuffing.
+/// Length of a nonce in bytes, before encoding.
 pub const NONCE_LEN: usize = 16;
 /// Size of each buffer, in bytes.
 pub const BUFFER: usize = 64 << 10;
 
-/// What tells one session from another.
+/// Random bytes that identify a session.
 pub type Nonce = [u8; NONCE_LEN];

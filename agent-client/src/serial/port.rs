@@ -2,64 +2,29 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use nix::{
-    errno::Errno,
-    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-    unistd,
-};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+use nix::{errno::Errno, unistd};
+use system::readiness::{Direction, EdgeWatch};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The driver hands out what arrived in buffers of one page, one for each read.
+/// The driver has received data in buffers of one page, and returns one buffer for each read.
 const PIECE: usize = 4096;
 
-/// A character device such as `/dev/vport1p1`, pending while no host is connected.
+/// A character device such as `/dev/vport1p1`. Reading and writing is pending while no host is
+/// connected.
 ///
 /// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
-/// devices with `EIO`), refuses a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`, which an
-/// ordinary event loop takes for the end of the file and reports again and again. So the device is
-/// watched by an edge-triggered epoll instance of its own, which speaks once per change, and the
-/// event loop watches that instance.
+/// devices with `EIO`), fails a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`. An event loop
+/// would report that again and again. So an [`EdgeWatch`] for each direction watches the device.
 #[derive(Debug)]
 pub struct Port {
     device: OwnedFd,
-    reads: AsyncFd<Watch>,
-    writes: AsyncFd<Watch>,
-}
-
-/// An edge-triggered watch on one direction of the device.
-#[derive(Debug)]
-struct Watch(Epoll);
-
-impl Watch {
-    fn new(device: &OwnedFd, direction: EpollFlags) -> io::Result<AsyncFd<Self>> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(device, EpollEvent::new(direction | EpollFlags::EPOLLET, 0))?;
-        // SAFETY: the watch owns its descriptor, and neither closes nor replaces it before it is
-        // dropped, which `AsyncFd` does after it has deregistered it.
-        #[expect(unsafe_code, reason = "the safe constructor is deprecated")]
-        let watch = unsafe { AsyncFd::register_with_interest(Self(epoll), Interest::READABLE) };
-        Ok(watch?)
-    }
-
-    /// Takes the pending event, so that only a later change makes the instance readable.
-    fn take_event(&self) -> io::Result<()> {
-        let mut events = [EpollEvent::empty()];
-        match self.0.wait(&mut events, EpollTimeout::ZERO) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.0.as_fd().as_raw_fd()
-    }
+    reads: EdgeWatch,
+    writes: EdgeWatch,
 }
 
 impl Port {
@@ -67,25 +32,25 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// When the device cannot be watched: `EPERM` for a regular file.
+    /// When epoll(7) cannot watch the device: `EPERM` for a regular file.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime with input and output enabled.
     pub fn new(device: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            reads: Watch::new(&device, EpollFlags::EPOLLIN)?,
-            writes: Watch::new(&device, EpollFlags::EPOLLOUT)?,
+            reads: EdgeWatch::new(&device, Direction::Read)?,
+            writes: EdgeWatch::new(&device, Direction::Write)?,
             device,
         })
     }
 }
 
-/// Repeats `attempt` until it does something, waiting for a change on the device in between.
+/// Repeats `attempt` until it transfers data, and waits for a change of the device in between.
 ///
-/// The event is taken *before* the attempt: a change during the attempt is then seen afterwards.
+/// The event is consumed *before* the attempt, so a change during the attempt is not lost.
 fn poll_attempt(
-    watch: &AsyncFd<Watch>,
+    watch: &EdgeWatch,
     cx: &mut Context<'_>,
     mut attempt: impl FnMut() -> Result<usize, Errno>,
 ) -> Poll<io::Result<usize>> {
@@ -96,9 +61,7 @@ fn poll_attempt(
             Err(Errno::EINTR) => continue,
             Err(errno) => return Poll::Ready(Err(errno.into())),
         }
-        let mut guard = ready!(watch.poll_read_ready(cx))?;
-        guard.get_inner().take_event()?;
-        guard.clear_ready();
+        ready!(watch.poll_changed(cx))?;
     }
 }
 
@@ -115,7 +78,7 @@ impl AsyncRead for Port {
         let attempt = || unistd::read(self.device.as_fd(), room);
         let mut read = ready!(poll_attempt(&self.reads, cx, attempt))?;
         buf.advance(read);
-        // A full piece is rarely the last one; what goes wrong here goes wrong again next time.
+        // A full piece is rarely the last one. An error here occurs again at the next read.
         while read >= PIECE && buf.remaining() >= PIECE {
             read = unistd::read(self.device.as_fd(), buf.initialize_unfilled()).unwrap_or(0);
             buf.advance(read);

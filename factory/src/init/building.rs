@@ -1,9 +1,9 @@
 //! A template in the making: what exists of it, and how it is undone.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{File, Permissions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +13,8 @@ use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, fallocate},
 };
+
+use system::{encoding::hex, file, random};
 
 use super::InitError;
 use crate::{
@@ -42,7 +44,9 @@ pub(super) struct Building {
 impl Building {
     /// Makes the directory the template is made in. On an error nothing new is left.
     pub(super) fn new(store: &TemplateStore, memory_mib: u32) -> Result<Self, InitError> {
-        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let nonce =
+            random::bytes::<16>().map_err(InitError::io("Naming a template in", store.path()))?;
+        let nonce = hex(&nonce);
         let building = Self {
             dir: store.path().join(format!("{BUILDING}{nonce:.16}")),
             store: store.clone(),
@@ -83,12 +87,7 @@ impl Building {
         let (path, bytes) = (self.memory(), self.memory_bytes);
         let place = path.clone();
         let make = move || {
-            let mut options = OpenOptions::new();
-            let file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&place)?;
+            let file = file::make(&place)?;
             let length = i64::try_from(bytes).map_err(io::Error::other)?;
             // A signal to the thread ends it half way.
             while let Err(errno) = fallocate(&file, FallocateFlags::empty(), 0, length) {
@@ -122,7 +121,7 @@ impl Building {
         std::fs::rename(&self.dir, &home).map_err(InitError::io("Publishing", &home))?;
         self.dir = home.clone();
         self.published = true;
-        link_memory(&self.store, &home, &self.nonce)
+        link_memory(&self.store, &home)
             .map_err(InitError::io("Linking", &self.store.path().join(MEMORY)))?;
         match Template::open(&home) {
             Ok(Some(template)) => {
@@ -197,21 +196,13 @@ fn describe(
 
 fn write_manifest(path: &Path, manifest: &Manifest) -> io::Result<()> {
     let text = manifest.encode()?;
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(&text)
+    file::make(path)?.write_all(&text)
 }
 
 /// `<template_path>/memory` is where scripts look for a template; it always leads to the newest.
-fn link_memory(store: &TemplateStore, home: &Path, nonce: &str) -> io::Result<()> {
+fn link_memory(store: &TemplateStore, home: &Path) -> io::Result<()> {
     let Some(name) = home.file_name() else {
         return Ok(());
     };
-    let aside = store.path().join(format!(".{MEMORY}-{nonce:.16}"));
-    symlink(Path::new(name).join(MEMORY), &aside)?;
-    std::fs::rename(&aside, store.path().join(MEMORY))
+    file::replace_link(&store.path().join(MEMORY), &Path::new(name).join(MEMORY))
 }

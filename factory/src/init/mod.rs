@@ -6,15 +6,12 @@ mod error;
 mod making;
 mod place;
 
-use std::{
-    fmt,
-    future::Future,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, future::Future, time::Duration};
 
 use agent_client::Agent;
 use hypervisors::{Hypervisor, MemoryBacking, Vm, VmSpec};
 use slog::{Logger, info};
+use system::time::since_epoch;
 
 pub use error::InitError;
 
@@ -84,7 +81,7 @@ pub async fn init(
 ) -> Result<Vec<Template>, InitError> {
     if !hypervisor.capabilities().private_file_restore {
         return Err(InitError::NotSupported {
-            monitor: hypervisor.identity().monitor,
+            monitor: hypervisor.identity().vmm,
         });
     }
     let wanted: Vec<_> = specs
@@ -152,11 +149,7 @@ async fn make(
     building.vm = None;
 
     progress(Step::Sealing);
-    let created = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    building.seal(identity, created).await
+    building.seal(identity, since_epoch().as_secs()).await
 }
 
 /// The template's own VM: memory that is the file, sockets aside, and the nonce on the command line.

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use system::memory;
+
 use super::InitError;
 use crate::{
     mount::{self, Mounted},
@@ -17,25 +19,12 @@ const HEADROOM_MIB: u64 = 16;
 /// Refuses what the node has no memory for, before the kernel ends others to make room. Where it does
 /// not say what is left, nothing is refused.
 pub(super) fn check_memory(mib: u64) -> Result<(), InitError> {
-    let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    match available_mib(&table) {
+    match memory::available().map(|bytes| bytes >> 20) {
         Some(available_mib) if available_mib < mib => {
             Err(InitError::NoMemory { mib, available_mib })
         }
         _ => Ok(()),
     }
-}
-
-/// What proc_meminfo(5) says can be had.
-fn available_mib(table: &str) -> Option<u64> {
-    let kib = |line: &str| {
-        line.strip_prefix("MemAvailable:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse()
-            .ok()
-    };
-    table.lines().find_map(kib).map(|kib: u64| kib >> 10)
 }
 
 /// Makes the directories above the template path.
@@ -129,13 +118,6 @@ mod tests {
 
     #[test]
     fn what_the_node_has_not_is_refused_and_named() {
-        assert_eq!(
-            available_mib("MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"),
-            Some(2048)
-        );
-        for table in ["", "MemAvailable: many kB\n", "MemAvailable: 5\n"] {
-            assert_eq!(available_mib(table), None, "{table}");
-        }
         assert!(check_memory(1).is_ok());
         let refused = check_memory(1 << 40).unwrap_err().to_string();
         assert!(

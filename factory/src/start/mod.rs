@@ -15,9 +15,7 @@ mod restore;
 mod saved_form;
 mod unique;
 
-use std::{
-    collections::BTreeSet, error::Error, ffi::OsString, path::Path, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeSet, ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use agent_client::{AGENT_PORT, Agent, Channel};
 use hypervisors::{AgentChannel, Hypervisor, Vm, VmSpec};
@@ -151,22 +149,6 @@ pub(crate) fn guest_channel(vm: &dyn Vm) -> Channel {
             port: AGENT_PORT,
         },
     }
-}
-
-/// An error with all its causes, as one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // Some errors repeat their cause's words.
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn entries(dir: &Path) -> BTreeSet<OsString> {

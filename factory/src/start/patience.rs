@@ -6,11 +6,11 @@
 
 use std::{
     fs,
-    future::pending,
     time::{Duration, Instant},
 };
 
 use nix::unistd::{SysconfVar, sysconf};
+use system::time::pause;
 
 /// A budget that has begun.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,11 @@ impl Patience {
             } else {
                 next
             };
-            expired(next.min(self.most())).await;
+            pause(
+                "the budget of what is done meanwhile",
+                next.min(self.most()),
+            )
+            .await;
         }
     }
 
@@ -64,11 +68,6 @@ impl Patience {
         let times = load.clamp(1.0, f64::from(self.stretch.max(1)));
         self.budget.mul_f64(times)
     }
-}
-
-async fn expired(after: Duration) {
-    // Nothing else can end the wait: the future never completes.
-    let _ = tokio::time::timeout(after, pending::<()>()).await;
 }
 
 /// How many threads want each CPU of the node now; 1 where that cannot be told.

@@ -1,10 +1,11 @@
 //! Restore or boot: decided once per VM, with the reason.
 
 use hypervisors::{Hypervisor, VmSpec};
+use system::error::chain;
 
 use crate::{
     identity::{IdentityError, TemplateIdentity},
-    start::{chain, record::DISABLED},
+    start::record::DISABLED,
     store::TemplateStore,
     template::Template,
     unfit::Unfit,
@@ -101,7 +102,7 @@ pub async fn choose(
     let monitor = hypervisor.identity();
     if !hypervisor.capabilities().private_file_restore {
         return StartPlan::Boot(BootReason::NotSupported {
-            monitor: monitor.monitor,
+            monitor: monitor.vmm,
         });
     }
     match TemplateIdentity::of(monitor, spec) {
@@ -133,7 +134,7 @@ mod tests {
             (
                 Some(Unfit::FormatVersion { found: 9 }),
                 "format-version",
-                "Template has format version 9, this program reads 2",
+                "Template has format version 9, this program reads 3",
             ),
             (
                 Some(Unfit::SetAside {

@@ -4,9 +4,10 @@ use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use hypervisors::{Hypervisor, Vm, VmSpec};
 use slog::{Logger, error};
+use system::error::chain;
 
 use super::{
-    Budgets, chain,
+    Budgets,
     patience::Patience,
     record::Phases,
     saved_form::Saved,

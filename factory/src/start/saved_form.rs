@@ -5,9 +5,9 @@
 //! stays where it is.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, symlink},
+    fs,
+    io::{self, Write},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use hypervisors::{
     Capabilities, SavedForm, VmSpec,
     clh::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig},
 };
+use system::file;
 
 use crate::{private, template::Template, unfit::Unfit};
 
@@ -84,17 +85,12 @@ impl Drop for Saved {
 }
 
 fn write(dir: &Path, template: &Path, spec: &VmSpec) -> Result<(), NotFitted> {
-    let (file, _) = private::open_file(&template.join(SAVED_CONFIG))?;
-    let mut text = Vec::new();
-    let read = file.take(CONFIG_LIMIT + 1).read_to_end(&mut text);
-    read.map_err(failed("Reading", &template.join(SAVED_CONFIG)))?;
+    let (config, _) = private::open_file(&template.join(SAVED_CONFIG))?;
+    let text = file::read_bounded(config, CONFIG_LIMIT);
+    let text = text.map_err(failed("Reading", &template.join(SAVED_CONFIG)))?;
     let fitted = SavedConfig::parse(&text)?.fitted(spec)?;
     let path = dir.join(SAVED_CONFIG);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
+    file::make(&path)
         .and_then(|mut file| file.write_all(&fitted.encode().map_err(io::Error::other)?))
         .map_err(failed("Writing", &path))?;
     // The template is on a file system of its own, so no hard link.

@@ -1,18 +1,14 @@
 //! From a clone like all others to one of its own. Each state is a type, and only the last one
 //! yields the agent, so nothing can be asked of a clone before it is unique.
 
-use std::{
-    fs::File,
-    io::Read,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use agent_client::{
     Agent,
     agent::{ReseedRandomDevRequest, SetGuestDateTimeRequest},
 };
 use hypervisors::Vm;
+use system::{error::chain, random, time::since_epoch};
 
 use super::{StartPath, StartRecord, Started, guest_channel, record::Phases, restore::Failure};
 use crate::template::Template;
@@ -110,20 +106,17 @@ impl Unique {
 pub(super) async fn proof(vm: &dyn Vm) -> String {
     vm.origin()
         .await
-        .unwrap_or_else(|error| format!("unknown: {}", super::chain(&error)))
+        .unwrap_or_else(|error| format!("unknown: {}", chain(&error)))
 }
 
 fn seed() -> Result<Vec<u8>, Failure> {
-    let mut seed = vec![0; SEED_LENGTH];
-    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut seed));
-    read.map_err(Failure::host("reading the host's random numbers"))?;
-    Ok(seed)
+    let seed = random::bytes::<SEED_LENGTH>();
+    let seed = seed.map_err(Failure::host("reading the host's random numbers"))?;
+    Ok(seed.to_vec())
 }
 
 fn now() -> SetGuestDateTimeRequest {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = since_epoch();
     SetGuestDateTimeRequest {
         Sec: now.as_secs().cast_signed(),
         Usec: now.subsec_micros().into(),

@@ -209,10 +209,6 @@ impl Vm for FaultyVm {
         self.vm.add_net(net).await
     }
 
-    async fn remove_net(&self, id: &str) -> Result<()> {
-        self.vm.remove_net(id).await
-    }
-
     async fn wait(&self) -> VmExit {
         self.vm.wait().await
     }

@@ -11,7 +11,7 @@ mod guest;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use hypervisors::{
     MemoryBacking, MemorySpec, NetSpec, PciPath, Result, SavedForm, Vm, VmExit, VmSpec, VmmProcess,
 };
 use slog::{Discard, Logger, o};
+use system::sync::Mutex;
 use tokio::sync::watch;
 
 pub use guest::{Guest, GuestFault};
@@ -114,17 +115,14 @@ impl Bench {
     pub fn hypervisor(&self, fault: Option<Fault>) -> FakeHypervisor {
         FakeHypervisor {
             identity: Identity {
-                monitor: "fake",
+                vmm: "fake",
                 binary: self.dir.path().join("vmm"),
                 version: "1".into(),
-                machine: "none".into(),
+                machine: hypervisors::Machine::default(),
                 cpu: "none".into(),
             },
             capabilities: Capabilities {
-                disk_hotplug: false,
-                net_hotplug: false,
                 vcpu_hotplug: false,
-                memory_hotplug: false,
                 memory_hotplug_beside_file: false,
                 disk_slots: true,
                 private_file_restore: fault != Some(Fault::CannotRestore),
@@ -209,11 +207,8 @@ pub fn can_mount() -> bool {
 impl FakeHypervisor {
     fn vm(&self, spec: &VmSpec, origin: &'static str, guest: Option<GuestFault>) -> FakeVm {
         self.alive.fetch_add(1, Ordering::SeqCst);
-        self.backings
-            .lock()
-            .unwrap()
-            .push(spec.memory.backing.clone());
-        self.specs.lock().unwrap().push(spec.clone());
+        self.backings.lock().push(spec.memory.backing.clone());
+        self.specs.lock().push(spec.clone());
         let socket = spec.run_dir.join("agent.sock");
         let (ended, _) = watch::channel(false);
         FakeVm {
@@ -223,7 +218,7 @@ impl FakeHypervisor {
             fault: self.fault,
             ended,
             config: self.config(spec),
-            made_before: self.specs.lock().unwrap().len() - 1,
+            made_before: self.specs.lock().len() - 1,
             alive: self.alive.clone(),
         }
     }
@@ -280,7 +275,6 @@ impl Hypervisor for FakeHypervisor {
         }
         self.command_lines
             .lock()
-            .unwrap()
             .push(spec.kernel.command_line.clone());
         let vm = self.vm(spec, "booted", self.guest_fault(false));
         if self.fault == Some(Fault::BootDies) {
@@ -309,7 +303,7 @@ impl Hypervisor for FakeHypervisor {
             SavedForm::WithConfig => {
                 assert_eq!(std::fs::read(saved.join("state.json")).unwrap(), b"state");
                 let config = std::fs::read(saved.join("config.json")).unwrap();
-                *self.restored.lock().unwrap() = serde_json::from_slice(&config).unwrap();
+                *self.restored.lock() = serde_json::from_slice(&config).unwrap();
             }
         }
         Ok(Arc::new(self.vm(spec, "loaded", self.guest_fault(true))))
@@ -399,10 +393,6 @@ impl Vm for FakeVm {
     }
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
-        Err(refused("net"))
-    }
-
-    async fn remove_net(&self, _: &str) -> Result<()> {
         Err(refused("net"))
     }
 

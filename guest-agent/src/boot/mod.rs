@@ -1,9 +1,9 @@
-//! What PID 1 does before it serves: the mounts, the kernel modules, the limits.
+//! What PID 1 does before it serves: mounts, kernel modules, limits; and powering off.
 
 mod modules;
 mod mounts;
 
-use std::{fs, future, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use nix::{
     sys::{
@@ -13,45 +13,45 @@ use nix::{
     unistd::sync,
 };
 use slog::Logger;
-use tokio::time::timeout;
+use system::time::pause;
 
 use crate::error::{Doing, Result};
 
-/// Open files a container's process may have when its specification names no limit.
+/// Open files that a container's process may have when its specification sets no limit.
 const OPEN_FILES: u64 = 1 << 20;
 
-/// How long the answer to the last call may take to leave. No transport says when it has.
+/// How long the answer to the last call may take to leave the guest.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// Makes a running system of a bare kernel.
 ///
-/// Returns what could not be done and is not needed by every guest, to be logged later.
+/// Returns warnings to be logged later, about what failed and not every guest needs.
 ///
 /// # Errors
 ///
-/// When something every guest needs could not be made.
+/// When something that every guest needs fails.
 pub fn prepare() -> Result<Vec<String>> {
     mounts::leave_initial_root()?;
     mounts::mount_kernel_file_systems()?;
-    let mut complaints = modules::load_all(Path::new("/lib/modules"))?;
+    let mut warnings = modules::load_all(Path::new("/lib/modules"))?;
     enable_controllers(Path::new("/sys/fs/cgroup"))?;
-    for (resource, limit) in [(Resource::RLIMIT_NOFILE, OPEN_FILES)] {
-        if let Err(errno) = setrlimit(resource, limit, limit) {
-            complaints.push(format!("Could not raise {resource:?} to {limit}: {errno}"));
-        }
+    if let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES) {
+        warnings.push(format!(
+            "Could not raise RLIMIT_NOFILE to {OPEN_FILES}: {errno}"
+        ));
     }
-    Ok(complaints)
+    Ok(warnings)
 }
 
-/// Powers the machine off once the last answer has left.
+/// Powers the machine off after the answer to the last call has left.
 pub async fn power_off_soon(log: Logger) {
     sync();
-    let _elapsed = timeout(LAST_ANSWER, future::pending::<()>()).await;
+    pause("ttrpc does not say when an answer has left", LAST_ANSWER).await;
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
-    slog::crit!(log, "not powered off"; "cause" => %errno);
+    slog::crit!(log, "machine not powered off"; "cause" => %errno);
 }
 
-/// Hands every controller of the kernel to the groups below the root group.
+/// Enables every controller of the kernel for the groups below the root cgroup.
 fn enable_controllers(root: &Path) -> Result<()> {
     let available = root.join("cgroup.controllers");
     let wanted: String = fs::read_to_string(&available)
@@ -63,7 +63,7 @@ fn enable_controllers(root: &Path) -> Result<()> {
     fs::write(&control, wanted.trim_end()).on("write", &control)
 }
 
-/// The words of the kernel command line that begin with `agent.`, as key and value.
+/// The parameters on the kernel command line that begin with `agent.`, as key and value.
 pub fn agent_parameters(command_line: &str) -> impl Iterator<Item = (&str, &str)> {
     command_line
         .split_whitespace()
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_agents_words_are_taken() {
+    fn only_the_agents_parameters_are_taken() {
         let line = "console=ttyS0 agent.log=debug quiet agent.devmode agent.hotplug_timeout=10\n";
         assert_eq!(
             agent_parameters(line).collect::<Vec<_>>(),

@@ -10,15 +10,15 @@ use nix::{errno::Errno, kmod};
 
 use crate::error::{Doing, Result};
 
-/// Loads what `load.order` in `directory` lists: one file name a line, each after all that it
-/// depends on. Returns the modules that the kernel refused.
+/// Loads the modules that the file `load.order` in `directory` lists: one file name for each line,
+/// each module after those that it depends on. Returns a message for each one that failed.
 ///
 /// # Errors
 ///
 /// When the list cannot be read.
 pub fn load_all(directory: &Path) -> Result<Vec<String>> {
     let list = directory.join("load.order");
-    let mut refused = Vec::new();
+    let mut failed = Vec::new();
     for name in fs::read_to_string(&list).on("read", &list)?.lines() {
         let path = directory.join(name);
         let loaded = File::open(&path)
@@ -31,8 +31,8 @@ pub fn load_all(directory: &Path) -> Result<Vec<String>> {
                 }
             });
         if let Err(reason) = loaded {
-            refused.push(format!("Could not load the kernel module {name}: {reason}"));
+            failed.push(format!("Could not load the kernel module {name}: {reason}"));
         }
     }
-    Ok(refused)
+    Ok(failed)
 }

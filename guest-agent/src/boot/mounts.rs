@@ -1,4 +1,4 @@
-//! The mounts of a guest that began in an initial RAM file system.
+//! The mounts of a guest that was booted from an initial RAM file system.
 
 use std::{fs, path::Path};
 
@@ -9,11 +9,11 @@ use nix::{
 
 use crate::error::{Doing, Result};
 
-/// Moves to a second mount of the initial root.
+/// Replaces the initial root by a bind mount of itself.
 ///
-/// The kernel refuses `pivot_root` to a process whose root is the very first mount, and an OCI
-/// runtime without `pivot_root` has to leave the guest's root reachable. A bind mount of the same
-/// file system, moved over `/`, costs nothing and is an ordinary mount.
+/// The kernel refuses `pivot_root` to a process whose root is the very first mount, and without
+/// `pivot_root` a container could reach the guest's root. A bind mount of the same file system,
+/// moved to `/`, costs nothing and is an ordinary mount.
 pub fn leave_initial_root() -> Result<()> {
     let second = Path::new("/newroot");
     fs::create_dir_all(second).on("create", second)?;
@@ -29,39 +29,39 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).on("bind to", to)
 }
 
-/// A file system that needs nothing but the kernel.
-struct Kernel {
+/// A file system of the kernel's own, without a device.
+struct KernelFileSystem {
     kind: &'static str,
     at: &'static str,
     flags: MsFlags,
     options: &'static str,
 }
 
-const KERNEL_FILE_SYSTEMS: [Kernel; 9] = [
-    Kernel::new("proc", "/proc", RESTRICTED, ""),
-    Kernel::new("sysfs", "/sys", RESTRICTED, ""),
-    Kernel::new("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
-    Kernel::new(
+const KERNEL_FILE_SYSTEMS: [KernelFileSystem; 9] = [
+    KernelFileSystem::new("proc", "/proc", RESTRICTED, ""),
+    KernelFileSystem::new("sysfs", "/sys", RESTRICTED, ""),
+    KernelFileSystem::new("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
+    KernelFileSystem::new(
         "devpts",
         "/dev/pts",
         NO_PROGRAMS,
         "gid=5,mode=0620,ptmxmode=0666",
     ),
-    Kernel::new("tmpfs", "/dev/shm", DATA, "mode=1777"),
-    Kernel::new("mqueue", "/dev/mqueue", RESTRICTED, ""),
-    Kernel::new("tmpfs", "/run", DATA_AND_PROGRAMS, "mode=0755"),
-    Kernel::new("tmpfs", "/tmp", DATA, "mode=1777"),
-    Kernel::new("cgroup2", "/sys/fs/cgroup", RESTRICTED, "nsdelegate"),
+    KernelFileSystem::new("tmpfs", "/dev/shm", DATA, "mode=1777"),
+    KernelFileSystem::new("mqueue", "/dev/mqueue", RESTRICTED, ""),
+    KernelFileSystem::new("tmpfs", "/run", DATA_AND_PROGRAMS, "mode=0755"),
+    KernelFileSystem::new("tmpfs", "/tmp", DATA, "mode=1777"),
+    KernelFileSystem::new("cgroup2", "/sys/fs/cgroup", RESTRICTED, "nsdelegate"),
 ];
 
 const NO_PROGRAMS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const RESTRICTED: MsFlags = NO_PROGRAMS.union(MsFlags::MS_NODEV);
 const DATA: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
-/// Containers' writable layers live below `/run`, and an overlay takes on no more rights than its
-/// upper directory's mount allows.
+/// The writable layers of containers are below `/run`, and an overlay allows no more than the mount
+/// of its upper directory.
 const DATA_AND_PROGRAMS: MsFlags = MsFlags::empty();
 
-impl Kernel {
+impl KernelFileSystem {
     const fn new(
         kind: &'static str,
         at: &'static str,
@@ -77,7 +77,7 @@ impl Kernel {
     }
 }
 
-/// Mounts `/proc`, `/sys`, `/dev` and what else Linux programs expect.
+/// Mounts `/proc`, `/sys`, `/dev` and the other file systems that Linux programs expect.
 pub fn mount_kernel_file_systems() -> Result<()> {
     for system in KERNEL_FILE_SYSTEMS {
         let at = Path::new(system.at);

@@ -1,4 +1,4 @@
-//! A container's control group (version 2).
+//! A container's cgroup (version 2).
 
 mod devices;
 mod oom;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 pub use self::{
-    devices::{Rules, check_confinement, confine, prepare},
+    devices::{DeviceRules, check_confinement, confine, prepare},
     stats::{network, statistics},
 };
 use crate::error::{Doing, Error, Result};
@@ -26,23 +26,23 @@ use crate::error::{Doing, Error, Result};
 /// Where the hierarchy is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 /// How long processes may take to freeze or thaw. One in an uninterruptible wait takes longer.
-const FREEZE: Duration = Duration::from_secs(5);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A container's group.
+/// A container's cgroup.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Absolute path below the root group.
+    /// Absolute path below the root cgroup.
     name: String,
     directory: PathBuf,
 }
 
-/// The path below the root group that `wanted` asks for; `id` names the group if nothing does.
+/// The path below the root cgroup that a specification's `cgroupsPath` asks for; `/id` without one.
 ///
-/// `slice:prefix:name` is how systemd's driver writes it; here it becomes `/slice/prefix-name`.
+/// systemd's form `slice:prefix:name` becomes `/slice/prefix-name`.
 ///
 /// # Errors
 ///
-/// When the path would leave the hierarchy.
+/// When the path is empty or would leave the hierarchy.
 pub fn group_path(wanted: &str, id: &str) -> Result<String> {
     let path = match wanted.split(':').collect::<Vec<_>>()[..] {
         [slice, prefix, name] => format!("{slice}/{prefix}-{name}"),
@@ -52,24 +52,24 @@ pub fn group_path(wanted: &str, id: &str) -> Result<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() || parts.iter().any(|part| *part == "." || *part == "..") {
         return Err(Error::Invalid(format!(
-            "no control group can be called {wanted:?}"
+            "{wanted:?} cannot be the path of a cgroup"
         )));
     }
     Ok(format!("/{}", parts.join("/")))
 }
 
 impl Group {
-    /// The group of that name, see [`group_path`].
+    /// The group at a path that [`group_path`] has returned. It need not exist yet.
     pub fn new(name: String) -> Self {
         let directory = Path::new(ROOT).join(name.trim_start_matches('/'));
         Self { name, directory }
     }
 
-    /// Freezes (`true`) or thaws all its processes, and waits until they are.
+    /// Freezes (`true`) or thaws (`false`) all processes of the group, and waits until they are.
     ///
     /// # Errors
     ///
-    /// When they are not in time.
+    /// When that takes more than 5 seconds, or the kernel refuses.
     pub async fn freeze(&self, frozen: bool) -> Result<()> {
         let events = self.directory.join("cgroup.events");
         let mut buffer = [0; 1024];
@@ -88,16 +88,18 @@ impl Group {
             }
             Ok(())
         };
-        timeout(FREEZE, settled).await.unwrap_or_else(|_late| {
-            Err(Error::Timeout {
-                event: format!("frozen {wanted} in {}", events.display()),
-                after: FREEZE,
+        timeout(FREEZE_TIMEOUT, settled)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(Error::Timeout {
+                    event: format!("\"frozen {wanted}\" in {}", events.display()),
+                    after: FREEZE_TIMEOUT,
+                })
             })
-        })
     }
 
-    /// Kills all its processes, frozen ones too. Says whether that was possible: a hierarchy of
-    /// version 1 has no such switch.
+    /// Kills all processes of the group, frozen ones too. Returns `false` in a hierarchy of version
+    /// 1, which cannot do that.
     ///
     /// # Errors
     ///
@@ -110,11 +112,12 @@ impl Group {
         }
     }
 
-    /// Changes its limits. `resources` has the form of an OCI configuration.
+    /// Changes the limits of the group. `resources` has the form of `linux.resources` in an OCI
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// When a limit is none, or the kernel refuses one; earlier ones then stay changed.
+    /// When a limit is invalid, or the kernel refuses one; limits set before it stay changed.
     pub fn update(&self, resources: Value) -> Result<()> {
         let refused = |reason: String| Error::Runtime {
             doing: format!("change the limits of {}", self.name),

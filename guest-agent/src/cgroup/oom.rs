@@ -1,4 +1,4 @@
-//! Notices that the kernel killed a container's process for want of memory.
+//! Out-of-memory kills in a container's cgroup.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,12 @@ use super::{Group, stats::read_keyed};
 use crate::error::{Doing, Result};
 
 impl Group {
-    /// Sends `id` each time a process of this group was killed for want of memory, until the group
-    /// is removed. When nobody collects them, further events are dropped.
+    /// Sends `id` to `events` after each out-of-memory kill in this group, until the group is
+    /// removed. When the channel is full, events are dropped.
     ///
     /// # Errors
     ///
-    /// When the group's events cannot be watched.
+    /// When inotify cannot watch the group's events.
     pub fn watch_oom(&self, id: String, events: mpsc::Sender<String>) -> Result<()> {
         let path = self.directory.join("memory.events");
         let watch = Inotify::init().doing(|| "make an inotify instance".into())?;
@@ -42,7 +42,7 @@ async fn report(
             .and_then(|counts| counts.get("oom_kill").copied());
         if let Some(killed) = killed.filter(|killed| *killed > known) {
             known = killed;
-            let _nobody_collects = events.try_send(id.clone());
+            let _dropped_when_full = events.try_send(id.clone());
         }
         if change
             .mask

@@ -1,4 +1,4 @@
-//! What a group has used, in the form of the API.
+//! What a cgroup has used, in the form of the API.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -10,13 +10,14 @@ use agent_client::agent::{
 use super::Group;
 use crate::error::{Doing, Result};
 
+/// In nanoseconds.
 const MICROSECOND: u64 = 1000;
 
-/// Reads a file of lines `key value`.
+/// Reads a file of lines `key value`. Lines whose value is not a number are left out.
 ///
 /// # Errors
 ///
-/// When it cannot be read; what is no number is left out.
+/// When the file cannot be read.
 pub fn read_keyed(path: &Path) -> Result<HashMap<String, u64>> {
     Ok(parse_keyed(&fs::read_to_string(path).on("read", path)?))
 }
@@ -30,7 +31,8 @@ fn parse_keyed(text: &str) -> HashMap<String, u64> {
         .collect()
 }
 
-/// One number; `max` is the largest. 0 for what does not exist, as on an older kernel.
+/// Reads a file with one number. `max` is `u64::MAX`; a file that does not exist, as on an older
+/// kernel, is 0.
 fn number(directory: &Path, file: &str) -> u64 {
     match fs::read_to_string(directory.join(file))
         .unwrap_or_default()
@@ -41,11 +43,11 @@ fn number(directory: &Path, file: &str) -> u64 {
     }
 }
 
-/// All that is known about `group`.
+/// The usage of CPU, memory, processes and disks by `group`.
 ///
 /// # Errors
 ///
-/// When it is no group.
+/// When the group does not exist.
 pub fn statistics(group: &Group) -> Result<CgroupStats> {
     let directory = &group.directory;
     let io = fs::read_to_string(directory.join("io.stat")).unwrap_or_default();
@@ -149,48 +151,40 @@ fn block_io(text: &str) -> BlkioStats {
     stats
 }
 
-/// The guest's network interfaces, from the text of `/proc/net/dev`; the loopback is left out.
+/// The counters of the guest's network interfaces except for the loopback, from the text of
+/// `/proc/net/dev`.
 pub fn network(text: &str) -> Vec<NetworkStats> {
     text.lines()
-        .filter_map(|line| {
-            let (name, counts) = line.split_once(':')?;
-            let counts: Vec<u64> = counts
-                .split_whitespace()
-                .map_while(|count| count.parse().ok())
-                .collect();
-            let &[
-                rx_bytes,
-                rx_packets,
-                rx_errors,
-                rx_dropped,
-                _,
-                _,
-                _,
-                _,
-                tx_bytes,
-                tx_packets,
-                tx_errors,
-                tx_dropped,
-                ..,
-            ] = &counts[..]
-            else {
-                return None;
-            };
-            Some(NetworkStats {
-                name: name.trim().to_owned(),
-                rx_bytes,
-                rx_packets,
-                rx_errors,
-                rx_dropped,
-                tx_bytes,
-                tx_packets,
-                tx_errors,
-                tx_dropped,
-                ..Default::default()
-            })
-        })
+        .filter_map(interface)
         .filter(|interface| interface.name != "lo")
         .collect()
+}
+
+/// One line: the name, eight counters of what was received, eight of what was sent.
+fn interface(line: &str) -> Option<NetworkStats> {
+    let (name, counts) = line.split_once(':')?;
+    let counts = counts.split_whitespace();
+    let counts: Vec<u64> = counts.map_while(|count| count.parse().ok()).collect();
+    let (received, sent) = counts.split_at_checked(8)?;
+    let (
+        &[rx_bytes, rx_packets, rx_errors, rx_dropped, ..],
+        &[tx_bytes, tx_packets, tx_errors, tx_dropped, ..],
+    ) = (received, sent)
+    else {
+        return None;
+    };
+    Some(NetworkStats {
+        name: name.trim().to_owned(),
+        rx_bytes,
+        rx_packets,
+        rx_errors,
+        rx_dropped,
+        tx_bytes,
+        tx_packets,
+        tx_errors,
+        tx_dropped,
+        ..Default::default()
+    })
 }
 
 #[cfg(test)]
@@ -198,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn block_io_is_taken_apart() {
+    fn block_io_has_a_line_for_each_device() {
         let stats =
             block_io("254:0 rbytes=4096 wbytes=1 rios=2 wios=3 dbytes=0 dios=0\nnonsense\n");
         assert_eq!(stats.io_service_bytes_recursive.len(), 2);

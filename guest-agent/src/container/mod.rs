@@ -1,4 +1,4 @@
-//! A container: its processes, its group, what was mounted for it.
+//! A container: its processes, its cgroup, its mounts.
 
 mod process;
 mod stream;
@@ -9,7 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,129 +19,127 @@ use agent_client::oci;
 use nix::unistd::Uid;
 use serde_json::Value;
 use slog::Logger;
+use system::sync::Mutex;
 use tokio::{
     sync::{RwLock, RwLockReadGuard},
-    time::timeout,
+    time,
 };
 
 pub use self::process::{Output, Process};
 use crate::{
-    cgroup::{Group, Rules},
+    cgroup::{DeviceRules, Group},
     error::{Doing, Error, Result},
-    log,
-    making::Named,
-    oci as wire,
+    log, oci as configuration,
     pid_namespace::PidNamespace,
     reaper::Reaper,
+    registry::Registry,
     zygote::{Request, Zygote},
 };
 
-/// Ended processes whose exit code and last output are kept for callers that come late.
-const ENDED_KEPT: usize = 32;
-/// How long killed processes may take to end.
-const KILL: Duration = Duration::from_secs(10);
+/// How many ended processes keep their exit code and last output for callers that come later.
+const MAX_ENDED: usize = 32;
+/// How long killed processes may take to end, unless the caller sets a limit.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A container that was created.
 #[derive(Debug)]
 pub struct Container {
     pub id: String,
-    pub group: Group,
-    /// What was mounted for it, in order.
+    pub cgroup: Group,
+    /// The mount points of its storages, in the order of mounting.
     pub mount_points: Vec<PathBuf>,
-    /// Its directory, with its configuration and most often its root file system.
+    /// The directory with its configuration and, most often, its root file system.
     pub bundle: PathBuf,
-    /// The file that its termination message is in.
-    pub termination: Option<PathBuf>,
-    /// As it was asked for; what is executed later inherits from it.
-    wanted: oci::Process,
-    /// Of its user namespace, if it has one.
-    users: Vec<oci::LinuxIDMapping>,
+    /// The file of its termination message.
+    pub termination_message: Option<PathBuf>,
+    /// The first process as requested. Later processes inherit from it.
+    process: oci::Process,
+    /// Of its user namespace; empty without one.
+    uid_mappings: Vec<oci::LinuxIDMapping>,
     first: Arc<Process>,
-    /// The processes beside the first one, by their names.
-    others: Named<Process>,
-    /// Names of those that have ended, in the order of their end.
+    /// The processes beside the first one, by their exec IDs.
+    others: Registry<Process>,
+    /// Exec IDs of processes that have ended, in the order of their end.
     ended: Mutex<VecDeque<String>>,
     started: AtomicBool,
-    /// Read while a process is made: one in a frozen group would never be ready.
+    /// Locked for reading while a process is made: one in a frozen cgroup would never be ready.
     paused: RwLock<bool>,
+    /// Numbers the files of processes.
     next_file: AtomicU64,
 }
 
-/// What is needed to create a container.
-pub struct Plan {
+/// What a container is created from; the fields mean what they mean in [`Container`].
+pub struct NewContainer {
     pub id: String,
     pub bundle: PathBuf,
-    pub wanted: oci::Process,
-    pub users: Vec<oci::LinuxIDMapping>,
+    pub process: oci::Process,
+    pub uid_mappings: Vec<oci::LinuxIDMapping>,
+    /// The content of its `config.json`.
     pub configuration: Value,
-    pub group: Group,
-    pub devices: Rules,
+    pub cgroup: Group,
+    pub device_rules: DeviceRules,
     pub mount_points: Vec<PathBuf>,
-    pub termination: Option<PathBuf>,
+    pub termination_message: Option<PathBuf>,
 }
 
 impl Container {
-    /// Creates it, up to the point where its program would be executed.
+    /// Creates a container, up to the point where its program would be executed.
     ///
     /// # Errors
     ///
-    /// When the runtime refuses; then no process and no group is left, but the bundle is and what
-    /// was mounted.
-    pub async fn create(zygote: &Zygote, log: &Logger, plan: Plan) -> Result<Self> {
-        let Plan {
-            id,
-            bundle,
-            wanted,
-            users,
-            configuration,
-            group,
-            devices,
-            mount_points,
-            termination,
-        } = plan;
-        fs::create_dir_all(&bundle).on("create", &bundle)?;
-        write_json(&bundle.join("config.json"), &configuration)?;
-        let request = |console| Request::Create {
-            id: id.clone(),
-            bundle: bundle.clone(),
-            console,
-        };
-        let (console, owner) = (bundle.join("console.sock"), owner(&wanted, &users));
-        let made = Process::make(zygote, &wanted, owner, console, request).await;
-        // The first process has no program yet, and no other is in the group.
-        let held = made.and_then(|first| group.hold_to(&devices).map(|()| first));
-        match held {
-            Ok(first) => Ok(Self {
-                id,
-                group,
-                mount_points,
-                bundle,
-                termination,
-                wanted,
-                users,
-                first: Arc::new(first),
-                others: Named::new("process"),
-                ended: Mutex::default(),
-                started: AtomicBool::new(false),
-                paused: RwLock::new(false),
-                next_file: AtomicU64::new(0),
-            }),
+    /// When libcontainer or the kernel refuses. No process and no cgroup is left then; the bundle
+    /// and the mounts are.
+    pub async fn create(zygote: &Zygote, log: &Logger, new: NewContainer) -> Result<Self> {
+        let first = match Self::make_first_process(zygote, &new).await {
+            Ok(first) => first,
             Err(error) => {
-                log::not_undone(log, zygote.request(Request::Delete { id }).await);
-                Err(error)
+                let request = Request::Delete { id: new.id };
+                log::cleanup_failure(log, zygote.request(request).await);
+                return Err(error);
             }
-        }
+        };
+        Ok(Self {
+            id: new.id,
+            cgroup: new.cgroup,
+            mount_points: new.mount_points,
+            bundle: new.bundle,
+            termination_message: new.termination_message,
+            process: new.process,
+            uid_mappings: new.uid_mappings,
+            first: Arc::new(first),
+            others: Registry::new("process"),
+            ended: Mutex::default(),
+            started: AtomicBool::new(false),
+            paused: RwLock::new(false),
+            next_file: AtomicU64::new(0),
+        })
     }
 
-    /// Has it execute its program.
+    async fn make_first_process(zygote: &Zygote, new: &NewContainer) -> Result<Process> {
+        fs::create_dir_all(&new.bundle).on("create", &new.bundle)?;
+        write_json(&new.bundle.join("config.json"), &new.configuration)?;
+        let request = |console| Request::Create {
+            id: new.id.clone(),
+            bundle: new.bundle.clone(),
+            console,
+        };
+        let console = new.bundle.join("console.sock");
+        let owner = owner(&new.process, &new.uid_mappings);
+        let first = Process::make(zygote, &new.process, owner, console, request).await?;
+        // Soon enough: the process executes its program later, and is alone in the cgroup.
+        new.cgroup.apply_device_rules(&new.device_rules)?;
+        Ok(first)
+    }
+
+    /// Makes the first process execute its program.
     ///
     /// # Errors
     ///
-    /// When it was started before, or its process has ended.
+    /// When the container was started before, or its first process has ended.
     pub async fn start(&self, zygote: &Zygote) -> Result<()> {
         if self.started.swap(true, Ordering::AcqRel) {
             return Err(Error::State(format!(
-                "Container {} was started before",
+                "Container {} has been started already",
                 self.id
             )));
         }
@@ -153,44 +151,44 @@ impl Container {
         started
     }
 
-    /// Runs a process beside the first one, under the name `exec_id`.
+    /// Runs a process beside the first one.
     ///
     /// # Errors
     ///
-    /// When the name is taken, the container is not running, or the runtime refuses.
+    /// When `exec_id` is taken, the container is not running, or libcontainer fails.
     pub async fn execute(
         &self,
         zygote: &Zygote,
         exec_id: &str,
         wanted: oci::Process,
     ) -> Result<()> {
-        let _not_paused_meanwhile = self.must_run().await?;
+        let _not_paused_meanwhile = self.check_running().await?;
         if self.is_first(exec_id) {
             return Err(Error::Exists {
                 kind: "process",
                 id: exec_id.to_owned(),
             });
         }
-        let place = self.others.begin(exec_id, has_ended)?;
-        let wanted = wire::exec_process(wanted, &self.wanted);
-        // File names are ours: the caller's may be any text.
+        let reservation = self.others.reserve(exec_id, has_ended)?;
+        let wanted = configuration::exec_process(wanted, &self.process);
+        // Numbered: an exec ID may be any text.
         let number = self.next_file.fetch_add(1, Ordering::Relaxed);
         let file = self.bundle.join(format!("process-{number}.json"));
         let console = self.bundle.join(format!("console-{number}.sock"));
-        write_json(&file, &wire::process(&wanted)?)?;
+        write_json(&file, &configuration::process(&wanted)?)?;
         let request = |console| Request::Exec {
             id: self.id.clone(),
             process: file.clone(),
             console,
         };
-        let owner = owner(&wanted, &self.users);
+        let owner = owner(&wanted, &self.uid_mappings);
         let made = Process::make(zygote, &wanted, owner, console, request).await;
         let _already_gone = fs::remove_file(&file);
-        place.fill(made?);
+        reservation.fill(made?);
         Ok(())
     }
 
-    async fn must_run(&self) -> Result<RwLockReadGuard<'_, bool>> {
+    async fn check_running(&self) -> Result<RwLockReadGuard<'_, bool>> {
         let paused = self.paused.read().await;
         let why = if !self.started.load(Ordering::Acquire) {
             "has not been started"
@@ -204,7 +202,7 @@ impl Container {
         Err(Error::State(format!("Container {} {why}", self.id)))
     }
 
-    /// The process called `exec_id`; the first one has the container's own name, or none.
+    /// The process `exec_id`. For the first one that is empty or the container's identifier.
     ///
     /// # Errors
     ///
@@ -216,11 +214,11 @@ impl Container {
         self.others.find(exec_id)
     }
 
-    /// The process namespace of its first process.
+    /// The pid namespace of the first process.
     ///
     /// # Errors
     ///
-    /// When that has ended.
+    /// When the process has ended.
     pub fn pid_namespace(&self, reaper: &Reaper) -> Result<PidNamespace> {
         PidNamespace::of_container(reaper, &self.id, self.first.pid(), self.first.exit())
     }
@@ -229,29 +227,30 @@ impl Container {
         exec_id.is_empty() || exec_id == self.id
     }
 
-    /// As [`Container::find`]; waits for a process that is being made.
-    async fn made(&self, exec_id: &str) -> Result<Arc<Process>> {
+    /// Like [`Container::find`], but waits for a process that is being made.
+    async fn find_when_made(&self, exec_id: &str) -> Result<Arc<Process>> {
         if self.is_first(exec_id) {
             return Ok(Arc::clone(&self.first));
         }
-        self.others.made(exec_id).await
+        self.others.wait_for(exec_id).await
     }
 
-    /// Waits for the end of a process, and keeps its record a while for callers that come later.
+    /// Waits for the end of a process, and returns its exit code. A process stays known for a while
+    /// after that, for callers that come later.
     ///
     /// # Errors
     ///
     /// When there is no such process.
     pub async fn wait(&self, exec_id: &str) -> Result<i32> {
-        let process = self.made(exec_id).await?;
+        let process = self.find_when_made(exec_id).await?;
         let code = process.wait().await;
         if !Arc::ptr_eq(&process, &self.first) {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ended = self.ended.lock();
             if !ended.iter().any(|name| name == exec_id) {
                 ended.push_back(exec_id.to_owned());
             }
-            while ended.len() > ENDED_KEPT {
-                // A name may have been taken again by a process that runs.
+            while ended.len() > MAX_ENDED {
+                // The name may be that of a new process by now.
                 if let Some(name) = ended.pop_front() {
                     self.others.remove_if(&name, has_ended);
                 }
@@ -260,70 +259,68 @@ impl Container {
         Ok(code)
     }
 
-    /// Sends a signal to one process, or SIGKILL to all of them if `exec_id` is empty.
+    /// Sends a signal to a process. SIGKILL with an empty `exec_id` goes to all processes.
     ///
-    /// A first process that is the init of its pid namespace is spared by the kernel from signals that
-    /// it has no handler for, and lives until its grace period is over. One that was not started is the
-    /// runtime's yet, and is ended by SIGTERM too.
+    /// The kernel ignores signals without a handler for process 1 of a pid namespace, so a first
+    /// process without a handler for SIGTERM lives on. One that was not started has no program yet
+    /// that could have a handler: SIGTERM kills it.
     ///
     /// # Errors
     ///
-    /// When there is no such process, or the signal is none. One that has ended is left alone.
+    /// When there is no such process or no such signal. Nothing happens to a process that has ended.
     pub async fn signal(&self, reaper: &Reaper, exec_id: &str, signal: u32) -> Result<()> {
-        let process = self.made(exec_id).await?;
+        let process = self.find_when_made(exec_id).await?;
         let mut signal = i32::try_from(signal)
             .ok()
             .filter(|number| *number <= libc::SIGRTMAX())
             .ok_or_else(|| Error::Invalid(format!("there is no signal {signal}")))?;
-        if exec_id.is_empty() && signal == libc::SIGKILL && self.group.kill()? {
+        if exec_id.is_empty() && signal == libc::SIGKILL && self.cgroup.kill()? {
             return Ok(());
         }
-        let waits = Arc::ptr_eq(&process, &self.first) && !self.started.load(Ordering::Acquire);
-        if waits && signal == libc::SIGTERM {
+        let is_waiting =
+            Arc::ptr_eq(&process, &self.first) && !self.started.load(Ordering::Acquire);
+        if is_waiting && signal == libc::SIGTERM {
             signal = libc::SIGKILL;
         }
         reaper.signal(process.pid(), signal)
     }
 
-    /// Stops all its processes from running, or lets them run again.
+    /// Freezes (`true`) or thaws (`false`) all processes.
     ///
     /// # Errors
     ///
-    /// When the group does not follow.
+    /// When the cgroup does not freeze or thaw in time.
     pub async fn pause(&self, paused: bool) -> Result<()> {
         let mut is_paused = self.paused.write().await;
-        self.group.freeze(paused).await?;
+        self.cgroup.freeze(paused).await?;
         *is_paused = paused;
         Ok(())
     }
 
-    /// Kills what is left, and removes its group.
+    /// Kills the processes that still run, and removes the cgroup.
     ///
     /// # Errors
     ///
-    /// When its first process does not end, or the runtime does not let go of it.
+    /// When the first process does not end within `timeout`, or libcontainer fails.
     pub async fn delete(
         &self,
         zygote: &Zygote,
         reaper: &Reaper,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<()> {
         if self.first.exit_code().is_none() {
             self.signal(reaper, "", libc::SIGKILL.unsigned_abs())
                 .await?;
         }
-        let patience = patience.unwrap_or(KILL);
-        timeout(patience, self.first.wait())
+        let timeout = timeout.unwrap_or(KILL_TIMEOUT);
+        time::timeout(timeout, self.first.wait())
             .await
-            .map_err(|_late| Error::Timeout {
-                event: format!("the end of the killed container {}", self.id),
-                after: patience,
+            .map_err(|_elapsed| Error::Timeout {
+                event: format!("the killed container {} to end", self.id),
+                after: timeout,
             })?;
-        zygote
-            .request(Request::Delete {
-                id: self.id.clone(),
-            })
-            .await
+        let id = self.id.clone();
+        zygote.request(Request::Delete { id }).await
     }
 }
 
@@ -331,7 +328,7 @@ fn has_ended(process: &Process) -> bool {
     process.exit_code().is_some()
 }
 
-/// The user of a process, as the agent knows it.
+/// The user of a process in the agent's user namespace.
 fn owner(wanted: &oci::Process, users: &[oci::LinuxIDMapping]) -> Uid {
     let user = wanted.User.get_or_default().UID;
     let mapped = users.iter().find_map(|one| {

@@ -1,13 +1,14 @@
-//! A process of a container: its end, its input and output.
+//! A process of a container: its exit, its input and output.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use agent_client::oci;
 use nix::unistd::{Uid, fchown};
+use system::sync::Mutex;
 use tokio::io::Interest;
 
 use super::{
@@ -27,36 +28,37 @@ pub enum Output {
     Error,
 }
 
-/// A process that was made; it may have ended since.
+/// A process that was made. It may have ended since.
 #[derive(Debug)]
 pub struct Process {
     pid: i32,
     exit: Exit,
-    terminal: bool,
-    /// None once it was closed.
+    has_terminal: bool,
+    /// `None` when it was closed.
     input: Mutex<Option<Arc<Stream>>>,
-    /// The terminal, if there is one.
+    /// The output of the terminal, if there is one.
     output: Arc<Stream>,
-    /// A terminal has one stream for both.
+    /// `None` with a terminal: it has one output for both.
     errors: Option<Arc<Stream>>,
 }
 
-/// How a process is to be connected.
+/// The agent's side of a new process's input and output.
 enum Connection {
-    Pipes { ours: [Stream; 3] },
+    /// Standard input, output and error.
+    Pipes([Stream; 3]),
     Terminal(Terminal),
 }
 
 impl Process {
-    /// Has `zygote` make a process, connected to a terminal or to pipes as `wanted` says, which belong
-    /// to the user `owner`.
+    /// Makes `zygote` create a process, connected to pipes or, if `wanted` says so, to a terminal.
+    /// They belong to the user `owner`.
     ///
-    /// `request` is given the path of the console socket, if there is one; `console` is where that
-    /// socket may be made.
+    /// `request` makes the zygote's request from the path of the console socket, or from `None`
+    /// without a terminal. `console` is the path for that socket.
     ///
     /// # Errors
     ///
-    /// When there is no process: nothing is left behind but what the runtime left.
+    /// When no process was created. The agent then leaves nothing behind; libcontainer may.
     pub async fn make(
         zygote: &Zygote,
         wanted: &oci::Process,
@@ -66,20 +68,18 @@ impl Process {
     ) -> Result<Self> {
         let (connection, theirs) = connect(wanted, owner, console)?;
         match connection {
-            Connection::Pipes {
-                ours: [input, output, errors],
-            } => {
+            Connection::Pipes([input, output, errors]) => {
                 let child = zygote.make(request(None), theirs).await?;
                 Ok(Self::new(child, input, output, Some(errors)))
             }
             Connection::Terminal(terminal) => {
                 let request = request(Some(terminal.path().to_owned()));
-                let (child, master) = terminal.meet(zygote.make(request, theirs)).await;
+                let (child, master) = terminal.receive_during(zygote.make(request, theirs)).await;
                 let child = child?;
-                match master.and_then(both_ways) {
+                match master.and_then(split) {
                     Ok((input, output)) => Ok(Self::new(child, input, output, None)),
                     Err(error) => {
-                        zygote.end(&child)?;
+                        zygote.kill(&child)?;
                         Err(error)
                     }
                 }
@@ -91,34 +91,35 @@ impl Process {
         Self {
             pid: child.pid,
             exit: child.exit,
-            terminal: errors.is_none(),
+            has_terminal: errors.is_none(),
             input: Mutex::new(Some(Arc::new(input))),
             output: Arc::new(output),
             errors: errors.map(Arc::new),
         }
     }
 
-    /// Its number, as the agent sees it.
+    /// The pid in the agent's pid namespace.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Tells of its end.
+    /// The exit code, when the process has ended.
     pub fn exit(&self) -> &Exit {
         &self.exit
     }
 
-    /// Its exit code, or 128 plus the signal that ended it, if it has ended.
+    /// The exit code, or 128 plus the signal that ended the process; `None` while it runs.
     pub fn exit_code(&self) -> Option<i32> {
         *self.exit.borrow()
     }
 
-    /// Waits for its end. Any number of callers get the same answer.
+    /// Waits for the end of the process, and returns its exit code. Any number of callers may wait.
     pub async fn wait(&self) -> i32 {
         reaper::ended(&self.exit).await
     }
 
-    /// Waits for output; nothing at its end, and at once for the error output of a terminal.
+    /// Waits for output, and returns at most `wanted` bytes. Empty at the end of the output, and
+    /// always for the error output of a process with a terminal.
     ///
     /// # Errors
     ///
@@ -131,75 +132,71 @@ impl Process {
         }
     }
 
-    /// Writes all of `data` to its input.
+    /// Writes all of `data` to the input.
     ///
     /// # Errors
     ///
     /// When the input was closed, by the caller or by the process.
     pub async fn write(&self, data: &[u8]) -> Result<()> {
-        let input = self
-            .input
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let input = self.input.lock().clone();
         match input {
             Some(input) => input.write_all(data).await,
-            None => Err(Error::State("the input is closed".into())),
+            None => Err(Error::State("The input is closed".into())),
         }
     }
 
-    /// Lets it see the end of its input. A terminal stays open: it has no half to close.
+    /// Ends the input. Has no effect on a terminal, whose input cannot be closed alone.
     pub fn close_input(&self) {
-        if !self.terminal {
-            *self.input.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if !self.has_terminal {
+            *self.input.lock() = None;
         }
     }
 
-    /// Sets its terminal's size.
+    /// Sets the size of the terminal.
     ///
     /// # Errors
     ///
-    /// When it has none.
+    /// When the process has no terminal, or a side is more than 65535 characters long.
     pub fn resize(&self, rows: u32, columns: u32) -> Result<()> {
-        if !self.terminal {
-            return Err(Error::State("the process has no terminal".into()));
+        if !self.has_terminal {
+            return Err(Error::State("The process has no terminal".into()));
         }
         resize(self.output.descriptor().as_fd(), rows, columns)
     }
 }
 
-/// Prepares both sides of a connection: the agent's, and the descriptors for the process.
+/// Makes both sides of a connection: the agent's, and the descriptors for the process.
 fn connect(
     wanted: &oci::Process,
     owner: Uid,
     console: PathBuf,
 ) -> Result<(Connection, Vec<OwnedFd>)> {
     if wanted.Terminal {
-        let (terminal, gate) = Terminal::expect(console, owner, wanted.ConsoleSize.as_ref())?;
-        return Ok((Connection::Terminal(terminal), vec![gate]));
+        let (terminal, ready) = Terminal::listen(console, owner, wanted.ConsoleSize.as_ref())?;
+        return Ok((Connection::Terminal(terminal), vec![ready]));
     }
     let (their_input, input) = pipe()?;
     let (output, their_output) = pipe()?;
     let (errors, their_errors) = pipe()?;
     let theirs = vec![their_input, their_output, their_errors];
-    // A program opens /dev/stdout as its user. The group stays, as with runc.
+    // A program may open /dev/stdout as its user. The group is unchanged, as with runc.
     for end in theirs.iter().filter(|_| !owner.is_root()) {
         fchown(end, Some(owner), None)
             .doing(|| format!("give a standard stream to the user {owner}"))?;
     }
-    let connection = Connection::Pipes {
-        ours: [
-            Stream::new(input, Interest::WRITABLE)?,
-            Stream::new(output, Interest::READABLE)?,
-            Stream::new(errors, Interest::READABLE)?,
-        ],
-    };
+    let connection = Connection::Pipes([
+        Stream::new(input, Interest::WRITABLE)?,
+        Stream::new(output, Interest::READABLE)?,
+        Stream::new(errors, Interest::READABLE)?,
+    ]);
     Ok((connection, theirs))
 }
 
-/// A terminal's input and output.
-fn both_ways(master: OwnedFd) -> Result<(Stream, Stream)> {
-    let input = master.try_clone().doing(|| "share the terminal".into())?;
+/// The input and the output of a terminal.
+fn split(master: OwnedFd) -> Result<(Stream, Stream)> {
+    let input = master
+        .try_clone()
+        .doing(|| "duplicate the terminal".into())?;
     Ok((
         Stream::new(input, Interest::WRITABLE)?,
         Stream::new(master, Interest::READABLE)?,

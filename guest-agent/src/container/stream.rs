@@ -1,4 +1,4 @@
-//! One end of a pipe or a terminal that the agent holds for a container's process.
+//! The agent's end of a pipe or terminal of a container's process.
 
 use std::{
     io,
@@ -19,64 +19,64 @@ use tokio::{
 
 use crate::{
     error::{Doing, Result},
-    raw,
     reaper::{self, Exit},
+    syscalls,
 };
 
-/// What the agent lets a process write ahead of its reader. The kernel holds it, not the agent:
-/// a process whose output nobody reads blocks in `write`.
+/// How many bytes a process can write ahead of its reader. They are in the kernel and not in the
+/// agent: a process whose output is not read blocks in `write`.
 const PIPE_CAPACITY: i32 = 1 << 20;
-/// Most that one read returns: one answer must fit a message of 4 MiB.
+/// Most bytes that one read returns. An answer must be shorter than ttrpc's 4 MiB.
 const MAX_READ: usize = 1 << 20;
-/// Smallest buffer to read into.
+/// Size of the smallest buffer to read into, in bytes.
 const MIN_READ: usize = 4 << 10;
-/// How long output may still come after its process has ended: a child of it can hold the pipe.
-const DRAIN: Duration = Duration::from_millis(500);
+/// How long to wait for more output after the process has ended: its children can hold the pipe open.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// An open end that waits instead of blocking.
+/// An open end of a pipe or terminal.
 #[derive(Debug)]
 pub struct Stream {
     end: AsyncFd<OwnedFd>,
-    /// Size of the next buffer. Follows what was found, so that small output needs no large
-    /// buffers and large output few reads.
+    /// Size of the next buffer, in bytes. Adapts to the output: small output needs no large
+    /// buffers, and large output few reads.
     next_read: AtomicUsize,
 }
 
-/// A pipe: the end that is read, the end that is written. Both are closed on execution.
+/// Makes a pipe. Returns the end to read from and the end to write to, both closed on `exec`.
 ///
 /// # Errors
 ///
 /// When the process has too many files open.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into())?;
-    // Without privileges large pipes are rationed; a small one works as well.
-    let _rationed = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_CAPACITY));
+    // The kernel limits large pipes of unprivileged users. A small one works, too.
+    let _refused_by_limit = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_CAPACITY));
     Ok((reader, writer))
 }
 
 impl Stream {
-    /// Takes over an end that is read or written, as `interest` says.
+    /// Takes over an end to be read or written, as `interest` says.
     ///
     /// # Errors
     ///
-    /// When it cannot be waited for.
+    /// When epoll(7) cannot watch it.
     pub fn new(end: OwnedFd, interest: Interest) -> Result<Self> {
         let doing = || "watch a process's input or output".into();
         let flags = OFlag::from_bits_retain(fcntl(&end, FcntlArg::F_GETFL).doing(doing)?);
         fcntl(&end, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).doing(doing)?;
         Ok(Self {
-            end: raw::watch(end, interest).doing(doing)?,
+            end: syscalls::watch(end, interest).doing(doing)?,
             next_read: AtomicUsize::new(32 << 10),
         })
     }
 
-    /// The descriptor, for what only a terminal has.
+    /// The open end, for requests to a terminal.
     pub fn descriptor(&self) -> impl AsFd {
         self.end.get_ref().as_fd()
     }
 
-    /// Waits for output, and returns at most `wanted` bytes of it; none at its end. After the
-    /// process has ended, output that is slow to come is not waited for.
+    /// Waits for output, and returns at most `wanted` bytes; none at the end. When the process has
+    /// ended, waits 500 ms at most.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Stream {
             biased;
             data = self.read_some(wanted) => data,
             _code = reaper::ended(exit) => {
-                timeout(DRAIN, self.read_some(wanted)).await.unwrap_or_else(|_late| Ok(Vec::new()))
+                timeout(DRAIN_TIMEOUT, self.read_some(wanted)).await.unwrap_or_else(|_elapsed| Ok(Vec::new()))
             }
         }
     }
@@ -107,7 +107,7 @@ impl Stream {
                     data.truncate(length);
                     return Ok(data);
                 }
-                // What a terminal says when its last user has closed it.
+                // What reading from a terminal returns when no process has it open any more.
                 Ok(Err(error)) if error.raw_os_error() == Some(Errno::EIO as i32) => {
                     return Ok(Vec::new());
                 }
@@ -118,6 +118,7 @@ impl Stream {
         }
     }
 
+    /// Chooses the size of the next buffer after `found` bytes were read into one of `room` bytes.
     fn adapt(&self, found: usize, room: usize) {
         let next = if found == room {
             room.saturating_mul(4)
@@ -128,11 +129,11 @@ impl Stream {
             .store(next.clamp(MIN_READ, MAX_READ), Ordering::Relaxed);
     }
 
-    /// Writes all of `data`, at the reader's pace.
+    /// Writes all of `data`; waits while the reader does not read.
     ///
     /// # Errors
     ///
-    /// When nobody reads any more.
+    /// When the reader has closed its end.
     pub async fn write_all(&self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let mut ready = self
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn output_of_a_process_that_ended_is_read_and_then_not_waited_for() {
+    async fn output_of_an_ended_process_is_read_without_waiting_for_more() {
         let (reader, writer) = pipe().unwrap();
         let (reader, writer) = ends(reader, writer);
         let (_ended, exit) = watch::channel(Some(0));

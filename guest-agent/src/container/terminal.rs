@@ -1,5 +1,7 @@
-//! The terminal of a process that is being made: taken over, sized and given to its user before the
-//! program is executed.
+//! The terminal of a process that is being made.
+//!
+//! libcontainer makes it and sends its master through a socket. The agent sets its size and owner
+//! before the process may execute its program.
 
 use std::{
     future::{Future, pending},
@@ -21,45 +23,47 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::stream::pipe;
 use crate::{
     error::{Doing, Error, Result},
-    raw,
-    zygote::receive_bytes,
+    syscalls,
 };
 
-/// Where a terminal is expected, and what is done to it.
+/// A socket that waits for a terminal, and what the terminal is to become.
 pub struct Terminal {
+    /// Of the socket.
     path: PathBuf,
     owner: Uid,
     /// Rows and columns.
     size: Option<(u32, u32)>,
     listener: AsyncFd<OwnedFd>,
-    /// Accepted, and nothing has come yet.
+    /// The connection from which no terminal has been received yet.
     connection: Option<AsyncFd<OwnedFd>>,
-    /// The last one that came.
+    /// The master that was received last.
     master: Option<OwnedFd>,
-    /// The process waits for its end of this pipe to come to an end.
-    gate: Option<OwnedFd>,
+    /// A pipe that the process reads from before it executes its program. It is closed when the
+    /// terminal is ready.
+    not_ready: Option<OwnedFd>,
 }
 
 impl Terminal {
-    /// One that will come through a socket at `path`. The second value is for the process that is made.
+    /// Makes the socket, at `path`. The second value is the end of a pipe for the new process: it
+    /// reads the end of the file when the terminal is ready.
     ///
     /// # Errors
     ///
-    /// When there can be no socket.
-    pub fn expect(path: PathBuf, owner: Uid, size: Option<&oci::Box>) -> Result<(Self, OwnedFd)> {
+    /// When the socket cannot be made.
+    pub fn listen(path: PathBuf, owner: Uid, size: Option<&oci::Box>) -> Result<(Self, OwnedFd)> {
         let listener = UnixListener::bind(&path).on("listen on", &path)?;
         listener.set_nonblocking(true).on("use", &path)?;
-        let (theirs, gate) = pipe()?;
+        let (ready, not_ready) = pipe()?;
         let terminal = Self {
-            listener: raw::watch(listener.into(), Interest::READABLE).on("watch", &path)?,
+            listener: syscalls::watch(listener.into(), Interest::READABLE).on("watch", &path)?,
             path,
             owner,
             size: size.map(|size| (size.Height, size.Width)),
             connection: None,
             master: None,
-            gate: Some(gate),
+            not_ready: Some(not_ready),
         };
-        Ok((terminal, theirs))
+        Ok((terminal, ready))
     }
 
     /// The socket that the process sends its terminal to.
@@ -67,42 +71,44 @@ impl Terminal {
         &self.path
     }
 
-    /// Waits for the process that `making` makes, and meanwhile for its terminal. A process may be made
-    /// in several attempts; the last one's terminal counts.
+    /// Waits until `making` has made the process, and meanwhile receives its terminal. libcontainer
+    /// may make a process in several attempts; the terminal of the last attempt is used.
     ///
-    /// The second value is an error when none has come, or it cannot be used; the process is there.
-    pub async fn meet<T>(
+    /// The second value is an error when no terminal has come or it cannot be used, although the
+    /// process may exist.
+    pub async fn receive_during<T>(
         mut self,
         making: impl Future<Output = Result<T>>,
     ) -> (Result<T>, Result<OwnedFd>) {
         let mut making = std::pin::pin!(making);
-        let mut trouble = Ok(());
+        let mut outcome = Ok(());
         let made = loop {
             tokio::select! {
                 made = &mut making => break made,
-                failed = self.receive(), if trouble.is_ok() => {
-                    trouble = Err(failed);
-                    self.gate = None;
+                error = self.receive_all(), if outcome.is_ok() => {
+                    outcome = Err(error);
+                    // The process must not wait for a terminal that never gets ready.
+                    self.not_ready = None;
                 }
             }
         };
-        while trouble.is_ok() {
+        while outcome.is_ok() {
             match self.advance() {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(failed) => trouble = Err(failed),
+                Err(error) => outcome = Err(error),
             }
         }
         let _already_gone = std::fs::remove_file(&self.path);
-        let master = trouble.and_then(|()| {
+        let master = outcome.and_then(|()| {
             self.master
                 .ok_or_else(|| Error::State("The process has sent no terminal".into()))
         });
         (made, master)
     }
 
-    /// Takes what comes. Returns when that is not possible.
-    async fn receive(&mut self) -> Error {
+    /// Receives terminals until that fails, and returns the error.
+    async fn receive_all(&mut self) -> Error {
         loop {
             match self.advance() {
                 Ok(true) => continue,
@@ -112,48 +118,50 @@ impl Terminal {
             let source = self.connection.as_ref().unwrap_or(&self.listener);
             match source.readable().await {
                 Ok(mut ready) => ready.clear_ready(),
-                Err(_the_runtime_ends) => pending().await,
+                Err(_event_loop_ends) => pending().await,
             }
         }
     }
 
-    /// Does what can be done without waiting, and says whether that was anything.
+    /// Takes one step if that is possible without waiting; returns whether it was.
     fn advance(&mut self) -> Result<bool> {
         let Some(connection) = &self.connection else {
             return self.accept();
         };
-        let received = match receive_bytes(connection.get_ref().as_fd(), &mut [0; 256]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            received => received.on("receive a terminal on", &self.path)?,
-        };
+        let received =
+            match syscalls::receive_with_descriptors(connection.get_ref().as_fd(), &mut [0; 256]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                received => received.on("receive a terminal on", &self.path)?,
+            };
         self.connection = None;
         if let Some(master) = received.1.into_iter().next() {
             self.prepare(master.as_fd())?;
             self.master = Some(master);
-            self.gate = None;
+            self.not_ready = None;
         }
         Ok(true)
     }
 
     fn accept(&mut self) -> Result<bool> {
-        match raw::accept(self.listener.get_ref().as_fd()) {
+        match syscalls::accept(self.listener.get_ref().as_fd()) {
             Err(Errno::EAGAIN) => Ok(false),
             accepted => {
                 let accepted = accepted.on("accept a terminal on", &self.path)?;
-                let watched = raw::watch(accepted, Interest::READABLE);
+                let watched = syscalls::watch(accepted, Interest::READABLE);
                 self.connection = Some(watched.on("watch", &self.path)?);
                 Ok(true)
             }
         }
     }
 
+    /// Sets size and owner.
     fn prepare(&self, master: BorrowedFd<'_>) -> Result<()> {
         if let Some((rows, columns)) = self.size {
             resize(master, rows, columns)?;
         }
         if !self.owner.is_root() {
-            // Only the user: the group is the mount's.
-            raw::other_end(master)
+            // The group is that of the devpts mount.
+            syscalls::open_terminal_peer(master)
                 .and_then(|end| Ok(fchown(end, Some(self.owner), None)?))
                 .doing(|| format!("give a terminal to the user {}", self.owner))?;
         }
@@ -165,10 +173,15 @@ impl Terminal {
 ///
 /// # Errors
 ///
-/// When there is none, or none of that size.
+/// When `master` is not a terminal, or a side is more than 65535 characters long.
 pub fn resize(master: BorrowedFd<'_>, rows: u32, columns: u32) -> Result<()> {
     let side = |cells: u32| {
-        u16::try_from(cells).map_err(|_| Error::Invalid(format!("no terminal has {cells} cells")))
+        u16::try_from(cells).map_err(|_| {
+            Error::Invalid(format!(
+                "a terminal cannot be {cells} characters wide or high"
+            ))
+        })
     };
-    raw::set_window_size(master, side(rows)?, side(columns)?).doing(|| "resize a terminal".into())
+    syscalls::set_window_size(master, side(rows)?, side(columns)?)
+        .doing(|| "resize a terminal".into())
 }

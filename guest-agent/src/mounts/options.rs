@@ -1,4 +1,4 @@
-//! What a mount's options say to us; the runtime reads the others.
+//! The mount options that concern the agent. libcontainer reads the others.
 
 use agent_client::oci::Mount;
 use nix::mount::MsFlags;
@@ -21,7 +21,7 @@ pub fn is_propagation(option: &str) -> bool {
     propagation(option).is_some()
 }
 
-/// The changes of propagation that the options ask for, in their order.
+/// The changes of propagation that the options ask for, in their order, as flags for mount(2).
 pub fn propagations(mount: &Mount) -> impl Iterator<Item = MsFlags> {
     mount.options.iter().filter_map(|one| propagation(one))
 }
@@ -31,8 +31,8 @@ fn has(mount: &Mount, options: &[&str]) -> bool {
     given.any(|option| options.contains(&option.as_str()))
 }
 
-/// An unbindable mount could not be cloned by the runtime; in a container it differs from a private
-/// one only in that the container cannot bind it elsewhere.
+/// `unbindable` becomes private: libcontainer could not clone an unbindable mount, and all that a
+/// container notices is that it can bind the mount elsewhere.
 fn propagation(option: &str) -> Option<MsFlags> {
     let (option, recursive) = recursive(option);
     let flag = match option {
@@ -51,18 +51,49 @@ fn recursive(option: &str) -> (&str, MsFlags) {
     }
 }
 
-/// The runtime's word for a root's propagation: it knows those that are not recursive, and makes all
-/// mounts follow each of them.
+/// Translates `rootfsPropagation` for libcontainer, which knows the words without `r` only and
+/// applies them recursively.
 ///
 /// # Errors
 ///
-/// When the specification's word is none.
+/// When the word is unknown.
 pub fn root_propagation(wanted: &str) -> Result<&str> {
     let (word, _) = recursive(wanted);
     match word {
         "" | "private" | "slave" | "shared" | "unbindable" => Ok(word),
         _ => Err(Error::Invalid(format!(
-            "{wanted:?} is no propagation of a root (rootfsPropagation)"
+            "rootfsPropagation has the unknown value {wanted:?}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_propagation_are_in_their_order() {
+        let options = ["rbind", "ro", "rslave", "private"].map(str::to_owned);
+        let mount = Mount {
+            options: options.to_vec(),
+            ..Default::default()
+        };
+        let changes: Vec<_> = propagations(&mount).collect();
+        let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+        assert_eq!(changes, [slave, MsFlags::MS_PRIVATE]);
+    }
+
+    #[test]
+    fn the_propagation_of_a_root_is_translated() {
+        for (given, word) in [
+            ("rshared", "shared"),
+            ("rslave", "slave"),
+            ("private", "private"),
+            ("", ""),
+        ] {
+            assert_eq!(root_propagation(given).unwrap(), word);
+        }
+        let error = root_propagation("rslaved").unwrap_err().chain();
+        assert!(error.contains("rslaved"), "{error}");
     }
 }

@@ -4,15 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
 
-/// An IP address; a prefix length behind it is ignored.
+/// Parses an IP address. A prefix length behind it is ignored.
 pub fn parse(text: &str) -> Result<IpAddr> {
     let address = text.split('/').next().unwrap_or_default();
     address
         .parse()
-        .map_err(|_| Error::Invalid(format!("{text:?} is no IP address")))
+        .map_err(|_| Error::Invalid(format!("{text:?} is not an IP address")))
 }
 
-/// An address and a prefix length, `10.0.0.0/8`; without a length it is one host.
+/// Parses an address with a prefix length, such as `10.0.0.0/8`. Without a length it is one host.
 pub fn parse_prefix(text: &str) -> Result<(IpAddr, u8)> {
     let address = parse(text)?;
     let length = match text.split_once('/') {
@@ -22,20 +22,20 @@ pub fn parse_prefix(text: &str) -> Result<(IpAddr, u8)> {
     Ok((address, length))
 }
 
-/// A prefix length in decimal, as fits `address`.
+/// Parses a prefix length, in bits, for the family of `address`.
 pub fn prefix_length(address: IpAddr, text: &str) -> Result<u8> {
     text.parse()
         .ok()
         .filter(|length| *length <= longest(address))
-        .ok_or_else(|| Error::Invalid(format!("{text:?} is no prefix length for {address}")))
+        .ok_or_else(|| Error::Invalid(format!("{text:?} is not a prefix length for {address}")))
 }
 
 fn longest(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// Everything, in the family of `address`: the destination of a default route.
-pub fn anywhere(v6: bool) -> (IpAddr, u8) {
+/// The destination of a default route, `0.0.0.0/0` or `::/0`.
+pub fn default_destination(v6: bool) -> (IpAddr, u8) {
     if v6 {
         (Ipv6Addr::UNSPECIFIED.into(), 0)
     } else {
@@ -43,7 +43,7 @@ pub fn anywhere(v6: bool) -> (IpAddr, u8) {
     }
 }
 
-/// A hardware address, `02:00:00:00:00:01`.
+/// Parses a MAC address, such as `02:00:00:00:00:01`.
 pub fn parse_mac(text: &str) -> Result<Vec<u8>> {
     let bytes: Option<Vec<u8>> = text
         .split(':')
@@ -51,10 +51,10 @@ pub fn parse_mac(text: &str) -> Result<Vec<u8>> {
         .collect();
     bytes
         .filter(|bytes| bytes.len() == 6)
-        .ok_or_else(|| Error::Invalid(format!("{text:?} is no hardware address")))
+        .ok_or_else(|| Error::Invalid(format!("{text:?} is not a MAC address")))
 }
 
-/// The usual form of a hardware address.
+/// Formats a MAC address as [`parse_mac`] reads it.
 pub fn format_mac(bytes: &[u8]) -> String {
     let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")

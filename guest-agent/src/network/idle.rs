@@ -1,4 +1,4 @@
-//! Interfaces that nobody has configured yet.
+//! Network interfaces that have not been configured yet.
 
 use std::{
     fs::{self, File},
@@ -12,16 +12,17 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use super::CLASS;
 use crate::{
     error::{Doing, Result},
-    raw,
+    syscalls,
 };
 
-/// Gives every Ethernet interface that is down a random address of its own. In a clone of a template they
-/// have the template's, which all its clones have; one that gets a network is then told that network's.
+/// Gives every Ethernet interface that is down a random MAC address. In a clone of a template they
+/// have the template's, like in all its clones. An interface that becomes part of a network later
+/// gets that network's address.
 ///
 /// # Errors
 ///
-/// When the kernel gives no random numbers or an interface does not take its address.
-pub fn renew_idle_addresses() -> Result<()> {
+/// When the kernel gives no random numbers, or an interface refuses its address.
+pub fn randomize_idle_macs() -> Result<()> {
     let class = Path::new(CLASS);
     let names = fs::read_dir(class).on("list", class)?.flatten();
     let idle = names
@@ -33,22 +34,22 @@ pub fn renew_idle_addresses() -> Result<()> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )
-    .doing(|| "open a socket for interfaces".into())?;
+    .doing(|| "open a socket".into())?;
     for name in idle {
-        raw::set_mac(socket.as_fd(), &name, random_mac()?)
-            .doing(|| format!("give {name} an address of its own"))?;
+        syscalls::set_mac(socket.as_fd(), &name, random_mac()?)
+            .doing(|| format!("set the MAC address of {name}"))?;
     }
     Ok(())
 }
 
-/// `ARPHRD_ETHER` and `IFF_UP` (netdevice(7)), as sysfs shows them.
+/// Whether the type is `ARPHRD_ETHER` and the flag `IFF_UP` (netdevice(7)) is not set.
 pub(super) fn is_idle(interface: &Path) -> bool {
     let read = |name: &str| fs::read_to_string(interface.join(name)).unwrap_or_default();
     let flags = u32::from_str_radix(read("flags").trim().trim_start_matches("0x"), 16);
     read("type").trim() == "1" && flags.is_ok_and(|flags| flags & 1 == 0)
 }
 
-/// Locally administered, and of one interface (IEEE 802, 8.2.2).
+/// A locally administered unicast address (IEEE 802, 8.2.2).
 fn random_mac() -> Result<[u8; 6]> {
     let mut mac = [0; 6];
     File::open("/dev/urandom")
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_local_and_no_group() {
+    fn an_address_is_local_and_unicast() {
         let (one, other) = (random_mac().unwrap(), random_mac().unwrap());
         assert_ne!(one, other);
         assert_eq!(one[0] & 3, 2);

@@ -5,15 +5,20 @@ use std::{fs, io, path::Path};
 use super::CLASS;
 use crate::error::{Doing, Error, Result};
 
-/// The index of the interface called `name`. The kernel's routing tables tell of one, too, with all
-/// else that there is to say of it.
+/// The index of the interface `name`. Read from sysfs: netlink would describe the whole interface.
+///
+/// # Errors
+///
+/// When `name` cannot be the name of an interface, or there is none of that name.
 pub fn index_of(name: &str) -> Result<u32> {
     if name.is_empty()
         || name.len() >= libc::IFNAMSIZ
         || name.contains('/')
         || [".", ".."].contains(&name)
     {
-        return Err(Error::Invalid(format!("{name:?} is no interface name")));
+        return Err(Error::Invalid(format!(
+            "{name:?} cannot be the name of an interface"
+        )));
     }
     let path = Path::new(CLASS).join(name).join("ifindex");
     let text = match fs::read_to_string(&path) {
@@ -27,7 +32,7 @@ pub fn index_of(name: &str) -> Result<u32> {
     };
     text.trim()
         .parse()
-        .map_err(|_| Error::Invalid(format!("{} has {text:?}", path.display())))
+        .map_err(|_| Error::Invalid(format!("{} contains {text:?}", path.display())))
 }
 
 #[cfg(test)]
@@ -35,17 +40,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_has_the_index_that_the_kernel_says() {
+    fn an_interface_is_found_by_name() {
         let index = index_of("lo").unwrap();
         let path = format!("{CLASS}/lo/ifindex");
-        let told = fs::read_to_string(path).unwrap();
-        assert_eq!(index.to_string(), told.trim());
+        let expected = fs::read_to_string(path).unwrap();
+        assert_eq!(index.to_string(), expected.trim());
         let absent = index_of("no-such-one").unwrap_err();
         assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn an_impossible_name_is_refused() {
         for name in ["", ".", "..", "lo/../lo", "sixteen-letters-"] {
             let refused = index_of(name).unwrap_err();
             assert!(matches!(refused, Error::Invalid(_)), "{name}: {refused}");

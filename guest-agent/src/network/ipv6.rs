@@ -1,15 +1,15 @@
 //! Interfaces without IPv6.
 //!
-//! A pod may turn it off by a kernel parameter (`net.ipv6.conf.all.disable_ipv6`), for all interfaces or for
-//! one. The kernel then drops the addresses and routes that there are and refuses new ones; the host's side,
-//! which had them before, still asks for them.
+//! A pod can turn off IPv6 by the kernel parameter `net.ipv6.conf.all.disable_ipv6`, or for one
+//! interface. The kernel then drops existing addresses and routes and refuses new ones. The host
+//! asks for them all the same: on its side the pod's interface still has them.
 
 use std::{fs, path::Path};
 
 /// Where the kernel shows the parameters of each interface.
 const PARAMETERS: &str = "/proc/sys/net/ipv6/conf";
 
-/// Whether the pod has turned off IPv6 on the interface called `name`.
+/// Whether IPv6 is turned off on the interface `name`.
 pub fn is_off(name: &str) -> bool {
     is_off_in(Path::new(PARAMETERS), name)
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_interface_says_for_itself() {
+    fn each_interface_has_its_own_parameter() {
         let parameters = tempfile::tempdir().unwrap();
         for (name, value) in [("eth0", "1\n"), ("eth1", "0\n")] {
             let directory = parameters.path().join(name);

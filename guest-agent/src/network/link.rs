@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path, time::Duration};
 use agent_client::types::{IPAddress, Interface};
 use futures::TryStreamExt;
 use rtnetlink::{
-    Handle, LinkUnspec,
+    Handle, LinkMessageBuilder, LinkUnspec,
     packet_route::{
         address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
         link::{LinkAttribute, LinkFlags, LinkMessage},
@@ -19,136 +19,123 @@ use crate::{
     uevent::Uevents,
 };
 
-/// `IFF_NOARP`, the one flag that the API passes on.
+/// `IFF_NOARP`, the only flag of the API that is applied.
 const NO_ARP: u32 = 0x80;
 
-/// Makes the loopback interface work.
+/// Brings up the loopback interface.
 ///
 /// # Errors
 ///
 /// When the kernel refuses.
 pub async fn bring_up_loopback() -> Result<()> {
-    let handle = connect()?;
-    let index = index_of("lo")?;
-    let up = LinkUnspec::new_with_index(index).up().build();
-    handle
-        .link()
-        .set(up)
-        .execute()
-        .await
-        .refused(|| "bring up the loopback".into())
+    let up = LinkUnspec::new_with_index(index_of("lo")?).up();
+    set(&connect()?, up, || "bring up the loopback".into()).await
 }
 
-/// Gives an interface its name, addresses, size and hardware address, and brings it up.
+/// Sets the name, MTU, MAC and IP addresses of an interface, and brings it up.
 ///
-/// It is looked for by PCI path if there is one, else by hardware address, else by name; waits
-/// until it is there.
+/// The interface is found by its PCI path if `wanted` has one, else by its MAC address, else by its
+/// name. It may take as long as `timeout` to appear.
 ///
 /// # Errors
 ///
-/// When it does not appear within `patience`, or the kernel refuses a change; earlier ones stay.
+/// When it does not appear in time, or the kernel refuses a change. Changes before that one stay.
 pub async fn update_interface(
     uevents: &Uevents,
-    patience: Duration,
+    timeout: Duration,
     wanted: &Interface,
 ) -> Result<()> {
-    let found = find(uevents, patience, wanted).await?;
+    let found = find(uevents, timeout, wanted).await?;
     let handle = connect()?;
     let index = index_of(&found)?;
-    let fresh = idle::is_idle(&Path::new(CLASS).join(&found));
-    let name = if wanted.name.is_empty() {
-        &found
-    } else {
-        &wanted.name
+    let is_new = idle::is_idle(&Path::new(CLASS).join(&found));
+    let name = match wanted.name.is_empty() {
+        true => &found,
+        false => &wanted.name,
     };
     if *name != found {
         rename(&handle, index, &found, name).await?;
     }
-    let mut change = LinkUnspec::new_with_index(index);
-    if !wanted.hwAddr.is_empty() {
-        change = change.address(address::parse_mac(&wanted.hwAddr)?);
-    }
-    if wanted.mtu > 0 {
-        let mtu = u32::try_from(wanted.mtu)
-            .map_err(|_| Error::Invalid(format!("{} is no MTU", wanted.mtu)))?;
-        change = change.mtu(mtu);
-    }
-    if wanted.raw_flags & NO_ARP != 0 {
-        change = change.arp(false);
-    }
-    handle
-        .link()
-        .set(change.build())
-        .execute()
-        .await
-        .refused(|| format!("set up {name}"))?;
-    // What was given an address was brought up too, unless a request failed between the two.
-    if !fresh {
+    set(&handle, changes(index, wanted)?, || {
+        format!("set up {name}")
+    })
+    .await?;
+    // An interface that is down has no addresses, unless an earlier call failed half-way.
+    if !is_new {
         remove_addresses(&handle, index).await?;
     }
     add_addresses(&handle, index, name, &wanted.IPAddresses).await?;
-    let up = LinkUnspec::new_with_index(index).up().build();
-    handle
-        .link()
-        .set(up)
-        .execute()
-        .await
-        .refused(|| format!("bring up {name}"))
+    let up = LinkUnspec::new_with_index(index).up();
+    set(&handle, up, || format!("bring up {name}")).await
 }
 
-/// The present name of the interface that is meant.
-async fn find(uevents: &Uevents, patience: Duration, wanted: &Interface) -> Result<String> {
+/// The MAC address, MTU and ARP flag that `wanted` asks for.
+fn changes(index: u32, wanted: &Interface) -> Result<LinkMessageBuilder<LinkUnspec>> {
+    let mut changes = LinkUnspec::new_with_index(index);
+    if !wanted.hwAddr.is_empty() {
+        changes = changes.address(address::parse_mac(&wanted.hwAddr)?);
+    }
+    if wanted.mtu > 0 {
+        let mtu = u32::try_from(wanted.mtu)
+            .map_err(|_| Error::Invalid(format!("{} is not an MTU", wanted.mtu)))?;
+        changes = changes.mtu(mtu);
+    }
+    if wanted.raw_flags & NO_ARP != 0 {
+        changes = changes.arp(false);
+    }
+    Ok(changes)
+}
+
+async fn set(
+    handle: &Handle,
+    changes: LinkMessageBuilder<LinkUnspec>,
+    doing: impl FnOnce() -> String,
+) -> Result<()> {
+    let request = handle.link().set(changes.build());
+    request.execute().await.refused(doing)
+}
+
+/// Waits for the interface, and returns its present name.
+async fn find(uevents: &Uevents, timeout: Duration, wanted: &Interface) -> Result<String> {
     if !wanted.devicePath.is_empty() {
         let path = PciPath::parse(&wanted.devicePath)?;
-        let what = format!("a network interface at PCI path {}", wanted.devicePath);
+        let event = format!("a network interface at PCI path {}", wanted.devicePath);
         let find = || pci::network_interface(&path.find(Path::new(pci::DEVICES))?);
-        return uevents.wait_for(&what, patience, find).await;
+        return uevents.wait_for(&event, timeout, find).await;
     }
-    let what = format!(
+    let event = format!(
         "a network interface {:?} or {:?}",
         wanted.hwAddr, wanted.name
     );
     uevents
-        .wait_for(&what, patience, || by_hardware_or_name(wanted))
+        .wait_for(&event, timeout, || by_mac_or_name(wanted))
         .await
 }
 
-fn by_hardware_or_name(wanted: &Interface) -> Option<String> {
+fn by_mac_or_name(wanted: &Interface) -> Option<String> {
     let class = Path::new(CLASS);
     let names: Vec<String> = fs::read_dir(class)
         .ok()?
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    let hardware = |name: &str| fs::read_to_string(class.join(name).join("address")).ok();
+    let mac = |name: &str| fs::read_to_string(class.join(name).join("address")).ok();
     names
         .iter()
         .find(|name| {
-            hardware(name).is_some_and(|found| found.trim().eq_ignore_ascii_case(&wanted.hwAddr))
+            mac(name).is_some_and(|found| found.trim().eq_ignore_ascii_case(&wanted.hwAddr))
         })
         .or_else(|| names.iter().find(|name| **name == wanted.name))
         .cloned()
 }
 
-/// Renames an interface. If the name is taken, its holder gets the interface's present name.
+/// Renames an interface. If another one has the name, the two swap their names.
 async fn rename(handle: &Handle, index: u32, present: &str, name: &str) -> Result<()> {
     let set_name = async |index: u32, name: &str| {
-        let down = LinkUnspec::new_with_index(index).down().build();
-        handle
-            .link()
-            .set(down)
-            .execute()
-            .await
-            .refused(|| format!("take down {name}"))?;
-        let named = LinkUnspec::new_with_index(index)
-            .name(name.to_owned())
-            .build();
-        handle
-            .link()
-            .set(named)
-            .execute()
-            .await
-            .refused(|| format!("call an interface {name}"))
+        let down = LinkUnspec::new_with_index(index).down();
+        set(handle, down, || format!("take down {name}")).await?;
+        let named = LinkUnspec::new_with_index(index).name(name.to_owned());
+        set(handle, named, || format!("rename an interface to {name}")).await
     };
     match index_of(name) {
         Ok(holder) => {
@@ -198,7 +185,7 @@ async fn add_addresses(
         let length = address::prefix_length(ip, &one.mask)?;
         let mut request = handle.address().add(index, ip, length).replace();
         if ip.is_ipv6() {
-            // The host has seen to it that the address is unique; the check takes a second.
+            // The host ensures that the address is unique. Duplicate address detection takes a second.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request
@@ -209,7 +196,7 @@ async fn add_addresses(
     Ok(())
 }
 
-/// Numbers and names of all interfaces.
+/// The indices and names of all interfaces.
 pub async fn list_names(handle: &Handle) -> Result<Vec<(u32, String)>> {
     let links: Vec<LinkMessage> = handle
         .link()
@@ -232,7 +219,7 @@ pub async fn list_names(handle: &Handle) -> Result<Vec<(u32, String)>> {
         .collect())
 }
 
-/// All interfaces but the loopback, with their addresses.
+/// All interfaces except for the loopback, with their addresses.
 ///
 /// # Errors
 ///

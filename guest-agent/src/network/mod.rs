@@ -1,4 +1,4 @@
-//! The pod's network, set up through netlink. The guest's own namespace is the pod's.
+//! The pod's network, set up through netlink. The guest's network namespace is the pod's.
 
 mod address;
 mod idle;
@@ -14,16 +14,16 @@ use rtnetlink::{Handle, packet_route::neighbour::NeighbourState};
 
 use self::index::index_of;
 pub use self::{
-    idle::renew_idle_addresses,
+    idle::randomize_idle_macs,
     link::{bring_up_loopback, list_interfaces, update_interface},
     route::{add_routes, list_routes},
 };
 use crate::error::{Doing, Error, Result};
 
-/// Where the system's interfaces are described.
+/// Where the kernel describes network interfaces.
 const CLASS: &str = "/sys/class/net";
 
-/// A connection to the kernel's routing tables; it lasts as long as the handle.
+/// Opens a netlink connection. It stays open as long as the handle exists.
 fn connect() -> Result<Handle> {
     let (connection, handle, _) =
         rtnetlink::new_connection().doing(|| "open a netlink connection".into())?;
@@ -31,8 +31,9 @@ fn connect() -> Result<Handle> {
     Ok(handle)
 }
 
-/// Says what the kernel refused.
+/// Adds to a failed netlink request what was being done.
 trait Refused<T> {
+    /// `doing` completes the sentence "Could not …".
     fn refused(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -45,11 +46,11 @@ impl<T> Refused<T> for std::result::Result<T, rtnetlink::Error> {
     }
 }
 
-/// Adds or replaces neighbours, which are then not asked for by ARP.
+/// Adds or replaces entries of the ARP table.
 ///
 /// # Errors
 ///
-/// When an interface does not exist or the kernel refuses; earlier ones stay.
+/// When an interface does not exist, or the kernel refuses an entry. Those before it stay.
 pub async fn add_neighbours(neighbours: &[ARPNeighbor]) -> Result<()> {
     let handle = connect()?;
     for neighbour in neighbours {

@@ -18,16 +18,16 @@ use rtnetlink::{
 use super::{Refused, address, connect, family, index_of, ipv6, link};
 use crate::error::{Error, Result};
 
-/// Adds routes; those without a gateway first, for the others may need them.
+/// Adds or replaces routes. Those without a gateway come first: the others may need them.
 ///
 /// # Errors
 ///
-/// When an interface does not exist or the kernel refuses; earlier ones stay.
+/// When an interface does not exist, or the kernel refuses a route. Those before it stay.
 pub async fn add_routes(routes: &[Route]) -> Result<()> {
     let handle = connect()?;
-    let (direct, through): (Vec<_>, Vec<_>) =
+    let (direct, by_gateway): (Vec<_>, Vec<_>) =
         routes.iter().partition(|route| route.gateway.is_empty());
-    for route in direct.into_iter().chain(through) {
+    for route in direct.into_iter().chain(by_gateway) {
         let message = message(route)?;
         let v6 = message.header.address_family == AddressFamily::Inet6;
         if v6 && ipv6::is_off(&route.device) {
@@ -39,7 +39,12 @@ pub async fn add_routes(routes: &[Route]) -> Result<()> {
             .replace()
             .execute()
             .await
-            .refused(|| format!("add the route to {:?} by {:?}", route.dest, route.gateway))?;
+            .refused(|| {
+                format!(
+                    "add the route to {:?} by the gateway {:?}",
+                    route.dest, route.gateway
+                )
+            })?;
     }
     Ok(())
 }
@@ -47,12 +52,12 @@ pub async fn add_routes(routes: &[Route]) -> Result<()> {
 fn message(route: &Route) -> Result<RouteMessage> {
     let v6 = route.family.enum_value_or_default() == IPFamily::v6;
     let (destination, length) = match route.dest.as_str() {
-        "" | "default" => address::anywhere(v6),
+        "" | "default" => address::default_destination(v6),
         dest => address::parse_prefix(dest)?,
     };
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, length)
-        .map_err(wrong)?
+        .map_err(invalid)?
         .output_interface(index_of(&route.device)?)
         .protocol(RouteProtocol::Boot)
         .kind(RouteType::Unicast)
@@ -62,12 +67,12 @@ fn message(route: &Route) -> Result<RouteMessage> {
     if !route.gateway.is_empty() {
         builder = builder
             .gateway(address::parse(&route.gateway)?)
-            .map_err(wrong)?;
+            .map_err(invalid)?;
     }
     if !route.source.is_empty() {
         builder = builder
             .pref_source(address::parse(&route.source)?)
-            .map_err(wrong)?;
+            .map_err(invalid)?;
     }
     let mut message = builder.build();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
@@ -80,11 +85,11 @@ fn message(route: &Route) -> Result<RouteMessage> {
     Ok(message)
 }
 
-fn wrong(mismatch: impl std::fmt::Display) -> Error {
+fn invalid(mismatch: impl std::fmt::Display) -> Error {
     Error::Invalid(mismatch.to_string())
 }
 
-/// The routes of the main table, of both families.
+/// The IPv4 and IPv6 routes of the main table.
 ///
 /// # Errors
 ///
@@ -149,7 +154,7 @@ fn describe(message: &RouteMessage, names: &[(u32, String)]) -> Route {
         }
     }
     let v6 = message.header.address_family == AddressFamily::Inet6;
-    route.family = family(address::anywhere(v6).0).into();
+    route.family = family(address::default_destination(v6).0).into();
     route
 }
 

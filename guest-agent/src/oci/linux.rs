@@ -1,44 +1,48 @@
-//! The Linux part of a specification, fitted to a guest that is the pod.
+//! The Linux part of a specification, adapted to this guest.
 
 use std::collections::HashMap;
 
-use agent_client::oci::{Linux, LinuxDevice, LinuxNamespace, LinuxSeccomp};
+use agent_client::oci::{
+    Linux, LinuxDevice, LinuxNamespace, LinuxSeccomp, LinuxSeccompArg, LinuxSyscall,
+};
 use serde_json::{Value, json};
 
 use super::{Members, resources};
 
-/// What the specification does not know: where in this guest the container will be.
+/// What a specification is adapted to: the guest, and what it has for the container.
 #[derive(Debug, Default)]
 pub struct Adaptation {
-    /// The agent is init: the guest's own network, IPC and UTS namespaces are the pod's.
+    /// Whether the agent is PID 1 of a guest. The guest's network, IPC and UTS namespaces are then
+    /// the pod's.
     pub guest_is_pod: bool,
-    /// The pid namespace to join; without one the container gets its own.
+    /// Path of the pid namespace to join; `None` for a new one.
     pub pid_namespace: Option<String>,
-    /// Absolute path of the container's group below the root group.
+    /// Absolute path of the container's cgroup below the root cgroup.
     pub cgroup: String,
-    /// Block devices that were waited for: path in the container to major and minor number.
+    /// Major and minor numbers of the block devices, by their paths in the container.
     pub block_devices: HashMap<String, (u64, u64)>,
 }
 
 impl Adaptation {
-    /// Whether the container uses the guest's own UTS namespace, and so the pod's host name.
+    /// Whether the container uses the guest's UTS namespace, and so the pod's host name.
     pub fn shares_uts(&self) -> bool {
         self.guest_is_pod
     }
 }
 
+/// The member `linux` of the configuration.
 pub fn linux(linux: &Linux, adaptation: &Adaptation) -> Value {
     let mut members = Members::default();
-    members.always("namespaces", namespaces(&linux.Namespaces, adaptation));
-    members.always("cgroupsPath", adaptation.cgroup.clone());
-    members.always("resources", resources(linux.Resources.get_or_default()));
-    members.always("devices", devices(&linux.Devices, adaptation));
-    members.always("maskedPaths", linux.MaskedPaths.clone());
-    members.always("readonlyPaths", linux.ReadonlyPaths.clone());
-    members.given("rootfsPropagation", &linux.RootfsPropagation);
-    members.given("mountLabel", &linux.MountLabel);
+    members.add("namespaces", namespaces(&linux.Namespaces, adaptation));
+    members.add("cgroupsPath", adaptation.cgroup.clone());
+    members.add("resources", resources(linux.Resources.get_or_default()));
+    members.add("devices", devices(&linux.Devices, adaptation));
+    members.add("maskedPaths", linux.MaskedPaths.clone());
+    members.add("readonlyPaths", linux.ReadonlyPaths.clone());
+    members.add_if_set("rootfsPropagation", &linux.RootfsPropagation);
+    members.add_if_set("mountLabel", &linux.MountLabel);
     if let Some(filter) = linux.Seccomp.as_ref() {
-        members.always("seccomp", seccomp(filter));
+        members.add("seccomp", seccomp(filter));
     }
     for (name, mappings) in [
         ("uidMappings", &linux.UIDMappings),
@@ -51,20 +55,20 @@ pub fn linux(linux: &Linux, adaptation: &Adaptation) -> Value {
                     json!({"hostID": one.HostID, "containerID": one.ContainerID, "size": one.Size})
                 })
                 .collect();
-            members.always(name, list);
+            members.add(name, list);
         }
     }
     members.finish()
 }
 
-/// A guest runs one pod, so the pod's network, IPC and UTS namespaces are the guest's own; and the
-/// caller leaves the choice of the pid namespace to the agent.
+/// In a guest the pod's network, IPC and UTS namespaces are the guest's own, and are left out. The pid
+/// namespace is always the agent's choice.
 fn namespaces(wanted: &[LinuxNamespace], adaptation: &Adaptation) -> Value {
-    let of_the_pod =
+    let is_the_pods =
         |kind: &str| adaptation.guest_is_pod && matches!(kind, "network" | "ipc" | "uts");
     let mut list: Vec<Value> = wanted
         .iter()
-        .filter(|one| one.Type != "pid" && one.Type != "cgroup" && !of_the_pod(&one.Type))
+        .filter(|one| one.Type != "pid" && one.Type != "cgroup" && !is_the_pods(&one.Type))
         .map(|one| namespace(&one.Type, &one.Path))
         .collect();
     list.push(namespace(
@@ -125,42 +129,37 @@ fn device(device: &LinuxDevice, major: i64, minor: i64) -> Value {
 }
 
 fn seccomp(filter: &LinuxSeccomp) -> Value {
-    let syscalls: Vec<Value> = filter
-        .Syscalls
-        .iter()
-        .map(|rule| {
-            let arguments: Vec<Value> = rule
-                .Args
-                .iter()
-                .map(|one| {
-                    json!({
-                        "index": one.Index,
-                        "value": one.Value,
-                        "valueTwo": one.ValueTwo,
-                        "op": one.Op,
-                    })
-                })
-                .collect();
-            let mut members = Members::default();
-            members.always("names", rule.Names.clone());
-            members.always("action", rule.Action.clone());
-            if rule.has_errnoret() {
-                members.always("errnoRet", rule.errnoret());
-            }
-            if !arguments.is_empty() {
-                members.always("args", arguments);
-            }
-            members.finish()
-        })
-        .collect();
+    let syscalls: Vec<Value> = filter.Syscalls.iter().map(seccomp_rule).collect();
     let mut members = Members::default();
-    members.always("defaultAction", filter.DefaultAction.clone());
+    members.add("defaultAction", filter.DefaultAction.clone());
     if !filter.Architectures.is_empty() {
-        members.always("architectures", filter.Architectures.clone());
+        members.add("architectures", filter.Architectures.clone());
     }
     if !filter.Flags.is_empty() {
-        members.always("flags", filter.Flags.clone());
+        members.add("flags", filter.Flags.clone());
     }
-    members.always("syscalls", syscalls);
+    members.add("syscalls", syscalls);
+    members.finish()
+}
+
+fn seccomp_rule(rule: &LinuxSyscall) -> Value {
+    let mut members = Members::default();
+    members.add("names", rule.Names.clone());
+    members.add("action", rule.Action.clone());
+    if rule.has_errnoret() {
+        members.add("errnoRet", rule.errnoret());
+    }
+    let argument = |one: &LinuxSeccompArg| {
+        json!({
+            "index": one.Index,
+            "value": one.Value,
+            "valueTwo": one.ValueTwo,
+            "op": one.Op,
+        })
+    };
+    if !rule.Args.is_empty() {
+        let arguments: Vec<Value> = rule.Args.iter().map(argument).collect();
+        members.add("args", arguments);
+    }
     members.finish()
 }

@@ -1,4 +1,4 @@
-//! Processes: a container's first one, and what is executed beside it later.
+//! A container's first process, and the ones that are executed beside it later.
 
 use agent_client::oci::Process;
 use serde_json::{Value, json};
@@ -6,72 +6,69 @@ use serde_json::{Value, json};
 use super::Members;
 use crate::error::{Error, Result};
 
-/// The runtime's form of `process`.
+/// The member `process` of the configuration.
 ///
 /// # Errors
 ///
-/// When it has no arguments, or one that no program can be given.
+/// When there are no arguments, or one contains a NUL byte.
 pub fn process(process: &Process) -> Result<Value> {
+    check(process)?;
+    let user = process.User.get_or_default();
+    let mut members = Members::default();
+    members.add("terminal", process.Terminal);
+    if let Some(size) = process.ConsoleSize.as_ref() {
+        let size = json!({"height": size.Height, "width": size.Width});
+        members.add("consoleSize", size);
+    }
+    members.add(
+        "user",
+        json!({"uid": user.UID, "gid": user.GID, "additionalGids": user.AdditionalGids}),
+    );
+    members.add("args", process.Args.clone());
+    members.add("env", process.Env.clone());
+    let directory = match process.Cwd.as_str() {
+        "" => "/",
+        directory => directory,
+    };
+    members.add("cwd", directory);
+    // Always set: libcontainer sets it on the process that containers are forked from, which would
+    // otherwise keep the value of the last container.
+    members.add("oomScoreAdj", process.OOMScoreAdj);
+    // Always set: without this member libcontainer would keep all capabilities.
+    members.add("capabilities", capabilities(process));
+    if !process.Rlimits.is_empty() {
+        members.add("rlimits", rlimits(process));
+    }
+    // `false` is left out: for any value that is set, libcontainer loads the system call filter
+    // late and without privileges.
+    members.add_if_set("noNewPrivileges", &process.NoNewPrivileges);
+    members.add_if_set("apparmorProfile", &process.ApparmorProfile);
+    members.add_if_set("selinuxLabel", &process.SelinuxLabel);
+    Ok(members.finish())
+}
+
+fn check(process: &Process) -> Result<()> {
     if process.Args.is_empty() {
         return Err(Error::Invalid("the process has no arguments".into()));
     }
-    if process
-        .Args
-        .iter()
-        .chain(&process.Env)
-        .any(|text| text.contains('\0'))
-    {
+    let mut texts = process.Args.iter().chain(&process.Env);
+    if texts.any(|text| text.contains('\0')) {
         return Err(Error::Invalid(
             "an argument or variable contains a NUL byte".into(),
         ));
     }
-    let user = process.User.get_or_default();
-    let mut members = Members::default();
-    members.always("terminal", process.Terminal);
-    if let Some(size) = process.ConsoleSize.as_ref() {
-        members.always(
-            "consoleSize",
-            json!({"height": size.Height, "width": size.Width}),
-        );
-    }
-    members.always(
-        "user",
-        json!({"uid": user.UID, "gid": user.GID, "additionalGids": user.AdditionalGids}),
-    );
-    members.always("args", process.Args.clone());
-    members.always("env", process.Env.clone());
-    members.always(
-        "cwd",
-        if process.Cwd.is_empty() {
-            "/"
-        } else {
-            &process.Cwd
-        },
-    );
-    // Always given: the runtime sets it on the process that containers are forked from, where the
-    // last container's value would otherwise stay.
-    members.always("oomScoreAdj", process.OOMScoreAdj);
-    // Always given, too: no capabilities means none, to the runtime it would mean all.
+    Ok(())
+}
+
+fn capabilities(process: &Process) -> Value {
     let sets = process.Capabilities.get_or_default();
-    members.always(
-        "capabilities",
-        json!({
-            "bounding": sets.Bounding,
-            "effective": sets.Effective,
-            "inheritable": sets.Inheritable,
-            "permitted": sets.Permitted,
-            "ambient": sets.Ambient,
-        }),
-    );
-    if !process.Rlimits.is_empty() {
-        members.always("rlimits", rlimits(process));
-    }
-    // `false` is left out: the runtime loads the system call filter late, without privileges, for
-    // any value that is given.
-    members.given("noNewPrivileges", &process.NoNewPrivileges);
-    members.given("apparmorProfile", &process.ApparmorProfile);
-    members.given("selinuxLabel", &process.SelinuxLabel);
-    Ok(members.finish())
+    json!({
+        "bounding": sets.Bounding,
+        "effective": sets.Effective,
+        "inheritable": sets.Inheritable,
+        "permitted": sets.Permitted,
+        "ambient": sets.Ambient,
+    })
 }
 
 fn rlimits(process: &Process) -> Value {
@@ -82,8 +79,8 @@ fn rlimits(process: &Process) -> Value {
         .collect()
 }
 
-/// Completes a process to be executed with what its caller left to the container: capabilities,
-/// limits, privileges, profile.
+/// Completes a process to be executed: what its caller has not set, such as capabilities, limits and
+/// the environment, is that of the container's first process.
 pub fn exec_process(mut wanted: Process, container: &Process) -> Process {
     if wanted.Capabilities.is_none() {
         wanted.Capabilities = container.Capabilities.clone();

@@ -1,4 +1,4 @@
-//! Limits.
+//! Resource limits.
 
 use agent_client::oci::{
     LinuxBlockIO, LinuxCPU, LinuxMemory, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice,
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 
 use super::Members;
 
-/// The runtime's form of `resources`.
+/// The member `resources` of the configuration.
 ///
-/// Rules for devices are left out: the agent enforces them itself (ADR 0021).
+/// Device rules are left out: the agent enforces them itself (ADR 0021).
 pub fn resources(resources: &LinuxResources) -> Value {
     let mut members = Members::default();
     if let Some(limits) = resources.Memory.as_ref() {
-        members.always("memory", memory(limits));
+        members.add("memory", memory(limits));
     }
     if let Some(limits) = resources.CPU.as_ref() {
-        members.always("cpu", cpu(limits));
+        members.add("cpu", cpu(limits));
     }
     if let Some(limits) = resources.Pids.as_ref().filter(|limits| limits.Limit != 0) {
-        members.always("pids", json!({"limit": limits.Limit}));
+        members.add("pids", json!({"limit": limits.Limit}));
     }
     if let Some(limits) = resources.BlockIO.as_ref() {
-        members.always("blockIO", block_io(limits));
+        members.add("blockIO", block_io(limits));
     }
     let huge: Vec<Value> = resources
         .HugepageLimits
@@ -30,35 +30,35 @@ pub fn resources(resources: &LinuxResources) -> Value {
         .map(|one| json!({"pageSize": one.Pagesize, "limit": one.Limit}))
         .collect();
     if !huge.is_empty() {
-        members.always("hugepageLimits", huge);
+        members.add("hugepageLimits", huge);
     }
     members.finish()
 }
 
-/// Kernel memory, swappiness and the OOM killer cannot be set per group in cgroup v2.
+/// Kernel memory, swappiness and the OOM killer cannot be set for a cgroup of version 2.
 fn memory(limits: &LinuxMemory) -> Value {
     let mut members = Members::default();
-    members.given("limit", &limits.Limit);
-    members.given("reservation", &limits.Reservation);
-    members.given("swap", &limits.Swap);
+    members.add_if_set("limit", &limits.Limit);
+    members.add_if_set("reservation", &limits.Reservation);
+    members.add_if_set("swap", &limits.Swap);
     members.finish()
 }
 
-/// Real-time limits do not exist in cgroup v2.
+/// Cgroups of version 2 have no real-time limits.
 fn cpu(limits: &LinuxCPU) -> Value {
     let mut members = Members::default();
-    members.given("shares", &limits.Shares);
-    members.given("quota", &limits.Quota);
-    members.given("period", &limits.Period);
-    members.given("cpus", &limits.Cpus);
-    members.given("mems", &limits.Mems);
+    members.add_if_set("shares", &limits.Shares);
+    members.add_if_set("quota", &limits.Quota);
+    members.add_if_set("period", &limits.Period);
+    members.add_if_set("cpus", &limits.Cpus);
+    members.add_if_set("mems", &limits.Mems);
     members.finish()
 }
 
 fn block_io(limits: &LinuxBlockIO) -> Value {
     let mut members = Members::default();
-    members.given("weight", &limits.Weight);
-    members.always(
+    members.add_if_set("weight", &limits.Weight);
+    members.add(
         "weightDevice",
         limits.WeightDevice.iter().map(weight).collect::<Vec<_>>(),
     );
@@ -68,7 +68,7 @@ fn block_io(limits: &LinuxBlockIO) -> Value {
         ("throttleReadIOPSDevice", &limits.ThrottleReadIOPSDevice),
         ("throttleWriteIOPSDevice", &limits.ThrottleWriteIOPSDevice),
     ] {
-        members.always(name, devices.iter().map(throttle).collect::<Vec<_>>());
+        members.add(name, devices.iter().map(throttle).collect::<Vec<_>>());
     }
     members.finish()
 }

@@ -1,7 +1,9 @@
-//! Process namespaces that containers join: held by descriptor, so that none is ever looked for by a number
-//! that another process may have by now.
+//! Pid namespaces that containers join.
+//!
+//! They are held by descriptor. A namespace is never looked for by a pid, which may be that of
+//! another process by now.
 
-pub mod keeper;
+pub mod init;
 
 use std::{
     fs::File,
@@ -13,31 +15,31 @@ use std::{
 use agent_client::oci::Spec;
 use tokio::sync::Mutex;
 
-use self::keeper::Keeper;
+use self::init::OwnInit;
 use crate::{
     error::{Doing, Error, Result},
     reaper::{Exit, Reaper},
 };
 
-/// The annotation by which a host says what a container is to its pod, and its word for the one that the
-/// pod lives and ends with.
-const KIND: &str = "io.katacontainers.pkg.oci.container_type";
+/// The annotation that says what a container is to its pod.
+const CONTAINER_TYPE: &str = "io.katacontainers.pkg.oci.container_type";
+/// Its value for the container that the pod begins and ends with.
 const SANDBOX: &str = "pod_sandbox";
 
-/// A process namespace, and who keeps it.
+/// A pid namespace and its process 1.
 #[derive(Debug)]
 pub struct PidNamespace {
     descriptor: OwnedFd,
     init: Init,
 }
 
-/// Process 1 of a namespace. Without it the namespace takes no more processes.
+/// Process 1 of a pid namespace. When it ends, the namespace takes no new processes.
 #[derive(Debug)]
 enum Init {
-    /// That of a container.
+    /// The first process of a container.
     Container { id: String, exit: Exit },
-    /// The agent's own.
-    Keeper(Keeper),
+    /// A process of the agent's own.
+    Own(OwnInit),
 }
 
 impl PidNamespace {
@@ -45,10 +47,10 @@ impl PidNamespace {
     ///
     /// # Errors
     ///
-    /// When that has ended.
+    /// When that process has ended.
     pub fn of_container(reaper: &Reaper, id: &str, pid: i32, exit: &Exit) -> Result<Self> {
         let id = id.to_owned();
-        let opened = reaper.while_present(pid, || open(pid));
+        let opened = reaper.while_running(pid, || open(pid));
         let descriptor = opened.ok_or_else(|| gone(&id))??;
         let exit = exit.clone();
         Ok(Self {
@@ -57,23 +59,25 @@ impl PidNamespace {
         })
     }
 
-    /// A name by which the agent's children can open it, as long as this value lives.
+    /// A path by which the agent's children can open the namespace, as long as this value exists.
     pub fn path(&self) -> String {
         let (agent, descriptor) = (std::process::id(), self.descriptor.as_raw_fd());
         format!("/proc/{agent}/fd/{descriptor}")
     }
 
+    /// Fails when the container whose process 1 it is has ended.
     fn check(&self) -> Result<()> {
         match &self.init {
             Init::Container { id, exit } if exit.borrow().is_some() => Err(gone(id)),
-            Init::Container { .. } | Init::Keeper(_) => Ok(()),
+            Init::Container { .. } | Init::Own(_) => Ok(()),
         }
     }
 
+    /// Whether the agent's own process 1 has ended.
     fn is_over(&self) -> bool {
         match &self.init {
             Init::Container { .. } => false,
-            Init::Keeper(keeper) => keeper.has_ended(),
+            Init::Own(init) => init.has_ended(),
         }
     }
 }
@@ -86,34 +90,34 @@ fn open(pid: i32) -> Result<OwnedFd> {
 
 fn gone(id: &str) -> Error {
     Error::State(format!(
-        "The process namespace of container {id} has ended with its first process"
+        "The pid namespace of container {id} has ended with its first process"
     ))
 }
 
-/// Whether this is the container that the pod lives and ends with.
+/// Whether this is the container that the pod begins and ends with.
 pub fn is_sandbox(spec: &Spec) -> bool {
     spec.Annotations
-        .get(KIND)
+        .get(CONTAINER_TYPE)
         .is_some_and(|kind| kind == SANDBOX)
 }
 
-/// The process namespace that the containers of a pod share: that of its sandbox container, else one with
-/// an init of the agent's own, which lives as long as the pod.
+/// The pid namespace that the containers of a pod share: that of the sandbox container, else one
+/// with a process 1 of the agent's own, which lives as long as the pod.
 #[derive(Debug, Default)]
-pub struct PodProcesses(Mutex<Option<Arc<PidNamespace>>>);
+pub struct SharedPidNamespace(Mutex<Option<Arc<PidNamespace>>>);
 
-impl PodProcesses {
-    /// The pod's containers share this one from now on.
-    pub async fn are_in(&self, namespace: PidNamespace) {
+impl SharedPidNamespace {
+    /// Makes `namespace` the one that the pod's containers share from now on.
+    pub async fn set(&self, namespace: PidNamespace) {
         *self.0.lock().await = Some(Arc::new(namespace));
     }
 
-    /// The one to join.
+    /// The namespace to join; makes one if there is none.
     ///
     /// # Errors
     ///
-    /// When the sandbox container has ended, or there is none and no init can be made.
-    pub async fn namespace(&self, reaper: &Arc<Reaper>) -> Result<Arc<PidNamespace>> {
+    /// When the sandbox container has ended, or process 1 of a new namespace does not start.
+    pub async fn get_or_make(&self, reaper: &Arc<Reaper>) -> Result<Arc<PidNamespace>> {
         let mut present = self.0.lock().await;
         if let Some(namespace) = &*present
             && !namespace.is_over()
@@ -121,15 +125,15 @@ impl PodProcesses {
             namespace.check()?;
             return Ok(Arc::clone(namespace));
         }
-        let (keeper, descriptor) = Keeper::start(reaper).await?;
-        let init = Init::Keeper(keeper);
+        let (init, descriptor) = OwnInit::start(reaper).await?;
+        let init = Init::Own(init);
         let namespace = Arc::new(PidNamespace { descriptor, init });
         *present = Some(Arc::clone(&namespace));
         Ok(namespace)
     }
 
-    /// Ends the namespace if it is the agent's own.
-    pub async fn forget(&self) {
+    /// Ends the namespace if its process 1 is the agent's own.
+    pub async fn clear(&self) {
         *self.0.lock().await = None;
     }
 }

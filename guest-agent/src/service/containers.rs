@@ -32,16 +32,16 @@ impl Service {
         Ok(Empty::new())
     }
 
-    /// A timeout of 0 seconds means the agent's own.
+    /// A timeout of 0 seconds means the agent's own limit.
     pub(super) async fn remove_container(
         &self,
         request: agent::RemoveContainerRequest,
     ) -> Result<Empty> {
-        let patience = Some(request.timeout)
+        let timeout = Some(request.timeout)
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into()));
         self.0
-            .remove_container(&request.container_id, patience)
+            .remove_container(&request.container_id, timeout)
             .await?;
         Ok(Empty::new())
     }
@@ -62,7 +62,7 @@ impl Service {
         &self,
         request: agent::SignalProcessRequest,
     ) -> Result<Empty> {
-        let container = self.0.made_container(&request.container_id).await?;
+        let container = self.0.created_container(&request.container_id).await?;
         container
             .signal(&self.0.reaper, &request.exec_id, request.signal)
             .await?;
@@ -90,7 +90,7 @@ impl Service {
     ) -> Result<Empty> {
         let container = self.0.container(&request.container_id)?;
         container
-            .group
+            .cgroup
             .update(oci::resources(request.resources.get_or_default()))?;
         Ok(Empty::new())
     }
@@ -103,7 +103,7 @@ impl Service {
         let interfaces =
             fs::read_to_string("/proc/net/dev").doing(|| "read /proc/net/dev".into())?;
         Ok(agent::StatsContainerResponse {
-            cgroup_stats: Some(cgroup::statistics(&container.group)?).into(),
+            cgroup_stats: Some(cgroup::statistics(&container.cgroup)?).into(),
             network_stats: cgroup::network(&interfaces),
             ..Default::default()
         })
@@ -133,7 +133,7 @@ impl Service {
         _request: agent::GetOOMEventRequest,
     ) -> Result<agent::OOMEvent> {
         Ok(agent::OOMEvent {
-            container_id: self.0.next_oom().await?,
+            container_id: self.0.next_oom_event().await?,
             ..Default::default()
         })
     }

@@ -1,4 +1,4 @@
-//! Calls about the guest: its clock, its randomness, its processors, its files, its network.
+//! Calls about the guest: clock, randomness, CPUs and memory, files, network.
 
 use std::{fs, path::Path};
 
@@ -13,6 +13,7 @@ use crate::{
     hotplug, network, storage,
 };
 
+/// Where the kernel describes memory blocks.
 const MEMORY: &str = "/sys/devices/system/memory";
 
 impl Service {
@@ -20,11 +21,11 @@ impl Service {
         &self,
         request: agent::ReseedRandomDevRequest,
     ) -> Result<Empty> {
-        entropy::drop_fetched();
+        entropy::discard_prefetched();
         entropy::reseed(&request.data)?;
         if self.0.settings.init {
             entropy::renew_machine_id(Path::new("/etc/machine-id"))?;
-            network::renew_idle_addresses()?;
+            network::randomize_idle_macs()?;
         }
         Ok(Empty::new())
     }
@@ -79,7 +80,7 @@ impl Service {
                 if let Err(error) =
                     hotplug::online(&uevents, request.nb_cpus, request.cpu_only).await
                 {
-                    slog::warn!(log, "not all came online"; "cause" => error.chain());
+                    slog::warn!(log, "CPUs or memory not brought online"; "cause" => error.chain());
                 }
             });
         }
@@ -96,8 +97,8 @@ impl Service {
         request: agent::UpdateInterfaceRequest,
     ) -> Result<types::Interface> {
         let wanted = request.interface.unwrap_or_default();
-        let patience = self.0.settings.hotplug_timeout;
-        network::update_interface(&self.0.uevents, patience, &wanted).await?;
+        let timeout = self.0.settings.hotplug_timeout;
+        network::update_interface(&self.0.uevents, timeout, &wanted).await?;
         Ok(wanted)
     }
 
@@ -139,7 +140,7 @@ impl Service {
         request: agent::VolumeStatsRequest,
     ) -> Result<csi::VolumeStatsResponse> {
         let path = Path::new(&request.volume_guest_path);
-        let found = statvfs(path).on("look into", path)?;
+        let found = statvfs(path).on("get the usage of", path)?;
         let unit = found.fragment_size();
         let usage = |available, total, free, unit: csi::volume_usage::Unit| csi::VolumeUsage {
             available,
@@ -167,7 +168,7 @@ impl Service {
     }
 }
 
-/// The unit in which memory comes and goes; 0 where the kernel cannot add memory.
+/// The size of a hot-plugged block of memory, in bytes; 0 when the kernel cannot add memory.
 fn memory_block_size(memory: &Path) -> u64 {
     fs::read_to_string(memory.join("block_size_bytes"))
         .ok()

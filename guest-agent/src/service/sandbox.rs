@@ -1,4 +1,4 @@
-//! Calls about the sandbox as a whole, and those this agent does not have.
+//! Calls about the sandbox as a whole, and those that this agent does not implement.
 
 use std::{fs, path::Path};
 
@@ -13,12 +13,12 @@ use crate::{
     identity, log, shared_root, termination,
 };
 
-/// The longest host name Linux takes.
+/// Longest host name that Linux accepts, in characters.
 const MAX_HOST_NAME: usize = 64;
 
 impl Service {
-    /// Begins the sandbox: nothing of an earlier one is left, its name, its resolver and its
-    /// shared storages are there.
+    /// Sets up the sandbox: removes everything of an earlier one, sets the host name and the DNS
+    /// resolver, mounts the shared storages.
     pub(super) async fn create_sandbox(
         &self,
         request: agent::CreateSandboxRequest,
@@ -27,25 +27,25 @@ impl Service {
             return unsupported(&format!("loading the kernel module {:?}", module.name));
         }
         if !request.guest_hook_path.is_empty() {
-            return unsupported("hooks that lie in the guest");
+            return unsupported("hooks in the guest");
         }
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
         let root = &self.0.settings.root;
-        shared_root::begin(root)?;
+        self.0.begin_root()?;
         if self.0.settings.init && !request.hostname.is_empty() {
             let name: String = request.hostname.chars().take(MAX_HOST_NAME).collect();
             sethostname(&name).doing(|| format!("set the host name {name:?}"))?;
         }
         if !request.dns.is_empty() {
-            self.write_resolver(root, &request.dns)?;
+            self.write_resolv_conf(root, &request.dns)?;
         }
         self.0.storages.add(&request.storages).await?;
         Ok(Empty::new())
     }
 
-    /// Writes `sandbox/resolv.conf`; in a guest it is also the guest's own.
-    fn write_resolver(&self, root: &Path, lines: &[String]) -> Result<()> {
+    /// Writes `sandbox/resolv.conf`, and in a guest `/etc/resolv.conf`, too.
+    fn write_resolv_conf(&self, root: &Path, lines: &[String]) -> Result<()> {
         let directory = root.join("sandbox");
         fs::create_dir_all(&directory).on("create", &directory)?;
         let mut text = lines.join("\n");
@@ -59,14 +59,14 @@ impl Service {
         Ok(())
     }
 
-    /// Ends the sandbox; a guest then powers off.
+    /// Ends the sandbox. A guest then powers off.
     pub(super) async fn destroy_sandbox(
         &self,
         _request: agent::DestroySandboxRequest,
     ) -> Result<Empty> {
         self.0.remove_all_containers().await;
         self.0.storages.remove_all().await;
-        log::not_undone(&self.0.log, shared_root::end(&self.0.settings.root));
+        log::cleanup_failure(&self.0.log, shared_root::end(&self.0.settings.root));
         if self.0.settings.init {
             tokio::spawn(boot::power_off_soon(self.0.log.clone()));
         }
@@ -81,12 +81,12 @@ impl Service {
         Ok(Empty::new())
     }
 
-    /// No policy language is built in, so a policy cannot be kept and must not seem to be.
+    /// This agent cannot enforce a policy, and must not seem to.
     pub(super) async fn set_policy(&self, _: agent::SetPolicyRequest) -> Result<Empty> {
         unsupported("policies")
     }
 
-    /// There is no shared file system, so nothing of it can be stale.
+    /// There is no shared file system, and so no stale mount of one.
     pub(super) async fn remove_stale_virtiofs_share_mounts(
         &self,
         _: agent::RemoveStaleVirtiofsShareMountsRequest,
@@ -136,12 +136,12 @@ impl Service {
         request: agent::GetDiagnosticDataRequest,
     ) -> Result<agent::GetDiagnosticDataResponse> {
         let data = match request.log_type.as_str() {
-            identity::LOG_TYPE => identity::tell()?,
+            identity::LOG_TYPE => identity::report()?,
             termination::LOG_TYPE => {
                 let container = self.0.container(&request.container_id)?;
-                termination::message(container.termination.as_deref())?
+                termination::message(container.termination_message.as_deref())?
             }
-            _ => return unsupported("diagnostic data"),
+            _ => return unsupported("diagnostic data of this type"),
         };
         Ok(agent::GetDiagnosticDataResponse {
             data,

@@ -1,4 +1,4 @@
-//! Block devices whose content the host may exchange while nobody uses them.
+//! Block devices whose content the host can replace while they are not mounted.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,38 +11,38 @@ use nix::errno::Errno;
 
 use crate::{
     error::{Doing, Error, Result},
-    raw,
+    syscalls,
 };
 
-/// Drops what the kernel keeps of the device's content, so that what is mounted is what is there
-/// now.
+/// Drops what the kernel has cached of the device's content, so that a mount shows the present
+/// content.
 ///
 /// # Errors
 ///
-/// When the device is in use: the kernel would give out the file system that is mounted already,
-/// whatever the device holds by now.
-pub fn forget_content(device: &Path) -> Result<()> {
-    let open = exclusive(device).on("use for a mount", device)?;
-    raw::drop_buffers(open.as_fd()).on("drop what is kept of", device)
+/// When the device is in use: a second mount would show the file system that is mounted already,
+/// whatever is on the device by now.
+pub fn drop_cache(device: &Path) -> Result<()> {
+    let open = open_exclusively(device).on("mount", device)?;
+    syscalls::drop_buffers(open.as_fd()).on("drop the cache of", device)
 }
 
-/// Whether nothing of the device is mounted any more; what is left behind keeps its content in use.
+/// Checks that the device is not mounted anywhere any more.
 ///
 /// # Errors
 ///
-/// When something is.
-pub fn is_free(device: &Path) -> Result<()> {
-    match exclusive(device) {
+/// When it is, as in a mount namespace that some process has kept.
+pub fn check_unused(device: &Path) -> Result<()> {
+    match open_exclusively(device) {
         Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => Err(Error::State(
             format!("{} is still in use", device.display()),
         )),
-        // One that was taken away is free as well.
+        // A device that was unplugged is unused, too.
         _ => Ok(()),
     }
 }
 
-/// A mounted device refuses to be opened so (`blkdev_get`, Linux, block/bdev.c).
-fn exclusive(device: &Path) -> io::Result<File> {
+/// Fails with `EBUSY` for a mounted device (`blkdev_get`, Linux, block/bdev.c).
+fn open_exclusively(device: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_EXCL)

@@ -1,4 +1,4 @@
-//! How each kind of storage is mounted.
+//! How each type of storage is mounted.
 
 use std::{
     fs, io,
@@ -18,18 +18,18 @@ use nix::{
 
 use super::{device, hugepages, options::Options, plain_path};
 use crate::{
-    beneath::{self, New},
+    beneath::{self, NewDirectory},
     error::{Doing, Error, Result},
 };
 
-/// The drivers this agent knows.
+/// The storage drivers that this agent implements.
 pub const DRIVERS: [&str; 5] = ["bind", "blk", "ephemeral", "local", "overlayfs"];
 
-/// Asks for a directory to be made before an overlay is mounted.
+/// The option of an overlay for a directory to be made before it is mounted.
 const CREATE_DIRECTORY: &str = "io.katacontainers.volume.overlayfs.create_directory=";
 
-/// Mounts `storage`, whose source was looked up, at `mount_point`. Nothing below `root`, the agent's
-/// directory, is found through a link.
+/// Mounts `storage` at `mount_point`. `source` is the storage's source, or the node of its device.
+/// No link is followed below `root`, the agent's directory.
 pub fn mount_storage(
     root: &Path,
     storage: &Storage,
@@ -51,19 +51,19 @@ pub fn mount_storage(
     let Some(group) = group else {
         return Ok(());
     };
-    let given = Place::present(root, mount_point).and_then(|at| at.give_to_group(group));
-    given.or_else(|error| undo(root, mount_point, error))
+    let changed = MountPoint::find(root, mount_point).and_then(|at| at.set_group(group));
+    changed.or_else(|error| undo(root, mount_point, error))
 }
 
-/// Unmounts what was mounted in vain, since nobody will know of it.
+/// Unmounts after `error`, and returns it; with what is left if unmounting fails, too.
 fn undo(root: &Path, mount_point: &Path, error: Error) -> Result<()> {
-    let undone = Place::present(root, mount_point).and_then(|at| at.unmount());
-    Err(match undone {
+    let unmounted = MountPoint::find(root, mount_point).and_then(|at| at.unmount());
+    Err(match unmounted {
         Ok(()) => error,
-        Err(left) => Error::State(format!(
+        Err(failure) => Error::State(format!(
             "{}; it stays mounted: {}",
             error.chain(),
-            left.chain()
+            failure.chain()
         )),
     })
 }
@@ -74,7 +74,7 @@ fn block(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> R
             "the block storage option {option:?}"
         )));
     }
-    device::forget_content(source)?;
+    device::drop_cache(source)?;
     let options = Options::parse(storage.options.iter().map(String::as_str));
     mount_at(root, source, mount_point, &storage.fstype, &options)
 }
@@ -85,13 +85,13 @@ fn overlay(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
         .iter()
         .filter_map(|one| one.strip_prefix(CREATE_DIRECTORY));
     for directory in named {
-        Place::directory(root, &plain_path(directory)?)?;
+        MountPoint::directory(root, &plain_path(directory)?)?;
     }
     let options = Options::parse(storage.options.iter().map(String::as_str));
     mount_at(root, Path::new("overlay"), mount_point, "overlay", &options)
 }
 
-/// Returns the group that its options give it to.
+/// Returns the group that its options name.
 fn ephemeral(
     root: &Path,
     storage: &Storage,
@@ -112,21 +112,21 @@ fn ephemeral(
     Ok(group)
 }
 
-/// A directory, made where there is nothing; what is there stays as it is, also a file.
+/// Makes a directory where there is nothing. What exists is unchanged, even if it is a file.
 pub fn local(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
     let number = |name: &str, radix| -> Result<Option<u32>> {
         let mut options = storage.options.iter();
         let Some(value) = options.find_map(|option| option.strip_prefix(name)) else {
             return Ok(None);
         };
-        let wrong = |_| Error::Invalid(format!("{value:?} is no number ({name})"));
-        u32::from_str_radix(value, radix).map(Some).map_err(wrong)
+        let invalid = |_| Error::Invalid(format!("the option {name}{value} is not a number"));
+        u32::from_str_radix(value, radix).map(Some).map_err(invalid)
     };
     let owner = storage.fs_group.as_ref().map(|group| group.group_id);
     let owner = owner.or(number("fsgid=", 10)?);
     let mode = number("mode=", 8)?.unwrap_or(0o755);
-    let new = New {
-        // Lets the group write, and own what will be made.
+    let new = NewDirectory {
+        // The group may write, and new files belong to it.
         mode: owner.map_or(mode, |_| mode | 0o2070),
         user: number("uid=", 10)?.map(Uid::from_raw),
         group: owner.or(number("gid=", 10)?).map(Gid::from_raw),
@@ -137,36 +137,36 @@ pub fn local(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
 /// Removes what [`local`] made, with its content.
 pub fn remove_local(root: &Path, mount_point: &Path) -> Result<()> {
     let (parent, name) = beneath::parent(root, mount_point)?;
-    let there = beneath::pinned(&parent).join(name);
-    let removed = match fs::symlink_metadata(&there)
+    let path = beneath::descriptor_path(&parent).join(name);
+    let removed = match fs::symlink_metadata(&path)
         .on("find", mount_point)?
         .is_dir()
     {
-        true => fs::remove_dir_all(&there),
-        false => fs::remove_file(&there),
+        true => fs::remove_dir_all(&path),
+        false => fs::remove_file(&path),
     };
     removed.on("remove", mount_point)
 }
 
-/// Where something is mounted, or what is: opened, if it is below the agent's directory.
-struct Place<'a> {
-    /// As it was asked for.
+/// A mount point, or what is mounted there. Below the agent's directory it is used by descriptor.
+struct MountPoint<'a> {
+    /// As requested.
     name: &'a Path,
-    /// By which the kernel finds it.
+    /// For system calls. That of the descriptor, if there is one.
     path: PathBuf,
-    /// Keeps that good.
     opened: Option<OwnedFd>,
 }
 
-impl<'a> Place<'a> {
-    fn pinned(name: &'a Path, opened: OwnedFd) -> Self {
+impl<'a> MountPoint<'a> {
+    fn opened(name: &'a Path, opened: OwnedFd) -> Self {
         Self {
             name,
-            path: beneath::pinned(&opened),
+            path: beneath::descriptor_path(&opened),
             opened: Some(opened),
         }
     }
 
+    /// One that is not below the agent's directory.
     fn outside(name: &'a Path) -> Self {
         Self {
             name,
@@ -175,19 +175,21 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// A directory; made if there is nothing.
     fn directory(root: &Path, path: &'a Path) -> Result<Self> {
         if path.starts_with(root) {
-            let opened = beneath::directory(root, path, New::PLAIN)?;
-            return Ok(Self::pinned(path, opened));
+            let opened = beneath::directory(root, path, NewDirectory::PLAIN)?;
+            return Ok(Self::opened(path, opened));
         }
         fs::create_dir_all(path).on("create", path)?;
         Ok(Self::outside(path))
     }
 
+    /// A file; made if there is nothing.
     fn file(root: &Path, path: &'a Path) -> Result<Self> {
         if path.starts_with(root) {
             let opened = beneath::file(root, path)?;
-            return Ok(Self::pinned(path, opened));
+            return Ok(Self::opened(path, opened));
         }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).on("create", parent)?;
@@ -199,21 +201,23 @@ impl<'a> Place<'a> {
         Ok(Self::outside(path))
     }
 
-    /// What is there: after something was mounted, that.
-    fn present(root: &Path, path: &'a Path) -> Result<Self> {
+    /// What exists at `path`. After something was mounted there, that.
+    fn find(root: &Path, path: &'a Path) -> Result<Self> {
         match path.starts_with(root) {
-            true => Ok(Self::pinned(path, beneath::find(root, path)?)),
+            true => Ok(Self::opened(path, beneath::find(root, path)?)),
             false => Ok(Self::outside(path)),
         }
     }
 
-    /// Mounts it again with other flags and options.
+    /// Changes the flags and options of the mount.
     fn remount(&self, flags: MsFlags, data: Option<&str>) -> nix::Result<()> {
         let (flags, none) = (flags | MsFlags::MS_REMOUNT, None::<&str>);
         mount(none, &self.path, none, flags, data)
     }
 
-    /// At once, whoever is in there. What was opened is itself, and behind a link of the kernel's.
+    /// Unmounts at once, even if the mount is in use.
+    ///
+    /// A descriptor's path is a link of procfs, which has to be followed; it cannot be replaced.
     fn unmount(self) -> Result<()> {
         let flags = match self.opened {
             Some(_) => MntFlags::MNT_DETACH,
@@ -222,10 +226,10 @@ impl<'a> Place<'a> {
         umount2(&self.path, flags).on("unmount", self.name)
     }
 
-    /// Lets a group write to a volume, and own what will be made in it. One that is read-only stays as
-    /// it is: nobody writes to it.
-    fn give_to_group(&self, group: u32) -> Result<()> {
-        let found = statvfs(&self.path).on("look at the file system of", self.name)?;
+    /// Lets a group write to a volume; new files belong to the group. A read-only volume is
+    /// unchanged.
+    fn set_group(&self, group: u32) -> Result<()> {
+        let found = statvfs(&self.path).on("find the file system of", self.name)?;
         if found.flags().contains(FsFlags::ST_RDONLY) {
             return Ok(());
         }
@@ -237,14 +241,14 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A bind mount takes no flags but `MS_REC`; the others need a second call.
+/// mount(2) ignores the other flags of a bind mount, which takes a second call to set.
 fn bind(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Result<()> {
     let options = Options::parse(storage.options.iter().map(String::as_str));
-    let from = Place::present(root, source)?;
+    let from = MountPoint::find(root, source)?;
     let is_directory = fs::metadata(&from.path).on("find", source)?.is_dir();
     let at = match is_directory {
-        true => Place::directory(root, mount_point)?,
-        false => Place::file(root, mount_point)?,
+        true => MountPoint::directory(root, mount_point)?,
+        false => MountPoint::file(root, mount_point)?,
     };
     let recursive = options.flags & MsFlags::MS_REC;
     mount(
@@ -260,7 +264,7 @@ fn bind(root: &Path, storage: &Storage, source: &Path, mount_point: &Path) -> Re
         return Ok(());
     }
     let flags = others | MsFlags::MS_BIND;
-    let changed = Place::present(root, mount_point)
+    let changed = MountPoint::find(root, mount_point)
         .and_then(|at| at.remount(flags, None).on("set the flags of", mount_point));
     changed.or_else(|error| undo(root, mount_point, error))
 }
@@ -272,7 +276,7 @@ fn mount_at(
     kind: &str,
     options: &Options,
 ) -> Result<()> {
-    let at = Place::directory(root, mount_point)?;
+    let at = MountPoint::directory(root, mount_point)?;
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
     mount(Some(source), &at.path, Some(kind), options.flags, data).doing(|| {
         format!(
@@ -283,31 +287,31 @@ fn mount_at(
     })
 }
 
-/// Mounts an ephemeral storage again with other options.
+/// Changes the options of an ephemeral storage.
 pub fn remount(root: &Path, storage: &Storage, mount_point: &Path) -> Result<()> {
     if storage.driver != "ephemeral" {
         return Err(Error::Invalid(format!(
-            "{:?} is no ephemeral storage",
+            "{:?} is not an ephemeral storage",
             storage.mount_point
         )));
     }
     let (_, rest) = split_group(&storage.options)?;
     let options = Options::parse(rest);
     let data = Some(options.data.as_str()).filter(|data| !data.is_empty());
-    let at = Place::present(root, mount_point)?;
+    let at = MountPoint::find(root, mount_point)?;
     at.remount(options.flags, data).on("remount", mount_point)
 }
 
-/// Takes the option `fsgid=` out of a list.
+/// Separates the option `fsgid=` from the others.
 fn split_group(options: &[String]) -> Result<(Option<u32>, Vec<&str>)> {
     let mut group = None;
     let mut rest = Vec::new();
     for option in options {
         match option.strip_prefix("fsgid=") {
             Some(id) => {
-                let id = id
-                    .parse()
-                    .map_err(|_| Error::Invalid(format!("{id:?} is no group")))?;
+                let id = id.parse().map_err(|_| {
+                    Error::Invalid(format!("the option fsgid={id} is not a group ID"))
+                })?;
                 group = Some(id);
             }
             None => rest.push(option.as_str()),

@@ -1,18 +1,20 @@
-//! Huge pages for a volume: the guest's kernel keeps none until it is told to.
+//! Huge pages for a volume. The guest's kernel reserves none by itself.
 
 use std::{fs, path::Path};
 
 use crate::error::{Doing, Error, Result};
 
-/// Where the kernel keeps a pool for each size.
+/// Where the kernel has a pool for each page size.
 pub const POOLS: &str = "/sys/kernel/mm/hugepages";
 
-/// Adds the pages to the pool that the mount options ask for (`pagesize=` and `size=`, in bytes).
-/// Without a size nothing is added: the volume takes what the pool has.
+/// Adds pages to the pool of their size, as the mount options `pagesize=` and `size=` ask, both in
+/// bytes. Without a size nothing is added, and the volume uses the pool as it is. `pools` is
+/// [`POOLS`] outside of tests.
 ///
 /// # Errors
 ///
-/// When the guest has no such pages, or not as much memory in one piece; then the pool is as it was.
+/// When the guest has no pages of that size, or too little contiguous memory. The pool is then
+/// unchanged.
 pub fn reserve(pools: &Path, options: &[&str]) -> Result<()> {
     let number = |name: &str| {
         let value = options
@@ -24,9 +26,7 @@ pub fn reserve(pools: &Path, options: &[&str]) -> Result<()> {
         return Ok(());
     };
     if page < 1024 {
-        return Err(Error::Invalid(format!(
-            "there are no pages of {page} bytes"
-        )));
+        return Err(Error::Invalid(format!("pages cannot have {page} bytes")));
     }
     let pool = pools.join(format!("hugepages-{}kB/nr_hugepages", page >> 10));
     let before = count(&pool)?;
@@ -46,7 +46,7 @@ fn count(pool: &Path) -> Result<u64> {
     let text = fs::read_to_string(pool).on("read", pool)?;
     text.trim()
         .parse()
-        .map_err(|_| Error::State(format!("{} holds no number", pool.display())))
+        .map_err(|_| Error::State(format!("{} does not contain a number", pool.display())))
 }
 
 #[cfg(test)]

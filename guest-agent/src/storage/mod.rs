@@ -1,4 +1,4 @@
-//! Storages: what is mounted for a container or a sandbox, and counted by mount point.
+//! Storages: what is mounted for a container or the sandbox. Uses are counted by mount point.
 
 mod device;
 mod drivers;
@@ -28,51 +28,51 @@ use crate::{
 /// The storages in use.
 #[derive(Debug)]
 pub struct Storages {
-    /// The agent's directory, below which containers can write.
+    /// The agent's directory. Containers can write below it.
     root: PathBuf,
     uevents: Uevents,
     /// How long a device may take to appear.
-    patience: Duration,
+    timeout: Duration,
     log: Logger,
-    /// Held while something is mounted: two containers may name the same mount point at once.
+    /// Locked while something is mounted: two containers may ask for the same mount point at once.
     in_use: Mutex<BTreeMap<PathBuf, Use>>,
 }
 
 #[derive(Debug)]
 struct Use {
     count: usize,
-    /// Made by us as a plain directory; there is nothing to unmount.
+    /// Whether it is a directory that the agent has made, and not a mount.
     directory: bool,
-    /// The block device that is mounted.
+    /// The block device that is mounted, if it is one.
     device: Option<PathBuf>,
 }
 
 impl Storages {
-    /// No storages yet.
-    pub fn new(root: PathBuf, uevents: Uevents, patience: Duration, log: Logger) -> Self {
+    /// Without storages. Storages are below `root`.
+    pub fn new(root: PathBuf, uevents: Uevents, timeout: Duration, log: Logger) -> Self {
         Self {
             root,
             uevents,
-            patience,
+            timeout,
             log,
             in_use: Mutex::new(BTreeMap::new()),
         }
     }
 
-    /// Mounts `storages` in their order. One whose mount point is in use already is shared.
+    /// Mounts `storages` in their order. A mount point that is in use already is shared.
     ///
-    /// Returns the mount points, to be given to [`Storages::remove`].
+    /// Returns the mount points, for [`Storages::remove`].
     ///
     /// # Errors
     ///
-    /// Those of the first storage that cannot be mounted; the ones before it are removed again.
+    /// When a storage cannot be mounted. Those before it are removed.
     pub async fn add(&self, storages: &[Storage]) -> Result<Vec<PathBuf>> {
         let mut added = Vec::new();
         for storage in storages {
             match self.add_one(storage).await {
                 Ok(mount_point) => added.push(mount_point),
                 Err(error) => {
-                    log::not_undone(&self.log, self.remove(&added).await);
+                    log::cleanup_failure(&self.log, self.remove(&added).await);
                     return Err(error);
                 }
             }
@@ -82,7 +82,7 @@ impl Storages {
 
     async fn add_one(&self, storage: &Storage) -> Result<PathBuf> {
         let mount_point = plain_path(&storage.mount_point)?;
-        // Not under the lock: a device may take long to appear.
+        // Before locking: a device may take long to appear.
         let source = match storage.driver.as_str() {
             "blk" => self.block_device(&storage.source).await?,
             _ => PathBuf::from(&storage.source),
@@ -90,14 +90,14 @@ impl Storages {
         let mut in_use = self.in_use.lock().await;
         if let Some(shared) = in_use.get_mut(&mount_point) {
             if shared.directory {
-                // Containers have it in their hands: it may be gone, or be something else by now.
+                // A container may have removed or replaced it.
                 drivers::local(&self.root, storage, &mount_point)?;
             }
             shared.count += 1;
             return Ok(mount_point);
         }
         drivers::mount_storage(&self.root, storage, &source, &mount_point)?;
-        // A shared one outlives the containers that use it: the sandbox holds it as well.
+        // A shared one outlives its containers: the sandbox uses it, too.
         let first = Use {
             count: if storage.shared { 2 } else { 1 },
             directory: storage.driver == "local",
@@ -107,11 +107,12 @@ impl Storages {
         Ok(mount_point)
     }
 
-    /// Lets go of mount points, the last first; what nobody uses any more is unmounted.
+    /// Ends a use of each of the mount points, in reverse order. A mount point without uses is
+    /// unmounted.
     ///
     /// # Errors
     ///
-    /// The first refusal; the others are removed all the same.
+    /// The first error. The other mount points are removed all the same.
     pub async fn remove(&self, mount_points: &[PathBuf]) -> Result<()> {
         let mut in_use = self.in_use.lock().await;
         let mut outcome = Ok(());
@@ -125,8 +126,8 @@ impl Storages {
                     drivers::remove_local(&self.root, mount_point)
                 } else {
                     unmount(mount_point).and_then(|()| {
-                        // The host takes a device back when it hears that this was done.
-                        used.device.as_deref().map_or(Ok(()), device::is_free)
+                        // After the answer, the host replaces the content of the device.
+                        used.device.as_deref().map_or(Ok(()), device::check_unused)
                     })
                 };
                 in_use.remove(mount_point);
@@ -140,25 +141,24 @@ impl Storages {
     ///
     /// # Errors
     ///
-    /// When one is not mounted, or the kernel refuses; earlier ones stay changed.
+    /// When one is not mounted, or the kernel refuses. Those before it stay changed.
     pub fn remount(&self, storages: &[Storage]) -> Result<()> {
         storages.iter().try_for_each(|storage| {
             drivers::remount(&self.root, storage, &plain_path(&storage.mount_point)?)
         })
     }
 
-    /// Unmounts everything, for a sandbox that begins anew or ends.
+    /// Unmounts everything, at the beginning and the end of a sandbox.
     pub async fn remove_all(&self) {
         let mut in_use = self.in_use.lock().await;
         for (mount_point, used) in std::mem::take(&mut *in_use) {
             if !used.directory {
-                log::not_undone(&self.log, unmount(&mount_point));
+                log::cleanup_failure(&self.log, unmount(&mount_point));
             }
         }
     }
 
-    /// The node of a block device, given as a PCI path or as the node itself. Waits until it is
-    /// there.
+    /// Waits for a block device, given as a PCI path or as its device node, and returns the node.
     ///
     /// # Errors
     ///
@@ -168,34 +168,34 @@ impl Storages {
             let node = plain_path(source)?;
             return self
                 .uevents
-                .wait_for(source, self.patience, || {
-                    node.exists().then(|| node.clone())
-                })
+                .wait_for(source, self.timeout, || node.exists().then(|| node.clone()))
                 .await;
         }
         let path = PciPath::parse(source)?;
         let find = || {
             let name = pci::block_device(&path.find(Path::new(pci::DEVICES))?)?;
-            // A disk is shown before it can be opened (ENXIO), and announced once it can.
+            // A disk is in sysfs before it can be opened (ENXIO); its uevent comes when it can.
             Some(Path::new("/dev").join(name)).filter(|node| fs::File::open(node).is_ok())
         };
-        let what = format!("a block device at PCI path {source}");
-        self.uevents.wait_for(&what, self.patience, find).await
+        let event = format!("a block device at PCI path {source}");
+        self.uevents.wait_for(&event, self.timeout, find).await
     }
 }
 
-/// An absolute path without steps upwards.
+/// An absolute path without `..`.
 fn plain_path(text: &str) -> Result<PathBuf> {
     let path = Path::new(text);
-    let steps_up = path.components().any(|part| part == Component::ParentDir);
-    if path.is_absolute() && !steps_up && !text.contains('\0') {
+    let has_parent = path.components().any(|part| part == Component::ParentDir);
+    if path.is_absolute() && !has_parent && !text.contains('\0') {
         Ok(path.to_owned())
     } else {
-        Err(Error::Invalid(format!("{text:?} is no absolute path")))
+        Err(Error::Invalid(format!(
+            "{text:?} is not an absolute path without \"..\""
+        )))
     }
 }
 
-/// Unmounts, at once if nobody is in there, else as soon as nobody is.
+/// Unmounts: at once if the mount is not in use, else when it is not any more.
 fn unmount(mount_point: &Path) -> Result<()> {
     let busy = umount2(mount_point, MntFlags::UMOUNT_NOFOLLOW);
     match busy.or_else(|_busy| {
@@ -204,7 +204,7 @@ fn unmount(mount_point: &Path) -> Result<()> {
             MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH,
         )
     }) {
-        // Not mounted, or gone.
+        // Not mounted, or removed.
         Err(nix::Error::EINVAL | nix::Error::ENOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(io::Error::from(errno)).on("unmount", mount_point),
     }

@@ -1,16 +1,17 @@
-//! Mount options as users write them.
+//! Mount options as in `/etc/fstab` and OCI specifications.
 
 use nix::mount::MsFlags;
 
-/// Options taken apart: what the kernel takes as flags, and what the file system takes as text.
+/// Mount options for mount(2).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     pub flags: MsFlags,
+    /// The options of the file system, separated by commas.
     pub data: String,
 }
 
 impl Options {
-    /// Reads a list of options. A later one wins over an earlier one that says the contrary.
+    /// Parses a list of options. A later option overrides a contrary one before it.
     pub fn parse<'a>(options: impl IntoIterator<Item = &'a str>) -> Self {
         let mut flags = MsFlags::empty();
         let mut data = Vec::new();
@@ -29,12 +30,12 @@ impl Options {
     }
 }
 
-/// Not to follow links (Linux 5.10, include/uapi/linux/mount.h); nix does not name it.
-const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
-const BIND_ALL: MsFlags = MsFlags::MS_BIND.union(MsFlags::MS_REC);
+/// `MS_NOSYMFOLLOW` (Linux 5.10, linux/mount.h); nix does not define it.
+const NO_SYMLINKS: MsFlags = MsFlags::from_bits_retain(256);
+const RECURSIVE_BIND: MsFlags = MsFlags::MS_BIND.union(MsFlags::MS_REC);
 
-/// Words and their flags, set or cleared. Those of which the specification knows a form for all mounts
-/// below, with an `r` before it, come first: here that is for the mount itself.
+/// Options that have a recursive form, with `r` before them; it is applied to the mount itself only.
+/// The flag of each option, and whether it is set or cleared.
 const RECURSIVE: [(&str, MsFlags, bool); 18] = [
     ("ro", MsFlags::MS_RDONLY, true),
     ("rw", MsFlags::MS_RDONLY, false),
@@ -52,9 +53,10 @@ const RECURSIVE: [(&str, MsFlags, bool); 18] = [
     ("norelatime", MsFlags::MS_RELATIME, false),
     ("strictatime", MsFlags::MS_STRICTATIME, true),
     ("nostrictatime", MsFlags::MS_STRICTATIME, false),
-    ("nosymfollow", NO_LINKS, true),
-    ("symfollow", NO_LINKS, false),
+    ("nosymfollow", NO_SYMLINKS, true),
+    ("symfollow", NO_SYMLINKS, false),
 ];
+/// The other options that are flags.
 const PLAIN: [(&str, MsFlags, bool); 16] = [
     ("sync", MsFlags::MS_SYNCHRONOUS, true),
     ("async", MsFlags::MS_SYNCHRONOUS, false),
@@ -69,13 +71,13 @@ const PLAIN: [(&str, MsFlags, bool); 16] = [
     ("iversion", MsFlags::MS_I_VERSION, true),
     ("noiversion", MsFlags::MS_I_VERSION, false),
     ("bind", MsFlags::MS_BIND, true),
-    ("rbind", BIND_ALL, true),
-    // Of other mounts than those that the agent makes, and nothing to the runtime.
+    ("rbind", RECURSIVE_BIND, true),
+    // Without effect on the mounts that the agent makes. libcontainer ignores them, too.
     ("idmap", MsFlags::empty(), true),
     ("ridmap", MsFlags::empty(), true),
 ];
 
-/// The flag that an option sets or clears.
+/// The flag of an option, and whether it is set (`true`) or cleared.
 fn flag(option: &str) -> Option<(MsFlags, bool)> {
     let named = |word: &str| {
         let mut known = RECURSIVE.iter().chain(&PLAIN);
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_the_runtimes_is_no_data() {
+    fn an_option_of_libcontainer_is_not_data() {
         let words = [
             "defaults",
             "norelatime",
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_and_data_are_told_apart() {
+    fn flags_and_data_are_separated() {
         let options = Options::parse(["ro", "size=1m", "nosuid", "rw", "mode=1777", ""]);
         assert_eq!(options.flags, MsFlags::MS_NOSUID);
         assert_eq!(options.data, "size=1m,mode=1777");

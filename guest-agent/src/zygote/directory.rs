@@ -1,8 +1,8 @@
-//! A working directory that no layer and no volume has: made in the container, as runc makes it.
+//! A working directory that is in no layer and no volume: made in the container, as by runc.
 //!
-//! What libcontainer lets run between the mounts and the change of directory is the specification's
-//! `createContainer` hook, in the container's mount namespace and outside its root. So the agent's own
-//! program is the hook, and its exit code the error's number.
+//! Between the mounts and the change of directory libcontainer runs the `createContainer` hooks of the
+//! specification, in the container's mount namespace and outside its root. So the agent's own program
+//! is such a hook. Its exit code is the number of the error.
 
 use std::{env, fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, process::ExitCode};
 
@@ -19,16 +19,15 @@ use pathrs::{
     error::{Error, ErrorKind},
 };
 
-/// The hook's option of the agent's command line; the root and the directory follow.
+/// The option that runs the agent's program as the hook; the root and the directory follow it.
 pub const OPTION: &str = "--make-directory";
 
-/// Changes the specification in the file `configuration` so that the container's working directory is
-/// made before it is entered.
+/// Adds the hook to the specification in the file `configuration`.
 ///
 /// # Errors
 ///
-/// When the file is no specification, or cannot be written.
-pub fn have_it_made(configuration: &Path) -> Result<(), LibcontainerError> {
+/// When the file is not a specification, or cannot be written.
+pub fn add_hook(configuration: &Path) -> Result<(), LibcontainerError> {
     let mut spec = Spec::load(configuration)?;
     let program = env::current_exe().map_err(LibcontainerError::OtherIO)?;
     let root = spec.root().as_ref().map(|root| root.path().clone());
@@ -57,17 +56,17 @@ pub fn have_it_made(configuration: &Path) -> Result<(), LibcontainerError> {
     Ok(())
 }
 
-/// A changed name would be another directory's.
+/// Never converted with loss: that would be the path of another directory.
 fn text(path: &Path) -> Result<String, LibcontainerError> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {
-        let unreadable = format!("{} is no UTF-8", path.display());
-        LibcontainerError::OtherIO(io::Error::new(io::ErrorKind::InvalidInput, unreadable))
+        let message = format!("{} is not UTF-8", path.display());
+        LibcontainerError::OtherIO(io::Error::new(io::ErrorKind::InvalidInput, message))
     })
 }
 
-/// Makes `directory` in `root`, with whatever lacks above it: root's, mode 0755. Links are followed
-/// within the root; those of /proc that lead out of any root are not.
+/// Makes `directory` and its missing parents in `root`, owned by root and with the mode 0755. Links are
+/// followed within the root; links of procfs, which could lead out of it, are not.
 pub fn make(root: &Path, directory: &Path) -> ExitCode {
     umask(Mode::from_bits_truncate(0o022));
     let made = Root::open(root).and_then(|root| {
@@ -76,11 +75,11 @@ pub fn make(root: &Path, directory: &Path) -> ExitCode {
     });
     match made {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => u8::try_from(number(&error)).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => u8::try_from(error_number(&error)).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 
-fn number(error: &Error) -> i32 {
+fn error_number(error: &Error) -> i32 {
     match error.kind() {
         ErrorKind::OsError(Some(number)) => number,
         _ => Errno::EINVAL as i32,

@@ -1,7 +1,7 @@
-//! A small process of one thread that containers are forked from.
+//! The zygote: a process with one thread that containers are forked from.
 //!
 //! libcontainer forks without executing a program, which a process with several threads must not
-//! do; so the agent asks this one. It is the agent's own binary, started once and kept.
+//! do. So the agent has the zygote run libcontainer. It is the agent's own program, started once.
 
 pub mod directory;
 mod protocol;
@@ -15,7 +15,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,25 +23,23 @@ use nix::sys::{
     socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt::ReceiveTimeout},
     time::{TimeVal, TimeValLike},
 };
+use system::sync::Mutex;
 
 use self::protocol::{Reply, receive, send};
-pub use self::{
-    protocol::{Request, receive_bytes},
-    reason::is_about_mounts,
-};
+pub use self::{protocol::Request, reason::is_about_mounts};
 use crate::{
     error::{Doing, Error, Result},
     reaper::{Exit, Reaper},
 };
 
-/// How long the zygote may take for an answer. It serves one request after another, so one that
-/// hangs would hold up every other; less than hosts wait for the answer to a call.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long the zygote may take for an answer. It serves one request after another, so a request that
+/// hangs blocks all others. Shorter than hosts wait for the answer to a call.
+const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How the zygote's program is run, given the directory of its records.
+/// Makes the command that starts the zygote from the directory of libcontainer's records.
 type Program = fn(&Path) -> io::Result<Command>;
 
-/// Asks the zygote. Clones ask the same one.
+/// Sends requests to the zygote. Clones use the same zygote.
 #[derive(Debug, Clone)]
 pub struct Zygote(Arc<Inner>);
 
@@ -50,19 +48,19 @@ struct Inner {
     state: PathBuf,
     reaper: Arc<Reaper>,
     program: Program,
-    patience: Duration,
-    /// None until first asked, and after the zygote was lost.
-    process: Mutex<Option<Process>>,
+    timeout: Duration,
+    /// `None` before the start, and after the zygote has ended or was killed.
+    worker: Mutex<Option<Worker>>,
 }
 
-/// The zygote's process.
+/// The running zygote.
 #[derive(Debug)]
-struct Process {
+struct Worker {
     socket: OwnedFd,
     pid: i32,
 }
 
-/// A child that the zygote made: its number and its end.
+/// A process that the zygote has made.
 #[derive(Debug)]
 pub struct Child {
     pub pid: i32,
@@ -72,77 +70,82 @@ pub struct Child {
 impl Zygote {
     /// A zygote that keeps libcontainer's records in `state`.
     pub fn new(state: PathBuf, reaper: Arc<Reaper>) -> Self {
-        Self::running(own_program, PATIENCE, state, reaper)
+        Self::with_program(own_program, TIMEOUT, state, reaper)
     }
 
-    fn running(program: Program, patience: Duration, state: PathBuf, reaper: Arc<Reaper>) -> Self {
+    fn with_program(
+        program: Program,
+        timeout: Duration,
+        state: PathBuf,
+        reaper: Arc<Reaper>,
+    ) -> Self {
         Self(Arc::new(Inner {
             state,
             reaper,
             program,
-            patience,
-            process: Mutex::new(None),
+            timeout,
+            worker: Mutex::new(None),
         }))
     }
 
-    /// Starts the process ahead of the first request.
+    /// Starts the zygote before the first request.
     ///
     /// # Errors
     ///
-    /// When the system does not let it.
-    pub async fn warm_up(&self) -> Result<()> {
+    /// When its program does not start.
+    pub async fn start(&self) -> Result<()> {
         self.blocking(|inner| {
-            let mut process = inner.process.lock().unwrap_or_else(PoisonError::into_inner);
-            if process.is_none() {
-                *process = Some(inner.spawn()?);
+            let mut worker = inner.worker.lock();
+            if worker.is_none() {
+                *worker = Some(inner.spawn()?);
             }
             Ok(())
         })
         .await
     }
 
-    /// Has a process made. `descriptors` are as [`Request`] says.
+    /// Sends a request that makes a process, with the descriptors that [`Request`] describes.
     ///
     /// # Errors
     ///
-    /// libcontainer's, with all causes.
+    /// When libcontainer fails, or the zygote does not answer in time.
     pub async fn make(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<Child> {
         let doing = describe(&request);
         self.blocking(move |inner| {
-            let expectation = inner.reaper.expect_child();
-            match inner.ask(&request, &descriptors)? {
+            let child = inner.reaper.new_child();
+            match inner.exchange(&request, &descriptors)? {
                 Reply::Child(pid) => Ok(Child {
                     pid,
-                    exit: expectation.claim(pid),
+                    exit: child.claim(pid),
                 }),
                 Reply::Failed(reason) => Err(Error::Runtime { doing, reason }),
                 Reply::Ended => Err(ended(&request)),
                 Reply::Done => Err(Error::Runtime {
                     doing,
-                    reason: "the runtime named no process".into(),
+                    reason: "the zygote has returned no process".into(),
                 }),
             }
         })
         .await
     }
 
-    /// Kills a process that was made and is of no use.
+    /// Kills a process that cannot be used.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn end(&self, child: &Child) -> Result<()> {
+    pub fn kill(&self, child: &Child) -> Result<()> {
         self.0.reaper.signal(child.pid, libc::SIGKILL)
     }
 
-    /// Has something done that makes no process.
+    /// Sends a request that makes no process.
     ///
     /// # Errors
     ///
-    /// libcontainer's, with all causes.
+    /// When libcontainer fails, or the zygote does not answer in time.
     pub async fn request(&self, request: Request) -> Result<()> {
         let doing = describe(&request);
-        self.blocking(move |inner| match inner.ask(&request, &[])? {
+        self.blocking(move |inner| match inner.exchange(&request, &[])? {
             Reply::Failed(reason) => Err(Error::Runtime { doing, reason }),
             Reply::Ended => Err(ended(&request)),
             Reply::Done | Reply::Child(_) => Ok(()),
@@ -150,12 +153,12 @@ impl Zygote {
         .await
     }
 
-    /// Removes the directory of the runtime's records, once there are no containers.
+    /// Removes the directory of libcontainer's records, when there are no containers.
     ///
     /// # Errors
     ///
     /// When it cannot be removed.
-    pub fn forget_records(&self) -> Result<()> {
+    pub fn remove_records(&self) -> Result<()> {
         match fs::remove_dir_all(&self.0.state) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.on("remove", &self.0.state),
@@ -170,75 +173,71 @@ impl Zygote {
         tokio::task::spawn_blocking(move || work(&inner))
             .await
             .map_err(io::Error::other)
-            .doing(|| "wait for the container runtime".into())?
+            .doing(|| "wait for the zygote".into())?
     }
 }
 
 impl Inner {
-    /// One question, one answer. A zygote that was lost, or that does not answer in time and is
-    /// killed, is replaced with the next question.
-    fn ask(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = match process.take() {
+    /// Sends a request and waits for the answer. A zygote that has ended, or that does not answer in
+    /// time and is killed, is replaced with the next request.
+    fn exchange(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
+        let mut worker = self.worker.lock();
+        let current = match worker.take() {
             Some(current) => current,
             None => self.spawn()?,
         };
-        let answer = self.exchange(current.socket.as_fd(), request, descriptors);
-        if answer.is_ok() {
-            *process = Some(current);
+        let reply = self.ask(current.socket.as_fd(), request, descriptors);
+        if reply.is_ok() {
+            *worker = Some(current);
         } else {
             self.reaper.signal(current.pid, libc::SIGKILL)?;
         }
-        answer
+        reply
     }
 
-    fn exchange(
+    fn ask(
         &self,
         socket: BorrowedFd<'_>,
         request: &Request,
         descriptors: &[OwnedFd],
     ) -> Result<Reply> {
-        let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        send(socket, request, &raw).doing(|| "ask the container runtime".into())?;
-        let answer = receive(socket).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("waited {:?}, and ended it", self.patience),
-            ),
-            _ => error,
-        });
-        let (reply, _) = answer.doing(|| {
-            format!(
-                "{}: no answer from the container runtime",
-                describe(request)
-            )
-        })?;
-        Ok(reply)
+        let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        send(socket, request, &numbers).doing(|| "send a request to the zygote".into())?;
+        match receive(socket) {
+            Ok((reply, _)) => Ok(reply),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Timeout {
+                event: format!("the zygote to {}; it was killed", describe(request)),
+                after: self.timeout,
+            }),
+            Err(error) => {
+                Err(error).doing(|| format!("{}: the zygote has sent no answer", describe(request)))
+            }
+        }
     }
 
-    fn spawn(&self) -> Result<Process> {
+    fn spawn(&self) -> Result<Worker> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
             None,
             SockFlag::SOCK_CLOEXEC,
         )
-        .doing(|| "make a socket for the container runtime".into())?;
-        let patience = i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX);
-        setsockopt(&ours, ReceiveTimeout, &TimeVal::milliseconds(patience))
-            .doing(|| "bound the wait for the container runtime".into())?;
+        .doing(|| "make a socket for the zygote".into())?;
+        let timeout = i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX);
+        setsockopt(&ours, ReceiveTimeout, &TimeVal::milliseconds(timeout))
+            .doing(|| "limit the wait for the zygote".into())?;
         let mut program =
             (self.program)(&self.state).doing(|| "find the agent's own program".into())?;
-        let expectation = self.reaper.expect_child();
+        let unclaimed = self.reaper.new_child();
         let child = program
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .spawn()
-            .doing(|| "start the container runtime".into())?;
+            .doing(|| "start the zygote".into())?;
         let pid = child.id().cast_signed();
-        let _its_end_closes_the_socket = expectation.claim(pid);
-        Ok(Process { socket: ours, pid })
+        let _end_is_seen_on_the_socket = unclaimed.claim(pid);
+        Ok(Worker { socket: ours, pid })
     }
 }
 
@@ -248,6 +247,7 @@ fn own_program(state: &Path) -> io::Result<Command> {
     Ok(program)
 }
 
+/// The error for [`Reply::Ended`].
 fn ended(request: &Request) -> Error {
     let (Request::Create { id, .. }
     | Request::Start { id }
@@ -256,6 +256,7 @@ fn ended(request: &Request) -> Error {
     Error::State(format!("Container {id} has ended"))
 }
 
+/// What a request does; completes the sentence "Could not …".
 fn describe(request: &Request) -> String {
     match request {
         Request::Create { id, .. } => format!("create container {id}"),
@@ -269,10 +270,10 @@ fn describe(request: &Request) -> String {
 mod tests {
     use super::*;
 
-    /// Writes down its number and never answers.
+    /// Appends its pid to a file, and never answers.
     #[allow(
         clippy::unnecessary_wraps,
-        reason = "of the type of what finds a program"
+        reason = "has the type of a function that may fail"
     )]
     fn mute(state: &Path) -> io::Result<Command> {
         let mut program = Command::new("/bin/sh");
@@ -288,19 +289,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_does_not_answer_is_ended_and_replaced() {
+    async fn a_zygote_that_does_not_answer_is_killed_and_replaced() {
         let state = tempfile::tempdir().unwrap();
         let reaper = Reaper::start().unwrap();
-        let patience = Duration::from_secs(1);
-        let zygote = Zygote::running(mute, patience, state.path().to_owned(), reaper);
+        let timeout = Duration::from_secs(1);
+        let zygote = Zygote::with_program(mute, timeout, state.path().to_owned(), reaper);
         for asked in 1..=2 {
             let request = Request::Start { id: "a".into() };
             let error = zygote.request(request).await.unwrap_err();
-            assert!(error.chain().contains("waited 1s"), "{}", error.chain());
+            assert!(
+                error.chain().contains("Timed out after 1s"),
+                "{}",
+                error.chain()
+            );
             assert_eq!(
                 pids(state.path()).len(),
                 asked,
-                "each request has one of its own"
+                "each request has a zygote of its own"
             );
         }
         let gone = async {

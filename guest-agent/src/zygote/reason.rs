@@ -1,7 +1,7 @@
-//! Why the container runtime did not do something, for readers who do not know libcontainer.
+//! The reason of libcontainer's failures, for readers who do not know libcontainer.
 //!
-//! The one place where its errors become text: what it wraps around the causes is taken off, and a
-//! cause that its error has lost is taken from its log.
+//! This is the only place where its errors become text. What it wraps around the causes is removed. A
+//! cause that is missing in its error is taken from its log.
 
 use std::{error::Error, io, path::Path};
 
@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use super::trace::Event;
 
-/// What libcontainer puts before the words of another of its processes.
-const FRAMES: [&str; 6] = [
+/// What libcontainer puts before the message of another one of its processes.
+const PREFIXES: [&str; 6] = [
     "failed to create container: ",
     "exec process failed with error ",
     "error in executing process : ",
@@ -18,58 +18,58 @@ const FRAMES: [&str; 6] = [
     "cgroup error: ",
     "io error: ",
 ];
-/// What it puts behind them.
-const CLEANING: &str = ". error during cleanup: ";
-/// What it says of a process that is gone, and what that means.
-const GONE: &str = "failed to receive. ";
+/// What it puts behind such a message, with the error of the cleanup.
+const CLEANUP: &str = ". error during cleanup: ";
+/// Its message about a process that has ended unexpectedly, and what that means.
+const ENDED: &str = "failed to receive. ";
 const KILLED: &str = "the process was killed while it was made (is its memory limit too low?)";
-/// How it logs that a process tells of its failure. What comes later is about the telling.
-const REPORTED: &str = "failed to initialize container process";
-/// Names of the field that has the cause.
+/// Begins the log message of a process that reports its failure. Later ones are about the reporting.
+const REPORT: &str = "failed to initialize container process";
+/// Names of the log field that has the cause.
 const CAUSE: [&str; 3] = ["err", "e", "error"];
 
-/// The reason in one line: of `error`, with what `events` know beyond it. `directory` is the working
-/// directory that was asked for.
+/// The reason of `error` in one line, completed by the log `events` of the same request. `directory` is
+/// the requested working directory.
 pub fn reason(error: &dyn Error, events: &[Event], directory: &Path) -> String {
-    let text = plain(&chain(error));
+    let text = without_wrapping(&chain(error));
     let reported = events
         .iter()
-        .position(|event| event.message.starts_with(REPORTED));
+        .position(|event| event.message.starts_with(REPORT));
     let events = &events[..reported.unwrap_or(events.len())];
-    if let Some(told) = events.iter().find_map(|event| known(event, directory)) {
-        return told;
+    if let Some(reason) = events.iter().find_map(|event| known(event, directory)) {
+        return reason;
     }
-    match events.iter().find_map(detail) {
-        Some((told, cause)) if !text.to_lowercase().contains(&cause) => told,
+    match events.iter().find_map(with_cause) {
+        Some((reason, cause)) if !text.to_lowercase().contains(&cause) => reason,
         _ => text,
     }
 }
 
-/// Whether a reason is that the container's root could not be put together, mounts included.
+/// Whether a reason is about the preparation of the container's root, which includes its mounts.
 pub fn is_about_mounts(reason: &str) -> bool {
     reason.starts_with("failed to prepare rootfs")
 }
 
-/// Whether the working directory was looked for in vain.
-pub fn lacks_directory(events: &[Event]) -> bool {
+/// Whether the request failed because the working directory does not exist.
+pub fn lacks_working_directory(events: &[Event]) -> bool {
     events.iter().any(|event| {
         changes_directory(event) && event.field(&CAUSE).and_then(errno_in) == Some(Errno::ENOENT)
     })
 }
 
-/// Events whose subject is known better here than to the library.
+/// The reason behind events that libcontainer itself explains badly.
 fn known(event: &Event, directory: &Path) -> Option<String> {
     let about_directory = |errno: Errno| {
         format!(
             "working directory {}: {}",
             directory.display(),
-            words(errno)
+            message(errno)
         )
     };
     if changes_directory(event) {
         return event.field(&CAUSE).and_then(errno_in).map(about_directory);
     }
-    // The only hook there is makes the working directory, and ends with the error's number.
+    // The only hook makes the working directory. Its exit code is the number of the error.
     if event.message == "failed to run create container hooks" {
         let number = event.field(&CAUSE)?.strip_prefix("NonZeroExitCode(")?;
         let number = number.strip_suffix(')')?.parse().ok()?;
@@ -82,19 +82,19 @@ fn changes_directory(event: &Event) -> bool {
     ["failed to chdir", "failed to chdir to cwd"].contains(&event.message.as_str())
 }
 
-/// An event with a cause: what was not done to what and why, and the cause alone.
-fn detail(event: &Event) -> Option<(String, String)> {
-    let cause = words(errno_in(event.field(&CAUSE)?)?);
-    let mut told = event.message.clone();
+/// For an event with a cause: the whole event as text, and the cause alone.
+fn with_cause(event: &Event) -> Option<(String, String)> {
+    let cause = message(errno_in(event.field(&CAUSE)?)?);
+    let mut text = event.message.clone();
     for (name, value) in &event.fields {
         if !CAUSE.contains(&name.as_str()) {
-            told.push_str(&format!(" {name} {value}"));
+            text.push_str(&format!(" {name} {value}"));
         }
     }
-    Some((format!("{told}: {cause}"), cause))
+    Some((format!("{text}: {cause}"), cause))
 }
 
-/// The error number in an error's `Debug` form: `Nix(ENOENT)`, `Os { code: 2, … }`.
+/// Finds the error number in the `Debug` form of an error: `Nix(ENOENT)`, `Os { code: 2, … }`.
 fn errno_in(debug: &str) -> Option<Errno> {
     let of_system = debug
         .split_once("code: ")
@@ -108,14 +108,14 @@ fn errno_in(debug: &str) -> Option<Errno> {
     number.map(Errno::from_raw)
 }
 
-/// The system's words for an error number, as they are in the middle of a sentence.
-pub fn words(errno: Errno) -> String {
+/// The system's message for an error number, in lower case.
+pub fn message(errno: Errno) -> String {
     let text = io::Error::from(errno).to_string();
-    let words = text.split(" (os error").next();
-    words.unwrap_or_default().to_lowercase()
+    let message = text.split(" (os error").next();
+    message.unwrap_or_default().to_lowercase()
 }
 
-/// All causes. libcontainer repeats some of them in the words of their effects.
+/// The error and its causes. libcontainer repeats some causes in the errors that they lead to.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -130,22 +130,22 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Without the frames, and without what procfs says about itself.
-fn plain(text: &str) -> String {
-    // The words of an executed process come in pieces of three bytes, the last filled up.
+/// Removes the prefixes, and what the crate procfs says about itself.
+fn without_wrapping(text: &str) -> String {
+    // The message of a process comes in pieces of three bytes; the last one is padded.
     let mut rest = text.trim_end_matches('\0');
-    rest = rest.split(CLEANING).next().unwrap_or(rest);
-    while let Some(inner) = FRAMES.iter().find_map(|frame| rest.strip_prefix(frame)) {
+    rest = rest.split(CLEANUP).next().unwrap_or(rest);
+    while let Some(inner) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         rest = inner;
     }
-    if rest.starts_with(GONE) {
+    if rest.starts_with(ENDED) {
         return KILLED.into();
     }
     let without_place = rest
         .split_once("bug at ")
         .and_then(|(before, place)| Some((before, place.split_once('\n')?.1)));
     match without_place {
-        Some((before, told)) => format!("{before}{told}").trim().to_owned(),
+        Some((before, rest)) => format!("{before}{rest}").trim().to_owned(),
         None => rest.trim().to_owned(),
     }
 }
@@ -157,15 +157,15 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Said(&'static str);
+    struct Reported(&'static str);
 
-    impl fmt::Display for Said {
+    impl fmt::Display for Reported {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str(self.0)
         }
     }
 
-    impl Error for Said {}
+    impl Error for Reported {}
 
     fn event(message: &str, fields: &[(&str, &str)]) -> Event {
         Event {
@@ -178,20 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn frames_go_and_lost_causes_come_back() {
-        let hollow = "failed to create container: exec process failed with error error in \
+    fn wrapping_is_removed_and_lost_causes_are_found() {
+        let without_cause = "failed to create container: exec process failed with error error in \
                       executing process : failed to unix syscall";
-        let lost = [
+        let events_of_cause = [
             event("failed to chdir", &[("e", "ENOENT")]),
             event(
                 "failed to initialize container process: failed to unix syscall",
                 &[],
             ),
         ];
-        for (said, events, expected) in [
+        for (text, events, expected) in [
             (
-                hollow,
-                &lost[..],
+                without_cause,
+                &events_of_cause[..],
                 "working directory /no/such: no such file or directory",
             ),
             (
@@ -210,7 +210,7 @@ mod tests {
             ),
             (
                 "exec /x: exec format error\0",
-                &lost[1..],
+                &events_of_cause[1..],
                 "exec /x: exec format error",
             ),
             (
@@ -233,10 +233,13 @@ mod tests {
                 "Unable to stat \"/proc/7/ns/net\"",
             ),
         ] {
-            assert_eq!(reason(&Said(said), events, Path::new("/no/such")), expected);
+            assert_eq!(
+                reason(&Reported(text), events, Path::new("/no/such")),
+                expected
+            );
         }
-        assert!(lacks_directory(&lost));
-        assert!(!lacks_directory(&[event(
+        assert!(lacks_working_directory(&events_of_cause));
+        assert!(!lacks_working_directory(&[event(
             "failed to chdir",
             &[("e", "ENOTDIR")]
         )]));

@@ -1,17 +1,27 @@
-//! What libcontainer logs as it fails.
+//! The errors that libcontainer logs.
 //!
-//! The process that becomes a container's tells the one it was forked from only the outermost words of
-//! its error; which system call, path or mount it was, and why, is in its log alone. So what is logged
-//! as an error goes into a file without a name that the forked processes share.
+//! A process that libcontainer has forked reports only the outermost error to its parent. Which system
+//! call, path or mount has failed, and why, is only in its log. So log messages of the level `error` are
+//! written to an unnamed file that the forked processes share, each with the number of the request that
+//! the process was forked for.
+//!
+//! The file is made once, before a template is saved: a file for each request would cost each start of a
+//! clone.
 
 use std::{
     fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    sync::{Mutex, PoisonError},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::memfd::{MFdFlags, memfd_create},
+};
 use serde::{Deserialize, Serialize};
 use tracing::{
     Level, Metadata, Subscriber,
@@ -20,22 +30,24 @@ use tracing::{
     span,
 };
 
-/// Errors kept of one request; there are rarely more than five.
-const MOST: u64 = 64 << 10;
+/// Largest log, in bytes. A request rarely has more than five messages.
+const MAX_SIZE: u64 = 64 << 10;
 
-/// Where the current request's errors go.
-static FILE: Mutex<Option<File>> = Mutex::new(None);
+/// The log, which forked processes inherit.
+static LOG: OnceLock<File> = OnceLock::new();
+/// The number of the current request. A forked process keeps the number that it was forked with.
+static REQUEST: AtomicU64 = AtomicU64::new(0);
 
-/// Something that was logged as an error.
+/// A log message of the level `error`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub message: String,
-    /// Names and values, in the library's order.
+    /// Names and values, in the order of the log statement.
     pub fields: Vec<(String, String)>,
 }
 
 impl Event {
-    /// The value of the first of `names` that there is.
+    /// The value of the first of `names` that the event has.
     pub fn field(&self, names: &[&str]) -> Option<&str> {
         let found = |name| self.fields.iter().find(|(field, _)| field == name);
         names
@@ -45,52 +57,64 @@ impl Event {
     }
 }
 
-/// Starts to listen to what is logged in this process and those forked from it.
-pub fn listen() {
-    let _is_listened_to_already = tracing::subscriber::set_global_default(Errors);
-}
-
-/// Begins a new request's list. What earlier requests' processes still log goes to theirs.
+/// Starts to listen to log messages in this process and in those that are forked from it.
 ///
 /// # Errors
 ///
-/// When there can be no file.
-pub fn begin() -> io::Result<()> {
+/// When the file cannot be made.
+pub fn listen() -> io::Result<()> {
     let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    let _made_once = LOG.set(file);
+    let _already_listening = tracing::subscriber::set_global_default(ErrorLog);
     Ok(())
 }
 
-/// What was logged since [`begin`], the innermost cause first.
-pub fn events() -> Vec<Event> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut text = String::new();
-    if let Some(file) = file.as_mut() {
-        let _what_could_be_read = file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| file.take(MOST).read_to_string(&mut text));
+/// Starts the log of a new request. What processes of earlier requests still log is not part of it.
+///
+/// # Errors
+///
+/// When the file cannot be emptied.
+pub fn begin() -> io::Result<()> {
+    REQUEST.fetch_add(1, Ordering::Relaxed);
+    match LOG.get() {
+        Some(file) if file.metadata()?.len() > 0 => file.set_len(0),
+        _ => Ok(()),
     }
+}
+
+/// The errors of the current request, the innermost cause first.
+pub fn events() -> Vec<Event> {
+    let mut text = String::new();
+    if let Some(mut file) = LOG.get() {
+        let _incomplete_on_error = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(MAX_SIZE).read_to_string(&mut text));
+    }
+    let request = REQUEST.load(Ordering::Relaxed);
     text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(|line| serde_json::from_str::<(u64, Event)>(line).ok())
+        .filter(|(of, _)| *of == request)
+        .map(|(_, event)| event)
         .collect()
 }
 
-fn keep(event: &Event) -> io::Result<()> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(file) = file.as_mut() else {
+fn append(event: &Event) -> io::Result<()> {
+    let Some(mut file) = LOG.get() else {
         return Ok(());
     };
-    let mut line = serde_json::to_vec(event)?;
+    let mut line = serde_json::to_vec(&(REQUEST.load(Ordering::Relaxed), event))?;
     line.push(b'\n');
-    if file.metadata()?.len() + line.len() as u64 > MOST {
+    if file.metadata()?.len() + line.len() as u64 > MAX_SIZE {
         return Ok(());
     }
     file.write_all(&line)
 }
 
-struct Errors;
+/// Appends errors to the log, and ignores everything else.
+struct ErrorLog;
 
-impl Subscriber for Errors {
+impl Subscriber for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() == Level::ERROR
     }
@@ -100,9 +124,9 @@ impl Subscriber for Errors {
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut kept = Event::default();
-        event.record(&mut kept);
-        let _is_for_the_error_text_only = keep(&kept);
+        let mut appended = Event::default();
+        event.record(&mut appended);
+        let _lost_on_error = append(&appended);
     }
 
     fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
@@ -134,17 +158,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_kept_in_their_order_and_nothing_else() {
-        listen();
+    fn only_errors_are_logged_and_in_their_order() {
+        listen().unwrap();
         begin().unwrap();
         tracing::error!(err = ?nix::errno::Errno::ENOENT, "inner {}", 1);
         tracing::debug!("noise");
         tracing::error!("outer");
-        let kept = events();
-        let messages: Vec<_> = kept.iter().map(|event| event.message.as_str()).collect();
+        let logged = events();
+        let messages: Vec<_> = logged.iter().map(|event| event.message.as_str()).collect();
         assert_eq!(messages, ["inner 1", "outer"]);
-        assert_eq!(kept[0].field(&["e", "err"]), Some("ENOENT"));
+        assert_eq!(logged[0].field(&["e", "err"]), Some("ENOENT"));
         begin().unwrap();
         assert!(events().is_empty());
+        append(&logged[0]).unwrap();
+        // As a process does that was forked for an earlier request.
+        REQUEST.fetch_sub(1, Ordering::Relaxed);
+        append(&logged[1]).unwrap();
+        REQUEST.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(events(), logged[..1]);
     }
 }

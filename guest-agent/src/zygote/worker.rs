@@ -1,7 +1,7 @@
-//! The zygote's side: makes containers with libcontainer, one request after another.
+//! The zygote itself: runs libcontainer, one request after another.
 //!
-//! It must have one thread only, for it forks without executing a program. The processes it makes
-//! are siblings, children of the agent, which waits for them.
+//! It must have one thread only, since it forks without executing a program. The processes that it makes
+//! are its siblings: children of the agent, which waits for them.
 
 use std::{
     env, fs, io,
@@ -26,9 +26,9 @@ use super::{
 };
 use crate::error::{Doing, Result};
 
-type Done<T> = std::result::Result<T, LibcontainerError>;
+type RuntimeResult<T> = std::result::Result<T, LibcontainerError>;
 
-/// Serves on standard input until the agent is gone. `state` is where libcontainer keeps records.
+/// Serves on standard input until the agent ends. `state` is the directory of libcontainer's records.
 ///
 /// # Errors
 ///
@@ -37,33 +37,33 @@ pub fn run(state: &Path) -> Result<()> {
     let socket = io::stdin()
         .as_fd()
         .try_clone_to_owned()
-        .doing(|| "take the agent's socket".into())?;
-    trace::listen();
+        .doing(|| "duplicate the agent's socket".into())?;
+    trace::listen().doing(|| "make a file for errors".into())?;
     loop {
         let (request, descriptors) = match receive(socket.as_fd()) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error).doing(|| "read a request".into()),
+            Err(error) => return Err(error).doing(|| "receive a request".into()),
         };
-        // Where libcontainer fails it stays in a container's directory, which may be gone by now.
+        // After a failure libcontainer stays in a container's directory, which may be gone by now.
         env::set_current_dir("/").doing(|| "change to /".into())?;
-        trace::begin().doing(|| "make a file for errors".into())?;
+        trace::begin().doing(|| "empty the file for errors".into())?;
         let reply = carry_out(state, &request, descriptors)
             .unwrap_or_else(|error| refusal(state, &request, &error));
-        keep_alive();
+        reset_oom_score();
         send(socket.as_fd(), &reply, &[]).doing(|| "send a reply".into())?;
     }
 }
 
-fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> Done<Reply> {
+fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> RuntimeResult<Reply> {
     match request {
         Request::Create {
             id,
             bundle,
             console,
         } => {
-            let connection = Connection::new(console.as_deref(), descriptors);
-            create(state, id, bundle, &connection)
+            let streams = Streams::new(console.as_deref(), descriptors);
+            create(state, id, bundle, &streams)
         }
         Request::Start { id } => {
             load(state, id)?.start()?;
@@ -74,11 +74,11 @@ fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> Done
             process,
             console,
         } => {
-            let connection = Connection::new(console.as_deref(), descriptors);
+            let streams = Streams::new(console.as_deref(), descriptors);
             let bundle = load(state, id)?.bundle().clone();
-            let workload = Workload::beside(&bundle, process, connection.gate())
+            let workload = Workload::exec(&bundle, process, streams.terminal_ready())
                 .map_err(LibcontainerError::OtherIO)?;
-            let pid = builder(state, id, &connection)?
+            let pid = builder(state, id, &streams)?
                 .with_executor(workload)
                 .as_tenant()
                 .with_process(Some(process))
@@ -96,12 +96,12 @@ fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> Done
     }
 }
 
-/// Makes a container. libcontainer wants its working directory to be there; one that no layer and no
-/// volume has is made as soon as everything is mounted, in a second attempt.
-fn create(state: &Path, id: &str, bundle: &Path, connection: &Connection<'_>) -> Done<Reply> {
+/// Creates a container. libcontainer fails if the working directory does not exist; a second attempt then
+/// has a hook that makes it after everything is mounted.
+fn create(state: &Path, id: &str, bundle: &Path, streams: &Streams<'_>) -> RuntimeResult<Reply> {
     let attempt = || {
-        builder(state, id, connection)?
-            .with_executor(Workload::first(connection.gate()))
+        builder(state, id, streams)?
+            .with_executor(Workload::first(streams.terminal_ready()))
             .as_init(bundle)
             .with_systemd(false)
             .with_detach(true)
@@ -109,11 +109,11 @@ fn create(state: &Path, id: &str, bundle: &Path, connection: &Connection<'_>) ->
             .build()
     };
     let container = match attempt() {
-        Err(_) if reason::lacks_directory(&trace::events()) => {
+        Err(_) if reason::lacks_working_directory(&trace::events()) => {
             trace::begin().map_err(LibcontainerError::OtherIO)?;
             let configuration = bundle.join("config.json");
             let before = fs::read(&configuration).map_err(LibcontainerError::OtherIO)?;
-            directory::have_it_made(&configuration)?;
+            directory::add_hook(&configuration)?;
             let container = attempt();
             fs::write(&configuration, before).map_err(LibcontainerError::OtherIO)?;
             container?
@@ -124,20 +124,21 @@ fn create(state: &Path, id: &str, bundle: &Path, connection: &Connection<'_>) ->
     Ok(pid.map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
 }
 
-/// The record of a container. One whose process ends just as it is looked at is looked at again.
-fn load(state: &Path, id: &str) -> Done<Container> {
+/// Loads the record of a container. Loading fails if its process ends meanwhile, so it is tried twice.
+fn load(state: &Path, id: &str) -> RuntimeResult<Container> {
     let directory = state.join(id);
     Container::load(directory.clone()).or_else(|_| Container::load(directory))
 }
 
-/// What the new process is connected to.
-struct Connection<'a> {
+/// The input and output of a new process.
+struct Streams<'a> {
+    /// Path of the socket to which the terminal's master is sent.
     console: Option<&'a Path>,
-    /// Standard input, output and error; with a console one descriptor, see [`Workload`].
+    /// Standard input, output and error; with a console one descriptor, see [`Request`].
     descriptors: Vec<Arc<OwnedFd>>,
 }
 
-impl<'a> Connection<'a> {
+impl<'a> Streams<'a> {
     fn new(console: Option<&'a Path>, descriptors: Vec<OwnedFd>) -> Self {
         Self {
             console,
@@ -145,16 +146,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn gate(&self) -> Option<Arc<OwnedFd>> {
+    /// The descriptor that is at its end when the terminal is ready.
+    fn terminal_ready(&self) -> Option<Arc<OwnedFd>> {
         self.console.and(self.descriptors.first()).cloned()
     }
 }
 
-fn builder(state: &Path, id: &str, connection: &Connection<'_>) -> Done<ContainerBuilder> {
+fn builder(state: &Path, id: &str, streams: &Streams<'_>) -> RuntimeResult<ContainerBuilder> {
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(state)?
-        .with_console_socket(connection.console);
-    if let [input, output, errors] = &connection.descriptors[..] {
+        .with_console_socket(streams.console);
+    if let [input, output, errors] = &streams.descriptors[..] {
         let copy = |end: &OwnedFd| end.try_clone().map_err(LibcontainerError::OtherIO);
         builder = builder
             .with_stdin(copy(input)?)
@@ -164,9 +166,9 @@ fn builder(state: &Path, id: &str, connection: &Connection<'_>) -> Done<Containe
     Ok(builder)
 }
 
-/// libcontainer sets a container's OOM score on this process, for the container to inherit; here
-/// it would make the zygote the first to be killed. Without the privilege it stays as it is.
-fn keep_alive() {
+/// libcontainer sets a container's OOM score on this process, for the container to inherit. The zygote
+/// would then be the first to be killed. Without privileges the score is unchanged.
+fn reset_oom_score() {
     let _not_privileged = fs::write("/proc/self/oom_score_adj", "-999");
 }
 
@@ -179,8 +181,8 @@ fn refusal(state: &Path, request: &Request, error: &LibcontainerError) -> Reply 
     Reply::Failed(reason(error, &trace::events(), &directory_of(request)))
 }
 
-/// Whether a container's first process has ended, or is about to: it has no namespaces then, and
-/// whatever was asked for may have failed in any way.
+/// Whether a container's first process has ended or is ending. It has no namespaces then, and a request
+/// can fail in any way.
 fn has_ended(state: &Path, id: &str) -> bool {
     load(state, id).is_ok_and(|container| {
         container.status() == ContainerStatus::Stopped
@@ -190,7 +192,7 @@ fn has_ended(state: &Path, id: &str) -> bool {
     })
 }
 
-/// The working directory that a request is about.
+/// The working directory in a request's specification.
 fn directory_of(request: &Request) -> PathBuf {
     let process = match request {
         Request::Create { bundle, .. } => Spec::load(bundle.join("config.json"))

@@ -1,4 +1,4 @@
-//! The last steps of a container's process before it becomes the program asked for.
+//! The last steps of a new process before it executes its program.
 
 use std::{
     env,
@@ -23,50 +23,59 @@ use nix::{
     unistd::{execv, read},
 };
 
-use super::reason::words;
-use crate::raw;
+use super::reason::message;
+use crate::syscalls;
 
-/// The exit code of a first process that cannot execute its program, as runc has it.
+/// The exit code of a first process that cannot execute its program, as with runc.
 const NOT_EXECUTED: i32 = 1;
 
 /// Executes a process's program.
 ///
-/// libcontainer's own executor wants a `PATH` even for absolute names, leaves SIGPIPE ignored, and
-/// gives processes beside a container's first one no system call filter.
+/// libcontainer's own executor needs `PATH` even for absolute names, leaves SIGPIPE ignored, and
+/// loads no system call filter in processes beside a container's first one.
 #[derive(Clone, Default)]
 pub struct Workload {
-    /// A container's first process, whose start is over before its program is executed.
+    /// Whether this is a container's first process. Its start has been answered before it executes
+    /// its program.
     first: bool,
-    /// Comes to its end when the terminal has its owner and size.
-    gate: Option<Arc<OwnedFd>>,
+    /// At its end when the terminal has its owner and size.
+    terminal_ready: Option<Arc<OwnedFd>>,
+    /// The system call filter to load.
     filter: Option<LinuxSeccomp>,
-    /// The effective and permitted capabilities to end with, if there were more until then.
+    /// The effective and permitted capabilities of the program, if the process has more until then.
     capabilities: Option<(CapsHashSet, CapsHashSet)>,
 }
 
 impl Workload {
-    /// For a container's first process, whose filter libcontainer loads.
-    pub fn first(gate: Option<Arc<OwnedFd>>) -> Self {
+    /// For a container's first process. libcontainer loads its system call filter.
+    pub fn first(terminal_ready: Option<Arc<OwnedFd>>) -> Self {
         Self {
             first: true,
-            gate,
+            terminal_ready,
             ..Self::default()
         }
     }
 
-    /// For the process described in the file `process`, beside the first one: it gets the filter
-    /// that the container's specification has.
+    /// For a process beside the first one, specified in the file `process`. It gets the system call
+    /// filter of the container.
     ///
-    /// The kernel lets a process load a filter that can gain no privileges, or that is privileged
-    /// itself. So a process that may gain some keeps CAP_SYS_ADMIN until its filter is loaded; the
-    /// file is changed for that.
-    pub fn beside(bundle: &Path, process: &Path, gate: Option<Arc<OwnedFd>>) -> io::Result<Self> {
+    /// Loading a filter takes `no_new_privs` or CAP_SYS_ADMIN. A process without `no_new_privs` keeps
+    /// CAP_SYS_ADMIN until its filter is loaded; the file `process` is changed for that.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written, or is not the specification of a process.
+    pub fn exec(
+        bundle: &Path,
+        process: &Path,
+        terminal_ready: Option<Arc<OwnedFd>>,
+    ) -> io::Result<Self> {
         let filter = Spec::load(bundle.join("config.json"))
             .ok()
             .and_then(|spec| spec.linux().as_ref()?.seccomp().clone());
         let mut workload = Self {
             filter,
-            gate,
+            terminal_ready,
             ..Self::default()
         };
         if workload.filter.is_none() {
@@ -79,7 +88,7 @@ impl Workload {
         let mut sets = wanted.capabilities().clone().unwrap_or_default();
         let mut effective = sets.effective().clone().unwrap_or_default();
         let mut permitted = sets.permitted().clone().unwrap_or_default();
-        workload.capabilities = Some((numbers(&effective), numbers(&permitted)));
+        workload.capabilities = Some((to_caps(&effective), to_caps(&permitted)));
         effective.insert(Capability::SysAdmin);
         permitted.insert(Capability::SysAdmin);
         sets.set_effective(Some(effective))
@@ -89,35 +98,34 @@ impl Workload {
         Ok(workload)
     }
 
-    /// Waits until the agent has the terminal ready. Without one, or without the agent, goes on.
-    fn pass_gate(&self) {
-        let mut nothing = [0];
-        while let Some(gate) = &self.gate
-            && read(gate, &mut nothing) == Err(Errno::EINTR)
+    /// Waits until the agent has prepared the terminal, if there is one, or has ended.
+    fn wait_for_terminal(&self) {
+        let mut never_filled = [0];
+        while let Some(ready) = &self.terminal_ready
+            && read(ready, &mut never_filled) == Err(Errno::EINTR)
         {}
     }
 
+    /// Loads the system call filter, and then drops the capabilities that this took.
     fn confine(&self) -> Result<(), String> {
         if let Some(filter) = &self.filter {
-            initialize_seccomp(filter).map_err(|error| {
-                format!("the system call filter could not be installed: {error}")
-            })?;
+            initialize_seccomp(filter)
+                .map_err(|error| format!("could not load the system call filter: {error}"))?;
         }
         if let Some((effective, permitted)) = &self.capabilities {
             for (kind, set) in [
                 (CapSet::Effective, effective),
                 (CapSet::Permitted, permitted),
             ] {
-                caps::set(None, kind, set).map_err(|error| {
-                    format!("the {kind:?} capabilities could not be set: {error}")
-                })?;
+                caps::set(None, kind, set)
+                    .map_err(|error| format!("could not set the {kind:?} capabilities: {error}"))?;
             }
         }
         Ok(())
     }
 }
 
-fn numbers(set: &Capabilities) -> CapsHashSet {
+fn to_caps(set: &Capabilities) -> CapsHashSet {
     set.iter().map(CapabilityExt::to_cap).collect()
 }
 
@@ -132,26 +140,26 @@ impl Executor for Workload {
             .flatten()
             .map(|argument| c_string(argument.as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
-        raw::default_sigpipe();
-        self.pass_gate();
+        syscalls::default_sigpipe();
+        self.wait_for_terminal();
         self.confine().map_err(ExecutorError::Other)?;
         let Err(errno) = execv(&program, &arguments);
-        let told = format!("exec {}: {}", path.display(), words(errno));
+        let error = format!("exec {}: {}", path.display(), message(errno));
         if self.first {
-            // Nobody waits for an answer any more: the container's log is the place to say it.
-            let _is_all_there_is = writeln!(io::stderr(), "{told}");
+            // The start has been answered already, so the error goes to the container's log.
+            let _cannot_be_reported = writeln!(io::stderr(), "{error}");
             process::exit(NOT_EXECUTED);
         }
-        Err(ExecutorError::Other(told))
+        Err(ExecutorError::Other(error))
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let wrong = ExecutorValidationError::ArgValidationError;
+        let invalid = ExecutorValidationError::ArgValidationError;
         let process = spec
             .process()
             .as_ref()
-            .ok_or_else(|| wrong("no process".into()))?;
-        find_program(process).map(drop).map_err(wrong)
+            .ok_or_else(|| invalid("no process".into()))?;
+        find_program(process).map(drop).map_err(invalid)
     }
 }
 
@@ -159,7 +167,7 @@ fn c_string(bytes: &[u8]) -> Result<CString, ExecutorError> {
     CString::new(bytes).map_err(|_nul| ExecutorError::InvalidArg)
 }
 
-fn name_of(process: &Process) -> String {
+fn program_name(process: &Process) -> String {
     process
         .args()
         .iter()
@@ -169,13 +177,13 @@ fn name_of(process: &Process) -> String {
         .unwrap_or_default()
 }
 
-/// Finds the program as a shell would: a name with a slash is a path, any other is looked up in
-/// the process's own `PATH`. Runs inside the container. The words of a refusal are runc's, for
-/// callers that look into them.
+/// Finds the program as a shell does: a name with a slash is a path, any other is looked up in the
+/// process's `PATH`. Runs inside the container. The error messages are runc's, since some callers parse
+/// them.
 fn find_program(process: &Process) -> Result<PathBuf, String> {
-    let name = name_of(process);
+    let name = program_name(process);
     if name.contains('/') {
-        return match executable(Path::new(&name)) {
+        return match check_executable(Path::new(&name)) {
             Ok(()) => Ok(name.into()),
             Err(Errno::ENOENT) => Err(format!(
                 "exec: {name:?}: stat {name}: no such file or directory"
@@ -188,16 +196,16 @@ fn find_program(process: &Process) -> Result<PathBuf, String> {
         .iter()
         .flatten()
         .find_map(|one| one.strip_prefix("PATH="));
-    let mut refusal = Errno::ENOENT;
+    let mut failure = Errno::ENOENT;
     for directory in env::split_paths(path.unwrap_or_default()) {
         let candidate = directory.join(&name);
-        match executable(&candidate) {
+        match check_executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(Errno::ENOENT) => {}
-            Err(errno) => refusal = errno,
+            Err(errno) => failure = errno,
         }
     }
-    match refusal {
+    match failure {
         Errno::ENOENT => Err(format!(
             "exec: {name:?}: executable file not found in $PATH"
         )),
@@ -205,7 +213,7 @@ fn find_program(process: &Process) -> Result<PathBuf, String> {
     }
 }
 
-fn executable(path: &Path) -> Result<(), Errno> {
+fn check_executable(path: &Path) -> Result<(), Errno> {
     let metadata = fs::metadata(path).map_err(|error| match error.raw_os_error() {
         Some(number) if number != Errno::ENOTDIR as i32 => Errno::from_raw(number),
         _ => Errno::ENOENT,
@@ -218,5 +226,5 @@ fn executable(path: &Path) -> Result<(), Errno> {
 }
 
 fn cannot_execute(name: &str, errno: Errno) -> String {
-    format!("exec: {name:?}: {}", words(errno))
+    format!("exec: {name:?}: {}", message(errno))
 }

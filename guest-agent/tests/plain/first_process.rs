@@ -196,7 +196,7 @@ async fn signals_without_a_handler(plain: &Plain) {
     plain.remove("waits").await;
 }
 
-/// Processes are begun beside a first one that ends meanwhile: each begins, or is told that.
+/// Processes are started while the first process ends: each one starts, or fails with that reason.
 async fn an_exec_after_the_end(plain: &Plain) {
     for round in 0..10 {
         plain

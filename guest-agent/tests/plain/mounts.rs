@@ -215,7 +215,7 @@ async fn destinations_are_resolved_within_the_root() {
     assert!(!Path::new("/tmp/x").exists());
 }
 
-/// What is read-only is so by itself, unless it says so for all that is below.
+/// `ro` makes the mount itself read-only, `rro` also the mounts below it.
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_is_recursive_only_if_asked_for() {
     let Some(plain) = Plain::start().await else {
@@ -302,7 +302,7 @@ async fn a_mount_that_fails_is_named() {
     }
 }
 
-/// What nobody knows of would be in the way of the next, and never unmounted.
+/// An unknown mount would never be unmounted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_fails_halfway_is_not_left_mounted() {
     let Some(plain) = Plain::start().await else {

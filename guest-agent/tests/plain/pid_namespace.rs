@@ -150,7 +150,7 @@ async fn a_container_joins_the_namespace_of_another() {
     );
     let refused = plain.refused("lost", (PID_NAMESPACE_OF, "nobody")).await;
     assert!(
-        refused.contains("No container") && refused.contains("nobody"),
+        refused.contains("no container") && refused.contains("nobody"),
         "{refused}"
     );
     for id in ["target", "other-pause"] {

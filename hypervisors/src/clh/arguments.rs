@@ -1,8 +1,8 @@
-//! The monitor's command line. The VM itself is described over the API.
+//! The VMM's command line. The VM itself is described over the API.
 
 use super::ClhConfig;
 
-/// Its arguments. It has the socket that its API listens on as its standard input, and tells its
+/// Its arguments. It has the socket that its API listens on as its standard input, and writes its
 /// events on its standard output: both are there before it starts, so neither is waited for.
 pub fn arguments(config: &ClhConfig) -> Vec<String> {
     let mut arguments = vec![
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_monitor_is_confined_unless_an_operator_says_otherwise() {
+    fn a_vmm_is_confined_unless_an_operator_says_otherwise() {
         let line = |config: &ClhConfig| arguments(config).join(" ");
         let usual = "--api-socket fd=0 --event-monitor fd=1 --seccomp true";
         assert_eq!(line(&ClhConfig::default()), usual);

@@ -5,22 +5,22 @@ use std::path::PathBuf;
 /// Choices that hold for every VM of one Cloud Hypervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClhConfig {
-    /// The monitor, as in `/usr/bin/cloud-hypervisor`.
+    /// The VMM, as in `/usr/bin/cloud-hypervisor`.
     pub binary: PathBuf,
-    /// Whether the monitor confines itself with its seccomp filters.
+    /// Whether the VMM confines itself with its seccomp filters.
     pub seccomp: bool,
-    /// With this, the monitor also confines itself with Landlock to the files of its VM and to what
-    /// lies below these directories: those of disks that are plugged later.
+    /// With this, the VMM also confines itself with Landlock to the files of its VM and to what
+    /// lies below these directories: those of disks that are attached later.
     pub landlock: Option<Vec<PathBuf>>,
-    /// How much the monitor says of itself on its standard error: 0 (warnings) to 3.
+    /// How much the VMM writes to its standard error: 0 (warnings) to 3.
     pub verbosity: u8,
     /// Whether the guest may run virtual machines of its own.
     pub nested: bool,
     /// File that receives what the guest writes to its serial port, unbounded: for debugging. A
     /// relative path is taken within the VM's run directory.
     pub debug_console: Option<PathBuf>,
-    /// File that keeps the probe's result for the next process of this host boot. Without it
-    /// every probe starts from nothing.
+    /// File that caches the probe's result until the host boots again. Without it every process
+    /// probes for itself.
     pub probe_cache: Option<PathBuf>,
 }
 

@@ -1,10 +1,10 @@
-//! Devices that come and go while the VM runs.
+//! Devices that are attached and detached while the VM runs.
 
 use std::{fs, os::unix::fs::FileTypeExt, time::Duration};
 
 use super::{
-    api::calls::{Info, Plugged, VmAddDisk, VmAddNet, VmRemoveDevice},
-    launch::Monitor,
+    api::calls::{Info, PciDeviceInfo, VmAddDisk, VmAddNet, VmRemoveDevice},
+    launch::Vmm,
     vm_config::{DiskConfig, NetConfig},
 };
 use crate::{
@@ -12,55 +12,52 @@ use crate::{
     device::{check_mac, device_name},
 };
 
-/// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
-const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a guest may take to release a device: it has to notice, stop its driver and eject.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Plugs a disk.
-pub async fn add_disk(monitor: &Monitor, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
+/// Attaches a disk and returns where the guest finds it.
+pub async fn add_disk(vmm: &Vmm, disk: &DiskSpec, queues: u32) -> Result<PciPath> {
     let name = device_name("disk", &disk.id)?;
     check_backing(disk)?;
     let config = DiskConfig::new(&name, &disk.path, disk.read_only, queues);
-    let plugged = monitor.call(&VmAddDisk(&config)).await;
-    settled(monitor, &name, plugged).await
+    let added = vmm.call(&VmAddDisk(&config)).await;
+    settled(vmm, &name, added).await
 }
 
-/// Plugs a network interface.
-pub async fn add_net(monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
+/// Attaches a network interface and returns where the guest finds it.
+pub async fn add_net(vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
     let name = device_name("net", &net.id)?;
     check_mac(&net.mac)?;
     let config = NetConfig::new(&name, &net.mac);
-    let plugged = monitor.call_with(&VmAddNet(&config), Some(net.tap)).await;
-    let plugged = plugged.and_then(|plugged| {
-        plugged.ok_or_else(|| Error::Protocol(String::from("an interface was plugged nowhere")))
+    let added = vmm.call_with(&VmAddNet(&config), Some(net.tap)).await;
+    let added = added.and_then(|added| {
+        added.ok_or_else(|| Error::Protocol(String::from("an interface was attached nowhere")))
     });
-    settled(monitor, &name, plugged).await
+    settled(vmm, &name, added).await
 }
 
-/// Where the device is. One whose plug was neither told nor refused may be there, and is taken back.
-async fn settled(monitor: &Monitor, name: &str, plugged: Result<Plugged>) -> Result<PciPath> {
-    let placed = plugged.and_then(|plugged| slot_of(&plugged.bdf));
+/// Where the device is. One that was neither attached nor refused may be there, and is detached.
+async fn settled(vmm: &Vmm, name: &str, added: Result<PciDeviceInfo>) -> Result<PciPath> {
+    let placed = added.and_then(|added| slot_of(&added.bdf));
     if let Err(Error::Protocol(_) | Error::Timeout { .. }) = &placed {
-        // Its own failure would say less than why the plug did not succeed.
-        let _ = monitor.call(&VmRemoveDevice { id: name }).await;
+        // Its own failure would say less than why the device was not attached.
+        let _ = vmm.call(&VmRemoveDevice { id: name }).await;
     }
     placed
 }
 
-/// Unplugs a device and waits until the guest has let go of it.
-pub async fn remove(monitor: &Monitor, kind: &str, id: &str) -> Result<()> {
-    let name = device_name(kind, id)?;
+/// Detaches a disk and waits until the guest has released it.
+pub async fn remove_disk(vmm: &Vmm, id: &str) -> Result<()> {
+    let name = device_name("disk", id)?;
     let wanted = name.clone();
-    let gone = monitor
-        .events()
-        .expect(move |event| event.is("vm", "device-removed") && event.text("id") == Some(&wanted));
-    monitor.call(&VmRemoveDevice { id: &name }).await?;
-    match gone.within(UNPLUG_DEADLINE).await {
-        Ok(_) => Ok(()),
-        Err(missed) => {
-            let what = format!("the guest to let go of {name}");
-            Err(monitor.missed(missed, what, UNPLUG_DEADLINE).await)
-        }
-    }
+    let gone = vmm.wait_for(move |event| {
+        event.is("vm", "device-removed") && event.text("id") == Some(&wanted)
+    });
+    vmm.call(&VmRemoveDevice { id: &name }).await?;
+    let what = format!("the guest to release {name}");
+    vmm.event(gone, &what, DETACH_TIMEOUT, "a detach")
+        .await
+        .map(drop)
 }
 
 fn check_backing(disk: &DiskSpec) -> Result<()> {
@@ -77,7 +74,7 @@ fn check_backing(disk: &DiskSpec) -> Result<()> {
     Err(failed(std::io::Error::other(what)))
 }
 
-/// Where a device is that the VM has from its start. The monitor numbers those by itself.
+/// Where a device is that the VM has from its start. The VMM numbers those by itself.
 pub fn place(info: &Info, id: &str) -> Result<PciPath> {
     let devices = info.device_tree.iter().flatten();
     let mut holders = devices.filter(|(_, device)| device.children.iter().any(|child| child == id));

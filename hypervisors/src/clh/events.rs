@@ -1,30 +1,25 @@
-//! What the monitor tells of itself while it works: JSON objects with an empty line behind each.
+//! The events that Cloud Hypervisor writes: JSON objects with an empty line behind each.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use slog::{debug, warn};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    sync::oneshot,
-    time::timeout,
-};
+use system::sync::{Mutex, MutexGuard};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::events::{Awaited, Waiters};
 
 /// The longest event that is taken; one has some 150 bytes.
 const EVENT_LIMIT: usize = 64 << 10;
 
-/// Something that happened.
+/// One event, in the fields of `event-monitor` of Cloud Hypervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// `vm`, `vmm`, `virtio-device`, `guest`.
     pub source: String,
-    /// What happened there.
+    /// What happened there, as `booted` or `device-removed`.
     pub event: String,
-    /// To what.
+    /// Details by name, such as the `id` of a device.
     #[serde(default)]
     pub properties: Option<HashMap<String, String>>,
 }
@@ -35,115 +30,42 @@ impl Event {
         self.source == source && self.event == event
     }
 
-    /// A property.
+    /// The detail of this name.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.properties.as_ref()?.get(name).map(String::as_str)
     }
 }
 
-/// The events of one monitor.
+/// The events of one VMM.
 #[derive(Debug, Clone, Default)]
-pub struct Events(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    waiters: Vec<Waiter>,
-    ended: bool,
-}
-
-struct Waiter {
-    wanted: Box<dyn Fn(&Event) -> bool + Send>,
-    tell: oneshot::Sender<Event>,
-}
-
-/// An event that is waited for from the moment this was made.
-#[derive(Debug)]
-pub struct Expected(oneshot::Receiver<Event>);
-
-/// Why an event did not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
-    /// The monitor tells nothing any more.
-    Ended,
-    /// Not in time.
-    Late,
-}
+pub struct Events(Arc<Mutex<Waiters<Event>>>);
 
 impl Events {
-    /// Takes all that `from` tells, to its end.
+    /// Reads events from `from` to its end.
     pub async fn listen(self, mut from: impl AsyncRead + Unpin, log: slog::Logger) {
         let mut unread = Vec::new();
         while let Ok(length @ 1..) = from.read_buf(&mut unread).await {
             for event in take(&mut unread, length, &log) {
-                debug!(log, "monitor event"; "source" => &event.source, "event" => &event.event);
-                self.lock().route(&event);
+                debug!(log, "VMM event received";
+                    "source" => &event.source, "event" => &event.event);
+                self.lock().deliver(&event);
             }
             if unread.len() > EVENT_LIMIT {
-                warn!(
-                    log,
-                    "monitor sent an endless event; its events are not heard any more"
-                );
+                warn!(log, "VMM sent an endless event; later events are ignored");
                 break;
             }
         }
-        let mut state = self.lock();
-        state.ended = true;
-        state.waiters.clear();
+        self.lock().end();
     }
 
     /// Starts to wait for the first event that `wanted` accepts. To be called before the call that
     /// leads to it.
-    pub fn expect(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Expected {
-        let (tell, event) = oneshot::channel();
-        let mut state = self.lock();
-        if !state.ended {
-            let wanted = Box::new(wanted);
-            state.waiters.push(Waiter { wanted, tell });
-        }
-        Expected(event)
+    pub fn wait_for(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Awaited<Event> {
+        self.lock().wait_for(wanted)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Expected {
-    /// The event, if it comes within `deadline`.
-    pub async fn within(self, deadline: Duration) -> Result<Event, Missed> {
-        match timeout(deadline, self.0).await {
-            Ok(Ok(event)) => Ok(event),
-            Ok(Err(_)) => Err(Missed::Ended),
-            Err(_) => Err(Missed::Late),
-        }
-    }
-
-    /// The event, however long it takes; `None` when there will be none any more.
-    pub async fn ever(self) -> Option<Event> {
-        self.0.await.ok()
-    }
-}
-
-impl State {
-    fn route(&mut self, event: &Event) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            if waiter.tell.is_closed() {
-                continue;
-            }
-            if (waiter.wanted)(event) {
-                drop(waiter.tell.send(event.clone()));
-            } else {
-                self.waiters.push(waiter);
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
+    fn lock(&self) -> MutexGuard<'_, Waiters<Event>> {
+        self.0.lock()
     }
 }
 
@@ -151,15 +73,15 @@ impl std::fmt::Debug for State {
 fn take(unread: &mut Vec<u8>, new: usize, log: &slog::Logger) -> Vec<Event> {
     let mut events = Vec::new();
     let mut begin = 0;
-    let mut look = unread.len().saturating_sub(new + 1);
-    while let Some(at) = unread[look..].windows(2).position(|pair| pair == b"\n\n") {
-        let end = look + at;
+    let mut from = unread.len().saturating_sub(new + 1);
+    while let Some(at) = unread[from..].windows(2).position(|pair| pair == b"\n\n") {
+        let end = from + at;
         match serde_json::from_slice(&unread[begin..end]) {
             Ok(event) => events.push(event),
-            Err(error) => warn!(log, "monitor sent no event"; "error" => %error),
+            Err(error) => warn!(log, "VMM sent an invalid event"; "error" => %error),
         }
         begin = end + 2;
-        look = begin;
+        from = begin;
     }
     unread.drain(..begin);
     events
@@ -167,14 +89,18 @@ fn take(unread: &mut Vec<u8>, new: usize, log: &slog::Logger) -> Vec<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::events::NoEvent;
 
-    const BOOTED: &str = "{\n  \"timestamp\": {\n    \"secs\": 0,\n    \"nanos\": 618704\n  },\n  \"source\": \"vm\",\n  \
-         \"event\": \"booted\",\n  \"properties\": null\n}\n\n";
+    const BOOTED: &str = "{\n  \"timestamp\": {\n    \"secs\": 0,\n    \"nanos\": 618704\n  },\n  \
+         \"source\": \"vm\",\n  \"event\": \"booted\",\n  \"properties\": null\n}\n\n";
     const REMOVED: &str = "{\"timestamp\":{\"secs\":1,\"nanos\":2},\"source\":\"vm\",\
-        \"event\":\"device-removed\",\"properties\":{\"id\":\"disk-a\",\"bdf\":\"0000:00:05.0\"}}\n\n";
+        \"event\":\"device-removed\",\
+        \"properties\":{\"id\":\"disk-a\",\"bdf\":\"0000:00:05.0\"}}\n\n";
 
     fn log() -> slog::Logger {
         slog::Logger::root(slog::Discard, slog::o!())
@@ -184,41 +110,31 @@ mod tests {
     async fn events_come_in_any_pieces() {
         let (mut to, from) = tokio::io::duplex(64);
         let events = Events::default();
-        let booted = events.expect(|event| event.is("vm", "booted"));
-        let removed = events.expect(|event| event.text("id") == Some("disk-a"));
+        let booted = events.wait_for(|event| event.is("vm", "booted"));
+        let removed = events.wait_for(|event| event.text("id") == Some("disk-a"));
         tokio::spawn(events.clone().listen(from, log()));
         for byte in format!("{BOOTED}no event\n\n{REMOVED}").bytes() {
             to.write_all(&[byte]).await.unwrap();
         }
-        let deadline = Duration::from_secs(5);
-        assert!(booted.within(deadline).await.is_ok());
-        let removed = removed.within(deadline).await.unwrap();
+        let timeout = Duration::from_secs(5);
+        assert!(booted.within(timeout).await.is_ok());
+        let removed = removed.within(timeout).await.unwrap();
         assert_eq!(removed.text("bdf"), Some("0000:00:05.0"));
     }
 
     #[tokio::test]
-    async fn the_end_of_the_monitor_ends_every_wait() {
+    async fn the_end_of_the_vmm_ends_every_wait() {
         let (to, from) = tokio::io::duplex(64);
         let events = Events::default();
-        let before = events.expect(|_| true);
+        let before = events.wait_for(|_| true);
         let listener = tokio::spawn(events.clone().listen(from, log()));
         drop(to);
         listener.await.unwrap();
-        let deadline = Duration::from_secs(5);
-        assert_eq!(before.within(deadline).await, Err(Missed::Ended));
+        let timeout = Duration::from_secs(5);
+        assert_eq!(before.within(timeout).await, Err(NoEvent::Ended));
         assert_eq!(
-            events.expect(|_| true).within(deadline).await,
-            Err(Missed::Ended)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_has_an_end() {
-        let events = Events::default();
-        let expected = events.expect(|_| true);
-        assert_eq!(
-            expected.within(Duration::from_secs(1)).await,
-            Err(Missed::Late)
+            events.wait_for(|_| true).within(timeout).await,
+            Err(NoEvent::Ended)
         );
     }
 

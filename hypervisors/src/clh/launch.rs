@@ -1,73 +1,51 @@
-//! From a command line to a monitor that can be called.
+//! From a command line to a VMM that can be called.
 
-use std::{
-    fs,
-    future::Future,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, future::Future, os::fd::OwnedFd, path::Path, time::Duration};
 
 use system::socket::listen_privately;
 use tokio::net::unix::pipe;
 
 use super::{
     api::{
-        Client, Failure,
+        Client,
         calls::{Call, Passed},
     },
-    events::{Events, Missed},
+    events::{Event, Events},
+    paths::Sockets,
 };
 use crate::{
-    Error, Result, VmExit,
+    Error, Result,
+    control::ControlError,
+    events::Awaited,
     process::{Process, Start},
 };
 
-/// How long the end of the process may come after the end of a connection to it: a process has given
-/// its memory back by then.
+/// How long the end of the process may come after the end of a connection to it: a process has
+/// given its memory back by then.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
-
-/// The sockets of one VM.
-#[derive(Debug, Clone)]
-pub struct Sockets {
-    /// The monitor's API.
-    pub api: PathBuf,
-    /// The guest's vsock ports: a connection names one with `CONNECT <port>`.
-    pub vsock: PathBuf,
-}
-
-impl Sockets {
-    /// Those of a VM with this run directory.
-    pub fn within(run_dir: &Path) -> Self {
-        Self {
-            api: run_dir.join("clh-api.sock"),
-            vsock: run_dir.join("clh.sock"),
-        }
-    }
-}
 
 /// What is run for a VM.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// The monitor's binary.
+    /// Path of the binary, links resolved.
     pub binary: &'a Path,
     /// Its command line, which says nothing of the VM.
     pub arguments: &'a [String],
-    /// The VM's name.
+    /// Name of the VM, by which the process is found in lists.
     pub vm: &'a str,
 }
 
-/// A monitor: its process, its API and its events.
+/// A VMM: its process, its API and its events.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Vmm {
     process: Process,
     api: Client,
     events: Events,
 }
 
-impl Monitor {
-    /// Starts a monitor on a socket that already listens: a call can be made at once, and is
-    /// answered when the monitor is there.
+impl Vmm {
+    /// Starts a VMM on a socket that already listens: a call can be made at once, and is
+    /// answered when the VMM is there.
     ///
     /// # Errors
     /// It could not be started. No process and no socket is left.
@@ -85,17 +63,12 @@ impl Monitor {
         started
     }
 
-    /// The process.
+    /// The process of the VMM.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// What it tells.
-    pub fn events(&self) -> &Events {
-        &self.events
-    }
-
-    /// Makes a call.
+    /// Makes a call and returns its reply.
     pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
         self.call_with(call, None).await
     }
@@ -104,37 +77,36 @@ impl Monitor {
     pub async fn call_with<C: Call>(&self, call: &C, passed: Passed) -> Result<C::Reply> {
         match self.api.call(call, passed).await {
             Ok(reply) => Ok(reply),
-            Err(failure) => Err(self.explain(failure, C::NAME).await),
+            Err(error) => Err(self.explain(error, C::NAME).await),
         }
     }
 
-    /// Says what the absence of an event means.
-    pub async fn missed(&self, missed: Missed, what: String, waited: Duration) -> Error {
-        match missed {
-            Missed::Late => Error::Timeout {
-                waited_for: what,
-                waited,
-            },
-            Missed::Ended => {
-                let failure = Failure::Closed(String::from("its events have ended"));
-                self.explain(failure, "a wait for an event").await
+    /// Starts to wait for the first event that `wanted` accepts. To be called before the call that
+    /// leads to it.
+    pub fn wait_for(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Awaited<Event> {
+        self.events.wait_for(wanted)
+    }
+
+    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the
+    /// step that it was to end.
+    pub async fn event(
+        &self,
+        awaited: Awaited<Event>,
+        what: &str,
+        timeout: Duration,
+        during: &'static str,
+    ) -> Result<Event> {
+        match awaited.within(timeout).await {
+            Ok(event) => Ok(event),
+            Err(why) => {
+                let error = ControlError::no_event(why, what, timeout);
+                Err(self.explain(error, during).await)
             }
         }
     }
 
-    async fn explain(&self, failure: Failure, during: &'static str) -> Error {
-        match failure {
-            Failure::Closed(how) => match self.process.ended_within(EXIT_GRACE).await {
-                Some(VmExit { last_words, .. }) => Error::Exited { during, last_words },
-                None => Error::Protocol(format!("no whole answer to {during}: {how}")),
-            },
-            Failure::Invalid(what) => Error::Protocol(what),
-            Failure::Refused { call, reason } => Error::Refused {
-                request: call.to_owned(),
-                reason,
-            },
-            Failure::Timeout { waited_for, waited } => Error::Timeout { waited_for, waited },
-        }
+    async fn explain(&self, error: ControlError, during: &'static str) -> Error {
+        error.explain(during, &self.process, EXIT_GRACE).await
     }
 }
 
@@ -144,7 +116,7 @@ fn start(
     listener: OwnedFd,
     netns: Option<&Path>,
     log: &slog::Logger,
-) -> Result<Monitor> {
+) -> Result<Vmm> {
     let failed = |source| Error::Spawn {
         binary: program.binary.to_owned(),
         source,
@@ -166,16 +138,16 @@ fn start(
         .kill_on(reset(&events), "the guest has reset itself")
         .map_err(failed)?;
     tokio::spawn(events.clone().listen(ours, log.clone()));
-    Ok(Monitor {
+    Ok(Vmm {
         process,
         api: Client::new(sockets.api.clone()),
         events,
     })
 }
 
-/// A guest that resets would be booted anew by the monitor, as a VM nobody asked for.
+/// A guest that resets would be booted anew by the VMM, as a VM that was not asked for.
 fn reset(events: &Events) -> impl Future<Output = bool> + Send + 'static {
-    let reset = events.expect(|event| event.is("vm", "rebooting"));
+    let reset = events.wait_for(|event| event.is("vm", "rebooting"));
     async move { reset.ever().await.is_some() }
 }
 

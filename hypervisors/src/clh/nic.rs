@@ -1,24 +1,24 @@
-//! The network interface that a VM has from its start: its tap travels beside the call that makes it,
-//! and beside the one that restores it.
+//! The network interface that a VM has from its start: its tap travels beside the call that makes
+//! it, and beside the one that restores it.
 
 use std::os::fd::OwnedFd;
 
 use super::{
     api::calls::{Info, NetFds, VmAddNet},
     devices,
-    launch::Monitor,
+    launch::Vmm,
     vm_config::{NIC, NetConfig},
 };
 use crate::{Error, NicSpec, PciPath, Result};
 
 /// Adds it to a VM that was described and not started.
-pub async fn add(monitor: &Monitor, nic: &NicSpec) -> Result<()> {
+pub async fn add(vmm: &Vmm, nic: &NicSpec) -> Result<()> {
     let config = NetConfig::new(NIC, &nic.mac);
     let call = VmAddNet(&config);
-    match monitor.call_with(&call, Some(tap(nic)?)).await? {
+    match vmm.call_with(&call, Some(tap(nic)?)).await? {
         None => Ok(()),
         Some(_) => Err(Error::Protocol(String::from(
-            "an interface of a VM that is not started was plugged",
+            "an interface was attached to a VM that is not started",
         ))),
     }
 }
@@ -37,7 +37,7 @@ pub fn place(nic: Option<&NicSpec>, info: &Info) -> Result<Option<PciPath>> {
     nic.map(|_| devices::place(info, NIC)).transpose()
 }
 
-/// The monitor gets a descriptor of its own.
+/// The VMM gets a descriptor of its own.
 fn tap(nic: &NicSpec) -> Result<OwnedFd> {
     nic.tap.try_clone().map_err(|source| Error::Io {
         action: "Passing on the tap of",
@@ -66,11 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn its_place_is_where_the_monitor_has_put_it() {
+    fn its_place_is_where_the_vmm_has_put_it() {
         let tree = json!({
             "nic": {"id": "nic", "children": [], "parent": "_virtio-pci-nic", "pci_bdf": null},
-            "_virtio-pci-nic": {"id": "_virtio-pci-nic", "children": ["nic"], "pci_bdf": "0000:00:01.0"},
-            "_virtio-pci-__rng": {"id": "_virtio-pci-__rng", "children": ["__rng"], "pci_bdf": "0000:00:02.0"},
+            "_virtio-pci-nic": {
+                "id": "_virtio-pci-nic", "children": ["nic"], "pci_bdf": "0000:00:01.0",
+            },
+            "_virtio-pci-__rng": {
+                "id": "_virtio-pci-__rng", "children": ["__rng"], "pci_bdf": "0000:00:02.0",
+            },
         });
         let found = place(Some(&nic()), &info(&tree)).unwrap();
         assert_eq!(found.unwrap().to_string(), "01");

@@ -4,31 +4,32 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use slog::warn;
+use system::{directory, error::chain, loop_device};
 
 use super::{
     Clh, ClhConfig,
     api::calls::{VmmPing, VmmShutdown},
     arguments,
-    launch::{Monitor, Program, Sockets},
+    launch::{Program, Vmm},
+    paths::Sockets,
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Result, SavedForm, host_cpu,
-    kept::{Key, read, replace},
-    loop_device,
+    Capabilities, Error, Identity, Machine, Result, SavedForm, VmmKind, host_cpu,
+    probe_cache::{Key, read, replace},
 };
 
 /// Changes whenever a saved VM of the previous layout could not be restored any more.
 const LAYOUT: u32 = 4;
 
-/// What is kept of a probe.
+/// What is cached of a probe.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedProbe {
     key: Key,
     version: String,
 }
 
-/// Probes the configured monitor, or takes what an earlier probe of this host boot found.
+/// Probes the configured VMM, or takes what an earlier probe of this host boot found.
 pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
     let unusable = |reason: String| Error::Unusable {
         binary: config.binary.clone(),
@@ -40,7 +41,7 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
         .map_err(|error| unusable(error.to_string()))?;
     let version = version_of(&config, &binary, log)
         .await
-        .map_err(|error| unusable(error.chain()))?;
+        .map_err(|error| unusable(chain(&error)))?;
     let parsed: Version = version
         .parse()
         .map_err(|error| unusable(format!("it calls itself by a version, but {error}")))?;
@@ -57,21 +58,21 @@ pub async fn probe(config: ClhConfig, log: &slog::Logger) -> Result<Clh> {
 }
 
 async fn version_of(config: &ClhConfig, binary: &Path, log: &slog::Logger) -> Result<String> {
-    let key = Key::of(binary);
+    let key = Key::new(binary);
     let cache = config.probe_cache.as_deref();
-    if let Some(kept) = cache.and_then(read::<Kept>)
-        && key.as_ref() == Some(&kept.key)
+    if let Some(cached) = cache.and_then(read::<CachedProbe>)
+        && key.as_ref() == Some(&cached.key)
     {
-        return Ok(kept.version);
+        return Ok(cached.version);
     }
     let version = ask(config, binary, log).await?;
     if let (Some(cache), Some(key)) = (cache, key) {
-        let kept = Kept {
+        let entry = CachedProbe {
             key,
             version: version.clone(),
         };
-        if let Err(error) = replace(cache, &kept) {
-            warn!(log, "the probe's result could not be kept; the next start probes again";
+        if let Err(error) = replace(cache, &entry) {
+            warn!(log, "cannot cache the probe's result; the next start probes again";
                 "path" => %cache.display(), "error" => %error);
         }
     }
@@ -88,40 +89,36 @@ async fn ask(config: &ClhConfig, binary: &Path, log: &slog::Logger) -> Result<St
         arguments: &arguments,
         vm: "probe",
     };
-    let monitor = Monitor::start(program, sockets, None, log).await?;
-    let answer = monitor.call(&VmmPing).await;
+    let vmm = Vmm::start(program, sockets, None, log).await?;
+    let answer = vmm.call(&VmmPing).await;
     if answer.is_ok() {
         // It is killed below if it does not end by itself.
-        let _ = monitor.call(&VmmShutdown).await;
+        let _ = vmm.call(&VmmShutdown).await;
     }
-    monitor.process().kill().await?;
+    vmm.process().kill().await?;
     Ok(answer?.version)
 }
 
-/// Where the socket of a monitor without a VM is.
+/// Where the socket of a VMM without a VM is.
 struct PrivateDir(std::path::PathBuf);
 
 impl PrivateDir {
     fn new() -> Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
         let own = system::process::own_number_or_id();
         let name = format!("imprint-probe-{own}-{}", unique());
         let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| Error::Io {
-                action: "Making",
-                path: path.clone(),
-                source,
-            })?;
+        directory::make_single(&path, directory::PRIVATE).map_err(|source| Error::Io {
+            action: "Making",
+            path: path.clone(),
+            source,
+        })?;
         Ok(Self(path))
     }
 }
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        // The monitor's socket in it is gone with the monitor.
+        // The VMM's socket in it is gone with the VMM.
         let _ = std::fs::remove_dir(&self.0);
     }
 }
@@ -133,13 +130,10 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The same for all versions that are used. None tells what it was built with.
+/// The same for all versions that are used. No version says what it was built with.
 fn capabilities() -> Capabilities {
     Capabilities {
-        disk_hotplug: true,
-        net_hotplug: true,
         vcpu_hotplug: true,
-        memory_hotplug: true,
         memory_hotplug_beside_file: false,
         disk_slots: loop_device::are_there(),
         private_file_restore: true,
@@ -148,20 +142,23 @@ fn capabilities() -> Capabilities {
 }
 
 fn identity(config: &ClhConfig, binary: &Path, version: String) -> Identity {
-    let on = |choice: bool| if choice { "on" } else { "off" };
+    let landlock = match &config.landlock {
+        None => String::from("off"),
+        Some(below) => format!("{below:?}"),
+    };
     Identity {
-        monitor: "clh",
+        vmm: VmmKind::Clh.id(),
         binary: binary.to_owned(),
         version,
-        machine: format!(
-            "accel=kvm,channel=hybrid-vsock,nested={},landlock={},console={},layout={LAYOUT}",
-            on(config.nested),
-            match &config.landlock {
-                None => String::from("off"),
-                Some(below) => format!("{below:?}"),
-            },
-            on(config.debug_console.is_some()),
-        ),
+        machine: Machine {
+            accelerator: String::from("kvm"),
+            agent_channel: String::from("hybrid-vsock"),
+            debug_console: config.debug_console.is_some(),
+            layout: LAYOUT,
+            nested: Some(config.nested),
+            landlock: Some(landlock),
+            ..Machine::default()
+        },
         cpu: format!("host on {}", host_cpu::describe()),
     }
 }

@@ -4,14 +4,14 @@ use std::{fs, path::Path};
 
 use tokio::sync::Mutex;
 
-use super::{api::calls::VmResize, launch::Monitor, vm_config::MEMORY_STEP_MIB};
+use super::{api::calls::VmResize, launch::Vmm, vm_config::MEMORY_STEP_MIB};
 use crate::{Error, MemoryBacking, Result, VmSpec};
 
-/// How large a VM is, and may become.
+/// How large a VM is, and how far it may grow.
 #[derive(Debug)]
-pub struct Size {
+pub struct Growth {
     max_vcpus: u32,
-    /// `None` where memory is in a file, beside which none can be plugged.
+    /// `None` where memory is in a file, beside which none can be hot-plugged.
     max_mib: Option<u32>,
     now: Mutex<Now>,
 }
@@ -22,7 +22,7 @@ struct Now {
     mib: u32,
 }
 
-impl Size {
+impl Growth {
     /// That of a VM as it was started.
     pub fn new(spec: &VmSpec) -> Self {
         let grows = spec.memory.backing == MemoryBacking::Anonymous;
@@ -36,13 +36,13 @@ impl Size {
         }
     }
 
-    /// Plugs vCPUs.
-    pub async fn resize_vcpus(&self, monitor: &Monitor, vcpus: u32) -> Result<()> {
+    /// Hot-plugs vCPUs until there are so many.
+    pub async fn resize_vcpus(&self, vmm: &Vmm, vcpus: u32) -> Result<()> {
         let refused = |reason| refused(format!("resize to {vcpus} vCPUs"), reason);
         let mut now = self.now.lock().await;
         if vcpus < now.vcpus {
             let has = now.vcpus;
-            return Err(refused(format!("it has {has}, and none is unplugged")));
+            return Err(refused(format!("it has {has}, and a VM does not shrink")));
         }
         if vcpus > self.max_vcpus {
             let most = self.max_vcpus;
@@ -55,21 +55,23 @@ impl Size {
             desired_vcpus: Some(vcpus),
             ..VmResize::default()
         };
-        monitor.call(&resize).await?;
+        vmm.call(&resize).await?;
         now.vcpus = vcpus;
         Ok(())
     }
 
-    /// Plugs memory, and tells how much there is then.
-    pub async fn resize_memory(&self, monitor: &Monitor, mib: u32) -> Result<u32> {
+    /// Hot-plugs memory, and returns how many MiB there are then.
+    pub async fn resize_memory(&self, vmm: &Vmm, mib: u32) -> Result<u32> {
         let refused = |reason| refused(format!("resize to {mib} MiB"), reason);
         let mut now = self.now.lock().await;
         let has = now.mib;
         if mib < has {
-            return Err(refused(format!("it has {has} MiB, and none is unplugged")));
+            return Err(refused(format!(
+                "it has {has} MiB, and a VM does not shrink"
+            )));
         }
         let Some(most) = self.max_mib else {
-            let reason = "its memory is in a file, beside which none can be plugged";
+            let reason = "its memory is in a file, beside which none can be hot-plugged";
             return Err(refused(String::from(reason)));
         };
         let after = has + (mib - has).next_multiple_of(MEMORY_STEP_MIB);
@@ -85,13 +87,13 @@ impl Size {
             desired_ram: Some(u64::from(after) << 20),
             ..VmResize::default()
         };
-        monitor.call(&resize).await?;
+        vmm.call(&resize).await?;
         now.mib = after;
         Ok(after)
     }
 }
 
-/// The monitor's threads that run vCPUs: it calls them `vcpu0`, `vcpu1` and so on.
+/// The VMM's threads that run vCPUs: it calls them `vcpu0`, `vcpu1` and so on.
 pub fn vcpu_threads(pid: u32) -> Result<Vec<u32>> {
     let path = Path::new("/proc").join(pid.to_string()).join("task");
     let failed = |source| Error::Io {

@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     api::calls::{Info, VmInfo, VmRestore, VmSnapshot, url},
-    launch::Monitor,
+    launch::Vmm,
     nic,
     saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
     saved_state::unannounced,
     version::Version,
 };
-use crate::{Error, Result, VmSpec};
+use crate::{Error, Result, VmSpec, error::io_error};
 
 const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 
@@ -38,19 +38,14 @@ pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
 /// What became of a saved VM.
 #[derive(Debug)]
 pub struct Loaded {
-    /// How long the monitor took.
+    /// How long the VMM took.
     pub took: Duration,
     /// Its devices, and where they are.
     pub info: Info,
 }
 
 /// Restores what lies in `dir` as the VM of `spec`, which is paused then.
-pub async fn load(
-    monitor: &Monitor,
-    version: Version,
-    spec: &VmSpec,
-    dir: &Path,
-) -> Result<Loaded> {
+pub async fn load(vmm: &Vmm, version: Version, spec: &VmSpec, dir: &Path) -> Result<Loaded> {
     let (named, tap) = spec.nic.as_ref().map(nic::restored).transpose()?.unzip();
     let restore = VmRestore {
         source_url: url_of(dir)?,
@@ -58,9 +53,9 @@ pub async fn load(
         net_fds: named.map(|nic| [nic]),
     };
     let start = Instant::now();
-    monitor.call_with(&restore, tap).await?;
+    vmm.call_with(&restore, tap).await?;
     let took = start.elapsed();
-    let info = monitor.call(&VmInfo).await?;
+    let info = vmm.call(&VmInfo).await?;
     match info.state.as_str() {
         "Paused" => Ok(Loaded { took, info }),
         state => Err(Error::Protocol(format!(
@@ -74,11 +69,11 @@ pub async fn load(
 ///
 /// # Errors
 /// On any, what was written is gone again.
-pub async fn save(monitor: &Monitor, dir: &Path, has_nic: bool) -> Result<()> {
+pub async fn save(vmm: &Vmm, dir: &Path, has_nic: bool) -> Result<()> {
     let destination_url = url_of(dir)?;
     for file in FILES {
         let path = dir.join(file);
-        // The monitor would write beside what is there, and leave the rest of it.
+        // The VMM would write beside what is there, and leave the rest of it.
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error("Looking at", &path)(error)),
@@ -90,7 +85,7 @@ pub async fn save(monitor: &Monitor, dir: &Path, has_nic: bool) -> Result<()> {
         }
     }
     let unfinished = Unfinished(Some(dir));
-    monitor.call(&VmSnapshot { destination_url }).await?;
+    vmm.call(&VmSnapshot { destination_url }).await?;
     if has_nic {
         silence(&dir.join(SAVED_STATE))?;
     }
@@ -112,16 +107,6 @@ fn url_of(dir: &Path) -> Result<String> {
     url(dir).ok_or_else(|| {
         Error::InvalidSpec(format!("{} is no absolute path in UTF-8", dir.display()))
     })
-}
-
-/// Says what was being done to which path.
-pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io {
-        action,
-        path,
-        source,
-    }
 }
 
 /// Files that are removed unless all were written.

@@ -1,9 +1,9 @@
 //! The state that lies beside a saved configuration, and what of it no clone may do.
 //!
 //! From v53 on Cloud Hypervisor takes a VM that was restored for one that has moved here: it
-//! broadcasts the address of its network interface five times, and has the guest announce itself. The
-//! address is the template's, so nobody's, and nothing in its configuration stops it. It does so by
-//! what guest and device have agreed on, which is part of the state.
+//! broadcasts the address of its network interface five times, and has the guest announce itself.
+//! The address is that of the template, which no VM uses, and nothing in its configuration stops
+//! it. It does so by what guest and device have agreed on, which is part of the state.
 
 use serde_json::Value;
 

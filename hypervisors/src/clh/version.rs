@@ -4,10 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A version, as `vmm.ping` tells it: `51.1.0`, `v51.1`, also with words behind it.
+/// A version, as `vmm.ping` answers it: `51.1.0`, `v51.1`, also with text behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
-    /// The release.
+    /// Number of the release.
     pub major: u32,
     /// The fix of that release.
     pub minor: u32,
@@ -29,7 +29,7 @@ impl Version {
             return None;
         }
         let why = if self.major <= 48 {
-            "devices cannot be plugged into its restored VMs reliably, and it opens the memory of a \
+            "devices cannot be attached to its restored VMs reliably, and it opens the memory of a \
              clone for writing"
         } else {
             "it opens the memory of a clone for writing"
@@ -40,8 +40,8 @@ impl Version {
         ))
     }
 
-    /// How a restore is told to bring memory back: to copy what was saved, of which there is nothing
-    /// where memory is a file. Older ones know no other way and no such key.
+    /// How a restore is asked to bring memory back: to copy what was saved, of which there is
+    /// nothing where memory is a file. Older ones know no other way and no such key.
     pub fn memory_restore_mode(self) -> Option<&'static str> {
         (self.major >= MEMORY_RESTORE_MODE).then_some("Copy")
     }

@@ -8,75 +8,73 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    api::calls::{VmCounters, VmInfo, VmPause, VmResume},
+    api::calls::{VmInfo, VmPause, VmResume},
     devices,
-    launch::Monitor,
-    resize::{self, Size},
+    disk_slots::SlotDisks,
+    launch::Vmm,
+    resize::{self, Growth},
     restore,
-    slots::Slots,
 };
 use crate::{
-    AgentChannel, Counters, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec,
-    VmmProcess,
+    AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
 };
 
-/// A VM of Cloud Hypervisor. Dropping it kills the monitor, so a VM lives exactly as long as
-/// somebody holds it.
+/// A VM of Cloud Hypervisor. Dropping it kills the VMM, so a VM lives exactly as long as
+/// this value.
 #[derive(Debug)]
 pub struct ClhVm {
-    monitor: Monitor,
+    vmm: Vmm,
     channel: AgentChannel,
     /// Queues of each disk: one for each vCPU it was started with.
     disk_queues: u32,
-    size: Size,
-    given: Given,
+    growth: Growth,
+    initial: InitialDevices,
     origin: Origin,
 }
 
 /// The devices that a VM was started with.
 #[derive(Debug)]
-pub struct Given {
+pub struct InitialDevices {
     /// Where the network interface is, if it has one.
     pub nic: Option<PciPath>,
-    /// The disk slots.
-    pub slots: Slots,
+    pub slots: SlotDisks,
 }
 
 /// How a VM came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// From its kernel.
+    /// It was booted from its kernel.
     Booted,
-    /// From a saved state.
+    /// It was restored from a saved state.
     Restored {
-        /// Its directory.
+        /// The directory of the saved state.
         saved: PathBuf,
-        /// How long the monitor took.
+        /// How long the VMM took.
         took: Duration,
     },
 }
 
 impl ClhVm {
-    /// The VM of `spec` that `monitor` has made.
+    /// The VM of `spec` that `vmm` has made.
     pub fn new(
         spec: &VmSpec,
-        monitor: Monitor,
+        vmm: Vmm,
         channel: AgentChannel,
-        given: Given,
+        initial: InitialDevices,
         origin: Origin,
     ) -> Self {
         Self {
-            monitor,
+            vmm,
             channel,
             disk_queues: spec.vcpus,
-            size: Size::new(spec),
-            given,
+            growth: Growth::new(spec),
+            initial,
             origin,
         }
     }
 
     async fn state(&self) -> Result<String> {
-        Ok(self.monitor.call(&VmInfo).await?.state)
+        Ok(self.vmm.call(&VmInfo).await?.state)
     }
 
     /// A VM that already is what was asked for refuses to become it.
@@ -91,7 +89,7 @@ impl ClhVm {
 #[async_trait]
 impl Vm for ClhVm {
     fn process(&self) -> VmmProcess {
-        self.monitor.process().identity()
+        self.vmm.process().identity()
     }
 
     fn agent_channel(&self) -> &AgentChannel {
@@ -115,74 +113,66 @@ impl Vm for ClhVm {
     }
 
     async fn pause(&self) -> Result<()> {
-        let paused = self.monitor.call(&VmPause).await;
+        let paused = self.vmm.call(&VmPause).await;
         self.unless_already(paused, "Paused").await
     }
 
     async fn resume(&self) -> Result<()> {
-        let resumed = self.monitor.call(&VmResume).await;
+        let resumed = self.vmm.call(&VmResume).await;
         self.unless_already(resumed, "Running").await
     }
 
     async fn save(&self, dir: &Path) -> Result<()> {
-        restore::save(&self.monitor, dir, self.given.nic.is_some()).await
+        restore::save(&self.vmm, dir, self.initial.nic.is_some()).await
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        devices::add_disk(&self.monitor, disk, self.disk_queues).await
+        devices::add_disk(&self.vmm, disk, self.disk_queues).await
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
-        devices::remove(&self.monitor, "disk", id).await
+        devices::remove_disk(&self.vmm, id).await
     }
 
     fn disk_slot(&self, slot: u32) -> Option<PciPath> {
-        self.given.slots.place(slot)
+        self.initial.slots.place(slot)
     }
 
     async fn fill_slot(&self, slot: u32, image: &Path) -> Result<()> {
-        self.given.slots.fill(slot, image).await
+        self.initial.slots.fill(slot, image).await
     }
 
     async fn empty_slot(&self, slot: u32) -> Result<()> {
-        self.given.slots.empty(slot).await
+        self.initial.slots.empty(slot).await
     }
 
     fn nic(&self) -> Option<PciPath> {
-        self.given.nic.clone()
+        self.initial.nic.clone()
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
-        devices::add_net(&self.monitor, net).await
-    }
-
-    async fn remove_net(&self, id: &str) -> Result<()> {
-        devices::remove(&self.monitor, "net", id).await
+        devices::add_net(&self.vmm, net).await
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
-        self.size.resize_vcpus(&self.monitor, vcpus).await
+        self.growth.resize_vcpus(&self.vmm, vcpus).await
     }
 
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
-        self.size.resize_memory(&self.monitor, mib).await
+        self.growth.resize_memory(&self.vmm, mib).await
     }
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {
         resize::vcpu_threads(self.process().pid)
     }
 
-    async fn counters(&self) -> Result<Counters> {
-        self.monitor.call(&VmCounters).await
-    }
-
     async fn wait(&self) -> VmExit {
-        self.monitor.process().wait().await
+        self.vmm.process().wait().await
     }
 
     /// SIGKILL at once: what the guest has written to a disk is in the host's page cache already,
     /// and nothing else of a VM outlives it.
     async fn kill(&self) -> Result<()> {
-        self.monitor.process().kill().await.map(drop)
+        self.vmm.process().kill().await.map(drop)
     }
 }

@@ -1,10 +1,11 @@
 //! Whether a VM can be what its specification says, before anything is made for it.
 
 use super::{
-    command_line::{Sockets, Start, text},
+    command_line::{Sockets, Start},
     layout::MAX_DISK_SLOTS,
+    option_line::text,
 };
-use crate::{Result, VmSpec, check, device::check_mac, slots};
+use crate::{Result, VmSpec, check, device::check_mac, disk_slots};
 
 /// Checks `spec` for a VM that begins with `start`.
 ///
@@ -12,7 +13,7 @@ use crate::{Result, VmSpec, check, device::check_mac, slots};
 /// [`Error::InvalidSpec`], or [`Error::Io`] for a file that cannot be read. Nothing was made.
 pub fn check(spec: &VmSpec, start: Start) -> Result<()> {
     check::size_and_name(spec)?;
-    slots::check_all(&spec.slots, MAX_DISK_SLOTS)?;
+    disk_slots::check_all(&spec.slots, MAX_DISK_SLOTS)?;
     if let Some(nic) = &spec.nic {
         check_mac(&nic.mac)?;
     }

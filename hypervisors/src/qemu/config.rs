@@ -11,10 +11,10 @@ pub struct QemuConfig {
     pub machine_type: String,
     /// Features added to the CPU model, in QEMU's syntax, as in `pmu=off,-avx512f`.
     pub cpu_features: Option<String>,
-    /// Slots for devices that are plugged into a running VM, at most [`MAX_PCIE_ROOT_PORTS`]. With
-    /// none, nothing is plugged in; with any, there is room for 62 more behind bridges.
+    /// Places for devices that are attached while a VM runs, at most [`MAX_PCIE_ROOT_PORTS`]. With
+    /// none, nothing can be attached; with any, there is room for 62 more behind bridges.
     pub pcie_root_ports: u32,
-    /// Slots for memory that is plugged into a running VM, at most [`MAX_MEMORY_SLOTS`].
+    /// Slots for hot-plugged memory, at most [`MAX_MEMORY_SLOTS`].
     pub memory_slots: u32,
     /// What executes guest instructions.
     pub accelerator: AcceleratorChoice,
@@ -25,8 +25,8 @@ pub struct QemuConfig {
     /// File that receives what the guest writes to its first serial port, unbounded: for
     /// debugging. A relative path is taken within the VM's run directory.
     pub debug_console: Option<PathBuf>,
-    /// File that keeps the probe's result for the next process of this host boot. Without it
-    /// every probe starts from nothing.
+    /// File that caches the probe's result until the host boots again. Without it every process
+    /// probes for itself.
     pub probe_cache: Option<PathBuf>,
 }
 
@@ -42,16 +42,16 @@ pub enum AcceleratorChoice {
     /// KVM where a guest was seen to run under it, TCG otherwise.
     #[default]
     Auto,
-    /// KVM, unprobed.
+    /// KVM, without a check that it runs guests.
     Kvm,
-    /// Emulation.
+    /// Emulation by QEMU itself.
     Tcg,
 }
 
 /// How agents are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelKind {
-    /// Through a virtio-serial port, which nobody but the monitor's user can open.
+    /// Through a virtio-serial port, which only the VMM's user can open.
     #[default]
     Serial,
     /// Through the host's vhost-vsock. Every process of the host can connect to such an agent.

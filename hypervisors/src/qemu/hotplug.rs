@@ -1,18 +1,18 @@
-//! Devices that come and go while the VM runs. A plug that fails half way is undone.
+//! Devices that are attached and detached while the VM runs. What fails half way is undone.
 
 use std::{
     fs::{self, OpenOptions},
     os::{fd::OwnedFd, unix::fs::FileTypeExt},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use slog::warn;
+use system::sync::{Mutex, MutexGuard};
 
 use super::{
-    command_line::text,
-    launch::Monitor,
+    launch::Vmm,
     layout::Port,
+    option_line::text,
     ports::Ports,
     qmp::command::{
         Backing, BlockdevAdd, BlockdevDel, BlockdevFile, CloseFd, DeviceAdd, DeviceDel, NetdevAdd,
@@ -24,20 +24,20 @@ use crate::{
     device::{check_mac, device_name},
 };
 
-/// How long a guest may take to let go of a device. It has to notice, stop its driver and eject.
-const UNPLUG_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a guest may take to release a device: it has to notice, stop its driver and eject.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The devices plugged into one VM.
+/// The devices that were attached to one VM while it ran.
 #[derive(Debug)]
-pub struct Plugs {
+pub struct AttachedDevices {
     ports: Mutex<Ports>,
     vhost_net: bool,
     log: slog::Logger,
 }
 
-impl Plugs {
-    /// No devices, and these places for them. With `vhost_net` the host's kernel moves the packets of
-    /// network interfaces where it offers to.
+impl AttachedDevices {
+    /// No devices, and these places for them. With `vhost_net` the host's kernel moves the packets
+    /// of network interfaces where it offers to.
     pub fn new(ports: Ports, vhost_net: bool, log: slog::Logger) -> Self {
         Self {
             ports: Mutex::new(ports),
@@ -46,12 +46,12 @@ impl Plugs {
         }
     }
 
-    /// Plugs a disk.
-    pub async fn add_disk(&self, monitor: &Monitor, disk: &DiskSpec) -> Result<PciPath> {
+    /// Attaches a disk and returns where the guest finds it.
+    pub async fn add_disk(&self, vmm: &Vmm, disk: &DiskSpec) -> Result<PciPath> {
         let reserved = self.reserve(device_name("disk", &disk.id)?)?;
         let node = node_name(reserved.port);
-        open_disk(monitor, disk, &node).await?;
-        let plugged = monitor
+        open_disk(vmm, disk, &node).await?;
+        let added = vmm
             .execute(&DeviceAdd {
                 driver: "virtio-blk-pci",
                 id: &reserved.device,
@@ -61,30 +61,30 @@ impl Plugs {
                 backing: Backing::Disk { drive: &node },
             })
             .await;
-        if let Err(error) = plugged {
-            let undone = monitor.execute(&BlockdevDel { node_name: &node }).await;
+        if let Err(error) = added {
+            let undone = vmm.execute(&BlockdevDel { node_name: &node }).await;
             self.undone(&reserved.device, undone.map(drop));
             return Err(error);
         }
         Ok(reserved.keep())
     }
 
-    /// Unplugs a disk and closes its backing.
-    pub async fn remove_disk(&self, monitor: &Monitor, id: &str) -> Result<()> {
-        let (device, port) = self.plugged("disk", id)?;
-        unplug(monitor, &device).await?;
+    /// Detaches a disk and closes its backing.
+    pub async fn remove_disk(&self, vmm: &Vmm, id: &str) -> Result<()> {
+        let (device, port) = self.find(id)?;
+        detach(vmm, &device).await?;
         let node = node_name(port);
-        let closed = monitor.execute(&BlockdevDel { node_name: &node }).await;
+        let closed = vmm.execute(&BlockdevDel { node_name: &node }).await;
         self.free(&device, closed.map(drop))
     }
 
-    /// Plugs a network interface.
-    pub async fn add_net(&self, monitor: &Monitor, net: NetSpec) -> Result<PciPath> {
+    /// Attaches a network interface and returns where the guest finds it.
+    pub async fn add_net(&self, vmm: &Vmm, net: NetSpec) -> Result<PciPath> {
         check_mac(&net.mac)?;
         let reserved = self.reserve(device_name("net", &net.id)?)?;
         let backing = node_name(reserved.port);
-        self.open_net(monitor, &backing, net.tap).await?;
-        let plugged = monitor
+        self.open_net(vmm, &backing, net.tap).await?;
+        let added = vmm
             .execute(&DeviceAdd {
                 driver: "virtio-net-pci",
                 id: &reserved.device,
@@ -98,38 +98,26 @@ impl Plugs {
                 },
             })
             .await;
-        if let Err(error) = plugged {
-            let undone = monitor.execute(&NetdevDel { id: &backing }).await;
+        if let Err(error) = added {
+            let undone = vmm.execute(&NetdevDel { id: &backing }).await;
             self.undone(&reserved.device, undone.map(drop));
             return Err(error);
         }
         Ok(reserved.keep())
     }
 
-    /// Unplugs a network interface and closes its tap.
-    pub async fn remove_net(&self, monitor: &Monitor, id: &str) -> Result<()> {
-        let (device, port) = self.plugged("net", id)?;
-        unplug(monitor, &device).await?;
-        let closed = monitor
-            .execute(&NetdevDel {
-                id: &node_name(port),
-            })
-            .await;
-        self.free(&device, closed.map(drop))
-    }
-
-    async fn open_net(&self, monitor: &Monitor, name: &str, tap: OwnedFd) -> Result<()> {
+    async fn open_net(&self, vmm: &Vmm, name: &str, tap: OwnedFd) -> Result<()> {
         let vhost = if self.vhost_net {
             open_vhost_net()
         } else {
             None
         };
         let vhost_name = vhost.as_ref().map(|_| format!("{name}-vhost"));
-        monitor.pass(name, tap).await?;
+        vmm.pass(name, tap).await?;
         if let (Some(fd), Some(vhost_name)) = (vhost, &vhost_name)
-            && let Err(error) = monitor.pass(vhost_name, fd).await
+            && let Err(error) = vmm.pass(vhost_name, fd).await
         {
-            close(monitor, name).await;
+            close(vmm, name).await;
             return Err(error);
         }
         let netdev = NetdevAdd {
@@ -139,49 +127,49 @@ impl Plugs {
             vhost: vhost_name.is_some(),
             vhost_fd: vhost_name.as_deref(),
         };
-        let opened = monitor.execute(&netdev).await;
+        let opened = vmm.execute(&netdev).await;
         if opened.is_err() {
-            close(monitor, name).await;
+            close(vmm, name).await;
             if let Some(vhost_name) = &vhost_name {
-                close(monitor, vhost_name).await;
+                close(vmm, vhost_name).await;
             }
         }
         opened.map(drop)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ports> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ports.lock()
     }
 
     fn reserve(&self, device: String) -> Result<Reserved<'_>> {
         match self.lock().take(&device) {
             Ok(port) => Ok(Reserved {
-                plugs: self,
+                attached: self,
                 device,
                 port,
                 kept: false,
             }),
             Err(why) => Err(Error::Refused {
-                request: format!("plug {device}"),
+                request: format!("attach {device}"),
                 reason: why.to_string(),
             }),
         }
     }
 
-    fn plugged(&self, kind: &str, id: &str) -> Result<(String, Port)> {
-        let device = device_name(kind, id)?;
+    fn find(&self, id: &str) -> Result<(String, Port)> {
+        let device = device_name("disk", id)?;
         match self.lock().find(&device) {
             Some(port) => Ok((device, port)),
             None => Err(Error::Refused {
-                request: format!("unplug {device}"),
-                reason: String::from("no such device is plugged"),
+                request: format!("detach {device}"),
+                reason: String::from("no such device is attached"),
             }),
         }
     }
 
     fn undone(&self, device: &str, undone: Result<()>) {
         if let Err(error) = undone {
-            warn!(self.log, "a failed plug could not be undone; its place is given up";
+            warn!(self.log, "cannot undo a failed attach; its place stays unused";
                 "device" => device, "error" => %error);
             self.lock().lose(device);
         }
@@ -197,9 +185,9 @@ impl Plugs {
     }
 }
 
-/// A place that is free again unless the plug succeeds.
+/// A place that is free again unless the device is attached.
 struct Reserved<'a> {
-    plugs: &'a Plugs,
+    attached: &'a AttachedDevices,
     device: String,
     port: Port,
     kept: bool,
@@ -215,12 +203,12 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.plugs.lock().release(&self.device);
+            self.attached.lock().release(&self.device);
         }
     }
 }
 
-async fn open_disk(monitor: &Monitor, disk: &DiskSpec, node: &str) -> Result<()> {
+async fn open_disk(vmm: &Vmm, disk: &DiskSpec, node: &str) -> Result<()> {
     let failed = |source| Error::Io {
         action: "Opening disk",
         path: disk.path.clone(),
@@ -250,33 +238,33 @@ async fn open_disk(monitor: &Monitor, disk: &DiskSpec, node: &str) -> Result<()>
         discard,
         file,
     };
-    monitor.execute(&raw).await.map(drop)
+    vmm.execute(&raw).await.map(drop)
 }
 
-async fn unplug(monitor: &Monitor, device: &str) -> Result<()> {
+async fn detach(vmm: &Vmm, device: &str) -> Result<()> {
     let name = device.to_owned();
-    let gone = monitor.qmp().expect(move |event| {
+    let gone = vmm.wait_for(move |event| {
         event.text("device") == Some(&name)
             && matches!(
                 event.name.as_str(),
                 "DEVICE_DELETED" | "DEVICE_UNPLUG_GUEST_ERROR"
             )
     });
-    monitor.execute(&DeviceDel { id: device }).await?;
-    let what = format!("the guest to let go of {device}");
-    match gone.within(&what, UNPLUG_DEADLINE).await {
-        Ok(event) if event.name == "DEVICE_DELETED" => Ok(()),
-        Ok(_) => Err(Error::Refused {
-            request: format!("unplug {device}"),
-            reason: String::from("the guest does not let go of it"),
-        }),
-        Err(failure) => Err(monitor.explain(failure, "an unplug").await),
+    vmm.execute(&DeviceDel { id: device }).await?;
+    let what = format!("the guest to release {device}");
+    let event = vmm.event(gone, &what, DETACH_TIMEOUT, "a detach").await?;
+    if event.name == "DEVICE_DELETED" {
+        return Ok(());
     }
+    Err(Error::Refused {
+        request: format!("detach {device}"),
+        reason: String::from("the guest does not release it"),
+    })
 }
 
-/// The descriptor is of no use after the plug it was for has failed; so is an error here.
-async fn close(monitor: &Monitor, name: &str) {
-    let _ = monitor.execute(&CloseFd { name }).await;
+/// Closes the descriptor of a device that was not attached. An error here adds nothing.
+async fn close(vmm: &Vmm, name: &str) {
+    let _ = vmm.execute(&CloseFd { name }).await;
 }
 
 fn open_vhost_net() -> Option<OwnedFd> {

@@ -9,25 +9,27 @@ use std::{
 use slog::debug;
 use tokio::net::UnixStream;
 
-use super::qmp::{Client, Command, Failure, Version};
+use super::qmp::{Client, Command, Event, Version};
 use crate::{
-    Error, Result, VmExit,
+    Error, Result,
+    control::ControlError,
+    events::Awaited,
     process::{Process, Start},
 };
 
 /// How long QEMU may take from its start to its greeting: 40 ms on an idle machine.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the end of the process may come after the end of its control connection.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// A QEMU that answers: its process and its control connection.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Vmm {
     process: Process,
     qmp: Client,
 }
 
-impl Monitor {
+impl Vmm {
     /// Starts QEMU with its control connection on standard input: there is no socket to find, to
     /// guard or to remove, the greeting is the sign of life, and the end of one is the end of both.
     /// `tap` becomes its standard output.
@@ -62,34 +64,59 @@ impl Monitor {
             },
             log,
         )?;
-        match Client::connect(ours, START_DEADLINE).await {
+        match Client::connect(ours, START_TIMEOUT).await {
             Ok((qmp, version)) => {
-                debug!(log, "monitor answers"; "after" => ?start.elapsed());
+                debug!(log, "QEMU answered"; "after" => ?start.elapsed());
                 Ok((Self { process, qmp }, version))
             }
-            Err(failure) => {
-                let error = explain(failure, "its start", &process).await;
+            Err(error) => {
+                let error = error.explain("its start", &process, EXIT_GRACE).await;
                 process.kill().await?;
                 Err(error)
             }
         }
     }
 
-    /// The process.
+    /// The process of QEMU.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// The control connection, for events.
-    pub fn qmp(&self) -> &Client {
-        &self.qmp
+    /// Starts to wait for the first event that `wanted` accepts. To be called before the command
+    /// that leads to it.
+    pub fn wait_for(&self, wanted: impl Fn(&Event) -> bool + Send + 'static) -> Awaited<Event> {
+        self.qmp.wait_for(wanted)
+    }
+
+    /// The event, if it comes within `timeout`. An error names it as `what`, and as `during` the
+    /// step that it was to end.
+    pub async fn event(
+        &self,
+        awaited: Awaited<Event>,
+        what: &str,
+        timeout: Duration,
+        during: &'static str,
+    ) -> Result<Event> {
+        match self.qmp.event(awaited, what, timeout).await {
+            Ok(event) => Ok(event),
+            Err(error) => Err(self.explain(error, during).await),
+        }
     }
 
     /// Gives a command and takes its answer.
     pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Reply> {
+        self.execute_during(command, C::NAME).await
+    }
+
+    /// Gives a command that is part of a larger step, which an error names.
+    pub async fn execute_during<C: Command>(
+        &self,
+        command: &C,
+        during: &'static str,
+    ) -> Result<C::Reply> {
         match self.qmp.execute(command).await {
             Ok(reply) => Ok(reply),
-            Err(failure) => Err(self.explain(failure, C::NAME).await),
+            Err(error) => Err(self.explain(error, during).await),
         }
     }
 
@@ -98,29 +125,11 @@ impl Monitor {
         let command = super::qmp::command::GetFd { name };
         match self.qmp.execute_with(&command, fd).await {
             Ok(_) => Ok(()),
-            Err(failure) => Err(self.explain(failure, "getfd").await),
+            Err(error) => Err(self.explain(error, "getfd").await),
         }
     }
 
-    /// Says what a failure means; for a closed connection, how the process ended.
-    pub async fn explain(&self, failure: Failure, during: &'static str) -> Error {
-        explain(failure, during, &self.process).await
-    }
-}
-
-async fn explain(failure: Failure, during: &'static str, process: &Process) -> Error {
-    match failure {
-        Failure::Closed => match process.ended_within(EXIT_GRACE).await {
-            Some(VmExit { last_words, .. }) => Error::Exited { during, last_words },
-            None => Error::Protocol(format!(
-                "QEMU closed its control connection during {during}"
-            )),
-        },
-        Failure::Invalid(what) => Error::Protocol(what),
-        Failure::Refused { command, reason } => Error::Refused {
-            request: command.to_owned(),
-            reason,
-        },
-        Failure::Timeout { waited_for, waited } => Error::Timeout { waited_for, waited },
+    async fn explain(&self, error: ControlError, during: &'static str) -> Error {
+        error.explain(during, &self.process, EXIT_GRACE).await
     }
 }

@@ -34,7 +34,8 @@ pub const LOG_PORT: &str = "imprint.log";
 /// Changes whenever a saved VM of the previous layout could not be loaded any more.
 pub const VERSION: u32 = 3;
 
-/// A place for a device that is plugged in: behind a root port, or one of many behind a bridge.
+/// A place for a device that is attached while the VM runs: behind a root port, or one of many
+/// behind a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     /// The port's or the bridge's slot on the root bus.
@@ -71,7 +72,7 @@ impl Port {
         bus(self.slot)
     }
 
-    /// Its slot on that bus, as QEMU is told it.
+    /// Its number on that bus, in QEMU's notation.
     pub fn address(self) -> String {
         format!("{:#x}", self.behind)
     }

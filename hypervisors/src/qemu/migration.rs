@@ -4,8 +4,7 @@
 //! interpret, and its `exec:` URIs, which are shell commands, are not used.
 
 use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +12,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    launch::Monitor,
+    launch::Vmm,
     qmp::{
         Event,
         command::{
@@ -35,23 +34,24 @@ const SAVE: &str = "the save of a state";
 const FD_NAME: &str = "state";
 const FD_URI: &str = "fd:state";
 /// A saved VM without its memory is loaded or written in 10 ms; one with it at disk speed.
-const DEADLINE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// What QEMU calls the state between the last byte of a migration and its end.
 const FINISHING: &str = "finish-migrate";
 /// That takes microseconds, on a machine that has time for it.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// QEMU's own limit would hold a state with memory back to 128 MiB/s.
 const UNLIMITED: u64 = i64::MAX as u64;
-/// A VM that is loaded is another one at another place, with an address that it has yet to be given.
-/// QEMU would send the address that it was started with to the network, five times, to every VM there.
+/// A VM that is loaded is another one at another place, with an address that it has yet to be
+/// given. QEMU would send the address that it was started with to the network, five times, to every
+/// VM there.
 const NOT_ANNOUNCED: MigrateSetParameters = MigrateSetParameters::AnnounceRounds(0);
 
 /// Writes the state of a paused VM into a new file in `dir`.
 ///
 /// # Errors
 /// On any, the file is gone again.
-pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
-    let status = monitor.execute(&QueryStatus {}).await?;
+pub async fn save(vmm: &Vmm, dir: &Path) -> Result<()> {
+    let status = vmm.execute(&QueryStatus {}).await?;
     if status.running {
         let reason = format!("the VM is not paused but {}", status.status);
         return Err(Error::Refused {
@@ -60,26 +60,21 @@ pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
         });
     }
     let path = dir.join(STATE_FILE);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| Error::Io {
-            action: "Creating",
-            path: path.clone(),
-            source,
-        })?;
+    let file = system::file::make(&path).map_err(|source| Error::Io {
+        action: "Creating",
+        path: path.clone(),
+        source,
+    })?;
     let unfinished = Unfinished(Some(path));
-    let written = write(monitor, file).await;
+    let written = write(vmm, file).await;
     match written {
         Ok(()) => {
             unfinished.keep();
             Ok(())
         }
         Err(error) => {
-            // The error says why the state was not written; that giving it up failed adds nothing.
-            let _ = monitor.execute(&MigrateCancel {}).await;
+            // The error says why the state was not written; that cancelling it failed adds nothing.
+            let _ = vmm.execute(&MigrateCancel {}).await;
             Err(error)
         }
     }
@@ -87,7 +82,7 @@ pub async fn save(monitor: &Monitor, dir: &Path) -> Result<()> {
 
 /// Loads the state in `dir` into a QEMU that waits for one, and says how many bytes it has. The VM
 /// is paused then.
-pub async fn load(monitor: &Monitor, dir: &Path) -> Result<u64> {
+pub async fn load(vmm: &Vmm, dir: &Path) -> Result<u64> {
     let path = dir.join(STATE_FILE);
     let failed = |source| Error::Io {
         action: "Opening",
@@ -99,53 +94,44 @@ pub async fn load(monitor: &Monitor, dir: &Path) -> Result<u64> {
     if !metadata.is_file() {
         return Err(failed(std::io::Error::other("not a regular file")));
     }
-    ignore_shared(monitor).await?;
-    monitor.execute(&NOT_ANNOUNCED).await?;
-    monitor.pass(FD_NAME, file.into()).await?;
-    let loaded = monitor.qmp().expect(has_ended);
-    monitor.execute(&MigrateIncoming { uri: FD_URI }).await?;
-    match loaded
-        .within("the end of the load of a saved state", DEADLINE)
-        .await
-    {
-        Ok(event) => outcome(monitor, &event, LOAD).await?,
-        Err(failure) => return Err(monitor.explain(failure, LOAD).await),
-    }
+    ignore_shared(vmm).await?;
+    vmm.execute(&NOT_ANNOUNCED).await?;
+    vmm.pass(FD_NAME, file.into()).await?;
+    let loaded = vmm.wait_for(has_ended);
+    vmm.execute(&MigrateIncoming { uri: FD_URI }).await?;
+    let what = "the end of the load of a saved state";
+    let event = vmm.event(loaded, what, TIMEOUT, LOAD).await?;
+    outcome(vmm, &event, LOAD).await?;
     Ok(metadata.len())
 }
 
 /// What QEMU says of the last migration into or out of it: `None` when there was none.
-pub async fn status(monitor: &Monitor) -> Result<Option<String>> {
-    Ok(monitor.execute(&QueryMigrate {}).await?.status)
+pub async fn status(vmm: &Vmm) -> Result<Option<String>> {
+    Ok(vmm.execute(&QueryMigrate {}).await?.status)
 }
 
-async fn write(monitor: &Monitor, file: File) -> Result<()> {
-    ignore_shared(monitor).await?;
-    monitor
-        .execute(&MigrateSetParameters::MaxBandwidth(UNLIMITED))
+async fn write(vmm: &Vmm, file: File) -> Result<()> {
+    ignore_shared(vmm).await?;
+    vmm.execute(&MigrateSetParameters::MaxBandwidth(UNLIMITED))
         .await?;
-    monitor.pass(FD_NAME, file.into()).await?;
-    let written = monitor.qmp().expect(has_ended);
-    monitor.execute(&Migrate { uri: FD_URI }).await?;
-    match written
-        .within("the end of the save of a state", DEADLINE)
-        .await
-    {
-        Ok(event) => outcome(monitor, &event, SAVE).await?,
-        Err(failure) => return Err(monitor.explain(failure, SAVE).await),
-    }
-    settled(monitor).await
+    vmm.pass(FD_NAME, file.into()).await?;
+    let written = vmm.wait_for(has_ended);
+    vmm.execute(&Migrate { uri: FD_URI }).await?;
+    let what = "the end of the save of a state";
+    let event = vmm.event(written, what, TIMEOUT, SAVE).await?;
+    outcome(vmm, &event, SAVE).await?;
+    settled(vmm).await
 }
 
-/// Waits until the saved VM can be resumed. QEMU tells that a migration has completed a moment before
-/// it leaves the state `finish-migrate`, in which it refuses `cont`, and no event tells of that. Each
-/// question gives its migration thread a turn at the lock that it needs for it.
-async fn settled(monitor: &Monitor) -> Result<()> {
+/// Waits until the saved VM can be resumed. QEMU tells that a migration has completed a moment
+/// before it leaves the state `finish-migrate`, in which it refuses `cont`, and no event tells of
+/// that. Each question gives its migration thread a turn at the lock that it needs for it.
+async fn settled(vmm: &Vmm) -> Result<()> {
     let left = async {
-        while monitor.execute(&QueryStatus {}).await?.status == FINISHING {}
+        while vmm.execute(&QueryStatus {}).await?.status == FINISHING {}
         Ok(())
     };
-    let waited = SETTLE_DEADLINE;
+    let waited = SETTLE_TIMEOUT;
     timeout(waited, left).await.unwrap_or_else(|_| {
         Err(Error::Timeout {
             waited_for: format!("the end of QEMU's state {FINISHING}"),
@@ -154,14 +140,13 @@ async fn settled(monitor: &Monitor) -> Result<()> {
     })
 }
 
-async fn ignore_shared(monitor: &Monitor) -> Result<()> {
+async fn ignore_shared(vmm: &Vmm) -> Result<()> {
     let on = |name: &str| MigrationCapability {
         capability: name.to_owned(),
         state: true,
     };
     let capabilities = vec![on(IGNORE_SHARED), on("events")];
-    monitor
-        .execute(&MigrateSetCapabilities { capabilities })
+    vmm.execute(&MigrateSetCapabilities { capabilities })
         .await?;
     Ok(())
 }
@@ -175,19 +160,16 @@ fn has_ended(event: &Event) -> bool {
 }
 
 /// Says how a migration ended. A QEMU that could not load a state ends itself.
-async fn outcome(monitor: &Monitor, event: &Event, during: &'static str) -> Result<()> {
+async fn outcome(vmm: &Vmm, event: &Event, during: &'static str) -> Result<()> {
     if event.text("status") == Some("completed") {
         return Ok(());
     }
-    match monitor.qmp().execute(&QueryMigrate {}).await {
-        Ok(info) => Err(Error::Refused {
-            request: during.to_owned(),
-            reason: info
-                .error_desc
-                .unwrap_or_else(|| String::from("it gave no reason")),
-        }),
-        Err(failure) => Err(monitor.explain(failure, during).await),
-    }
+    let info = vmm.execute_during(&QueryMigrate {}, during).await?;
+    let reason = info.error_desc;
+    Err(Error::Refused {
+        request: during.to_owned(),
+        reason: reason.unwrap_or_else(|| String::from("it gave no reason")),
+    })
 }
 
 /// A file that is removed unless it was written to its end.

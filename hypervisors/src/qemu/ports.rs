@@ -1,12 +1,12 @@
-//! Which place is free: the book-keeping of plugged devices, without any of the plugging.
+//! Which places for attached devices are free.
 
 use super::layout::{BEHIND_BRIDGE, Port};
 
-/// The places for plugged devices of one VM, and what is in them: root ports first, then those behind
-/// bridges.
+/// The places for attached devices of one VM, and what is in them: root ports first, then those
+/// behind bridges.
 #[derive(Debug)]
 pub struct Ports {
-    slots: Vec<State>,
+    places: Vec<State>,
     root_ports: u32,
 }
 
@@ -15,7 +15,7 @@ enum State {
     Free,
     /// Reserved for, or holding, the device of this name.
     Taken(String),
-    /// A plug went half way and could not be undone; what is behind the port is unknown.
+    /// An attach failed half way and could not be undone; what is behind the port is unknown.
     Lost,
 }
 
@@ -24,15 +24,15 @@ enum State {
 pub enum NoPort {
     /// Every place has a device.
     #[error(
-        "all {places} places for devices are taken (pcie_root_port in [hypervisor.qemu] adds places, \
-         disk_slots room for images)"
+        "All {places} places for devices are taken (pcie_root_port in [hypervisor.qemu] adds \
+         places, disk_slots adds room for images)"
     )]
     Full {
-        /// How many there are.
+        /// How many places there are.
         places: usize,
     },
     /// A device of that name is there.
-    #[error("a device with this identifier is already plugged")]
+    #[error("A device with this identifier is already attached")]
     Duplicate,
 }
 
@@ -40,7 +40,7 @@ impl Ports {
     /// The places of a VM with so many root ports and bridges, all free.
     pub fn new(root_ports: u32, bridges: u32) -> Self {
         Self {
-            slots: vec![State::Free; (root_ports + bridges * BEHIND_BRIDGE) as usize],
+            places: vec![State::Free; (root_ports + bridges * BEHIND_BRIDGE) as usize],
             root_ports,
         }
     }
@@ -58,11 +58,11 @@ impl Ports {
         if self.find(device).is_some() {
             return Err(NoPort::Duplicate);
         }
-        let free = self.slots.iter().position(|state| *state == State::Free);
+        let free = self.places.iter().position(|state| *state == State::Free);
         let index = free.ok_or(NoPort::Full {
-            places: self.slots.len(),
+            places: self.places.len(),
         })?;
-        self.slots[index] = State::Taken(device.to_owned());
+        self.places[index] = State::Taken(device.to_owned());
         Ok(self.port(index))
     }
 
@@ -76,19 +76,19 @@ impl Ports {
         self.set(device, State::Free);
     }
 
-    /// Gives the port of `device` up: it is not used again in this VM.
+    /// Withdraws the port of `device`: it is not used again in this VM.
     pub fn lose(&mut self, device: &str) {
         self.set(device, State::Lost);
     }
 
     fn set(&mut self, device: &str, state: State) {
         if let Some(index) = self.index_of(device) {
-            self.slots[index] = state;
+            self.places[index] = state;
         }
     }
 
     fn index_of(&self, device: &str) -> Option<usize> {
-        self.slots
+        self.places
             .iter()
             .position(|state| matches!(state, State::Taken(name) if name == device))
     }

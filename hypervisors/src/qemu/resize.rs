@@ -1,4 +1,4 @@
-//! vCPUs and memory plugged into a running VM.
+//! vCPUs and memory that are hot-plugged.
 //!
 //! QEMU is asked each time how large the VM is, so nothing here can drift from it. That QEMU has a
 //! device says nothing about the guest: what counts is the guest's own report (the ACPI method
@@ -6,18 +6,22 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::{
-    launch::Monitor,
-    qmp::{Command, Event, command::Empty},
+    launch::Vmm,
+    qmp::{
+        Command, Event,
+        command::{
+            AddCpu, AddDimm, CpuPlace, Empty, ObjectAdd, ObjectDel, QueryCpusFast,
+            QueryHotpluggableCpus, QueryMemoryDevices, QueryMemorySizeSummary,
+        },
+    },
 };
 use crate::{Error, Result, VmSpec};
 
 /// How long a guest may take to report on a device: 0.2 s on an idle machine, emulated.
-const REPORT_DEADLINE: Duration = Duration::from_secs(15);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Guests take memory in blocks of this size (x86-64 guests of less than 64 GiB,
 /// `memory_block_size_bytes`).
 const BLOCK_MIB: u32 = 128;
@@ -25,34 +29,34 @@ const BLOCK_MIB: u32 = 128;
 const LEAP: u32 = 16;
 const MIB: u64 = 1 << 20;
 
-/// How large a VM may become. One resize at a time.
+/// How far a VM may grow. One resize at a time.
 #[derive(Debug)]
-pub struct Size {
+pub struct Growth {
     max_vcpus: u32,
     max_mib: u32,
     slots: u32,
-    turn: Mutex<()>,
+    resizing: Mutex<()>,
 }
 
-impl Size {
+impl Growth {
     /// The limits that `spec` set when the VM was started, with `slots` for memory.
     pub fn new(spec: &VmSpec, slots: u32) -> Self {
         Self {
             max_vcpus: spec.max_vcpus,
             max_mib: spec.memory.max_mib,
             slots,
-            turn: Mutex::new(()),
+            resizing: Mutex::new(()),
         }
     }
 
-    /// Plugs vCPUs until there are `wanted`.
-    pub async fn resize_vcpus(&self, monitor: &Monitor, wanted: u32) -> Result<()> {
+    /// Hot-plugs vCPUs until there are `wanted`.
+    pub async fn resize_vcpus(&self, vmm: &Vmm, wanted: u32) -> Result<()> {
         let refused = |reason: String| refused(format!("resize to {wanted} vCPUs"), reason);
-        let _turn = self.turn.lock().await;
-        let (plugged, mut free) = sort(monitor.execute(&QueryHotpluggableCpus {}).await?);
-        if wanted < plugged {
+        let _resizing = self.resizing.lock().await;
+        let (present, mut free) = sort(vmm.execute(&QueryHotpluggableCpus {}).await?);
+        if wanted < present {
             return Err(refused(format!(
-                "the VM has {plugged}, and none is unplugged"
+                "the VM has {present}, and a VM does not shrink"
             )));
         }
         if wanted > self.max_vcpus {
@@ -61,31 +65,31 @@ impl Size {
                 "the VM was started with a limit of {most}"
             )));
         }
-        for number in plugged..wanted {
+        for number in present..wanted {
             let Some(place) = free.pop() else {
                 return Err(refused(format!(
                     "the VM has {number}, and no place for another"
                 )));
             };
             let id = format!("cpu-{number}");
-            let device = PlugCpu {
+            let device = AddCpu {
                 driver: place.kind,
                 id: id.clone(),
                 place: place.props,
             };
-            plug(monitor, &device, &id).await?;
+            add(vmm, &device, &id).await?;
         }
         Ok(())
     }
 
-    /// Plugs memory until there are at least `wanted` MiB; tells how much there is.
-    pub async fn resize_memory(&self, monitor: &Monitor, wanted: u32) -> Result<u32> {
+    /// Hot-plugs memory until there are at least `wanted` MiB; returns how much there is.
+    pub async fn resize_memory(&self, vmm: &Vmm, wanted: u32) -> Result<u32> {
         let refused = |reason: String| refused(format!("resize to {wanted} MiB"), reason);
-        let _turn = self.turn.lock().await;
-        let now = monitor.execute(&QueryMemorySizeSummary {}).await?.mib();
+        let _resizing = self.resizing.lock().await;
+        let now = vmm.execute(&QueryMemorySizeSummary {}).await?.mib();
         if wanted < now {
             return Err(refused(format!(
-                "the VM has {now} MiB, and none is unplugged"
+                "the VM has {now} MiB, and a VM does not shrink"
             )));
         }
         let whole = (wanted - now).next_multiple_of(BLOCK_MIB);
@@ -98,22 +102,22 @@ impl Size {
         }
         let mut has = now;
         for step in steps(now, whole) {
-            let used = monitor.execute(&QueryMemoryDevices {}).await?.len();
+            let used = vmm.execute(&QueryMemoryDevices {}).await?.len();
             if u32::try_from(used).is_ok_and(|used| used >= self.slots) {
                 let slots = self.slots;
                 return Err(refused(format!(
                     "the VM has {has} MiB, and all {slots} memory slots are taken"
                 )));
             }
-            plug_memory(monitor, used, step).await?;
+            add_memory(vmm, used, step).await?;
             has += step;
         }
         Ok(has)
     }
 }
 
-/// What is plugged one after the other. A guest keeps account of new memory in the memory it has,
-/// one byte for 64, so it cannot take much more at once than that lets it.
+/// What is hot-plugged one after the other. A guest keeps account of new memory in the memory it
+/// has, one byte for 64, so it cannot take much more at once than that lets it.
 fn steps(now: u32, whole: u32) -> Vec<u32> {
     let (mut has, mut left) = (now, whole);
     let mut steps = Vec::new();
@@ -128,53 +132,51 @@ fn steps(now: u32, whole: u32) -> Vec<u32> {
 }
 
 /// The host's thread behind each vCPU.
-pub async fn vcpu_threads(monitor: &Monitor) -> Result<Vec<u32>> {
-    let cpus = monitor.execute(&QueryCpusFast {}).await?;
+pub async fn vcpu_threads(vmm: &Vmm) -> Result<Vec<u32>> {
+    let cpus = vmm.execute(&QueryCpusFast {}).await?;
     Ok(cpus.into_iter().map(|cpu| cpu.thread_id).collect())
 }
 
-async fn plug_memory(monitor: &Monitor, number: usize, mib: u32) -> Result<()> {
+async fn add_memory(vmm: &Vmm, number: usize, mib: u32) -> Result<()> {
     let (memory, id) = (format!("memory-{number}"), format!("dimm-{number}"));
     let backend = ObjectAdd {
         kind: "memory-backend-ram",
         id: &memory,
         size: u64::from(mib) * MIB,
     };
-    monitor.execute(&backend).await?;
-    let device = PlugMemory {
+    vmm.execute(&backend).await?;
+    let device = AddDimm {
         driver: "pc-dimm",
         id: &id,
         memory: &memory,
     };
-    let plugged = plug(monitor, &device, &id).await;
-    if let Err(Error::Refused { .. }) = plugged {
+    let added = add(vmm, &device, &id).await;
+    if let Err(Error::Refused { .. }) = added {
         // A device that is there keeps its memory, and QEMU refuses this.
-        let _ = monitor.execute(&ObjectDel { id: &memory }).await;
+        let _ = vmm.execute(&ObjectDel { id: &memory }).await;
     }
-    plugged
+    added
 }
 
-/// Plugs a device and waits for the guest's word about it. A device that the guest does not take
-/// stays plugged: only the guest could let go of it.
-async fn plug(monitor: &Monitor, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
+/// Hot-plugs a device and waits for the guest's report on it. A device that the guest does not take
+/// stays attached: only the guest could release it.
+async fn add(vmm: &Vmm, device: &impl Command<Reply = Empty>, id: &str) -> Result<()> {
     let name = id.to_owned();
-    let reported = monitor
-        .qmp()
-        .expect(move |event| Report::of(event, &name).is_some());
-    monitor.execute(device).await?;
+    let reported = vmm.wait_for(move |event| Report::about(event, &name).is_some());
+    vmm.execute(device).await?;
     let what = format!("the guest to take {id}");
-    match reported.within(&what, REPORT_DEADLINE).await {
-        Ok(event) => match Report::of(&event, id) {
-            Some(Report { status: 0 }) => Ok(()),
-            other => {
-                let status = other.map_or(0, |report| report.status);
-                Err(refused(
-                    format!("plug {id}"),
-                    format!("the guest reports status {status:#x}, and {id} stays plugged unused"),
-                ))
-            }
-        },
-        Err(failure) => Err(monitor.explain(failure, "a plug").await),
+    let event = vmm
+        .event(reported, &what, REPORT_TIMEOUT, "a hot-plug")
+        .await?;
+    match Report::about(&event, id) {
+        Some(Report { status: 0 }) => Ok(()),
+        other => {
+            let status = other.map_or(0, |report| report.status);
+            Err(refused(
+                format!("hot-plug {id}"),
+                format!("the guest reports status {status:#x}, and {id} stays attached unused"),
+            ))
+        }
     }
 }
 
@@ -184,11 +186,11 @@ fn refused(request: String, reason: String) -> Error {
 
 /// How many vCPUs there are, and the places of further ones, the last first.
 fn sort(places: Vec<CpuPlace>) -> (u32, Vec<CpuPlace>) {
-    let (plugged, free): (Vec<_>, Vec<_>) =
+    let (present, free): (Vec<_>, Vec<_>) =
         places.into_iter().partition(|place| place.path.is_some());
-    let plugged = plugged.iter().map(|place| place.vcpus).sum();
+    let present = present.iter().map(|place| place.vcpus).sum();
     // QEMU lists the highest first.
-    (plugged, free)
+    (present, free)
 }
 
 /// What a guest says of a device: 0 is success (ACPI specification, `_OST`).
@@ -198,109 +200,12 @@ struct Report {
 
 impl Report {
     /// The report in `event`, if it is one about device `id`.
-    fn of(event: &Event, id: &str) -> Option<Self> {
+    fn about(event: &Event, id: &str) -> Option<Self> {
         let info = event.data.get("info")?;
         let about = event.name == "ACPI_DEVICE_OST" && info.get("device")?.as_str()? == id;
         let status = info.get("status")?.as_u64()?;
         about.then_some(Self { status })
     }
-}
-
-macro_rules! commands {
-    ($($type:ident $(<$life:lifetime>)? = $name:literal -> $reply:ty;)*) => {$(
-        impl $(<$life>)? Command for $type $(<$life>)? {
-            const NAME: &'static str = $name;
-            type Reply = $reply;
-        }
-    )*};
-}
-
-commands! {
-    QueryHotpluggableCpus = "query-hotpluggable-cpus" -> Vec<CpuPlace>;
-    QueryCpusFast = "query-cpus-fast" -> Vec<Cpu>;
-    QueryMemorySizeSummary = "query-memory-size-summary" -> MemorySummary;
-    QueryMemoryDevices = "query-memory-devices" -> Vec<Value>;
-    ObjectAdd<'a> = "object-add" -> Empty;
-    ObjectDel<'a> = "object-del" -> Empty;
-    PlugCpu = "device_add" -> Empty;
-    PlugMemory<'a> = "device_add" -> Empty;
-}
-
-#[derive(Serialize)]
-struct QueryHotpluggableCpus {}
-
-#[derive(Serialize)]
-struct QueryCpusFast {}
-
-#[derive(Serialize)]
-struct QueryMemorySizeSummary {}
-
-#[derive(Serialize)]
-struct QueryMemoryDevices {}
-
-/// A place for vCPUs, taken or free.
-#[derive(Debug, Deserialize)]
-struct CpuPlace {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(rename = "vcpus-count")]
-    vcpus: u32,
-    props: Map<String, Value>,
-    /// Of the vCPU in it.
-    #[serde(rename = "qom-path")]
-    path: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Cpu {
-    #[serde(rename = "thread-id")]
-    thread_id: u32,
-}
-
-/// In bytes.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct MemorySummary {
-    base_memory: u64,
-    #[serde(default)]
-    plugged_memory: u64,
-}
-
-impl MemorySummary {
-    fn mib(&self) -> u32 {
-        let bytes = self.base_memory.saturating_add(self.plugged_memory);
-        u32::try_from(bytes / MIB).unwrap_or(u32::MAX)
-    }
-}
-
-#[derive(Serialize)]
-struct ObjectAdd<'a> {
-    #[serde(rename = "qom-type")]
-    kind: &'a str,
-    id: &'a str,
-    size: u64,
-}
-
-#[derive(Serialize)]
-struct ObjectDel<'a> {
-    id: &'a str,
-}
-
-#[derive(Serialize)]
-struct PlugCpu {
-    driver: String,
-    id: String,
-    /// `socket-id` and the like, as QEMU gave them.
-    #[serde(flatten)]
-    place: Map<String, Value>,
-}
-
-#[derive(Serialize)]
-struct PlugMemory<'a> {
-    driver: &'a str,
-    id: &'a str,
-    #[serde(rename = "memdev")]
-    memory: &'a str,
 }
 
 #[cfg(test)]
@@ -314,12 +219,13 @@ mod tests {
         let places = json!([
             {"type": "max-x86_64-cpu", "vcpus-count": 1,
              "props": {"socket-id": 1, "core-id": 0, "thread-id": 0}},
-            {"type": "max-x86_64-cpu", "vcpus-count": 1, "qom-path": "/machine/unattached/device[0]",
+            {"type": "max-x86_64-cpu", "vcpus-count": 1,
+             "qom-path": "/machine/unattached/device[0]",
              "props": {"socket-id": 0, "core-id": 0, "thread-id": 0}},
         ]);
-        let (plugged, free) = sort(serde_json::from_value(places).unwrap());
-        assert_eq!((plugged, free.len()), (1, 1));
-        let command = PlugCpu {
+        let (present, free) = sort(serde_json::from_value(places).unwrap());
+        assert_eq!((present, free.len()), (1, 1));
+        let command = AddCpu {
             driver: free[0].kind.clone(),
             id: "cpu-1".into(),
             place: free[0].props.clone(),
@@ -345,12 +251,12 @@ mod tests {
             name: "ACPI_DEVICE_OST".into(),
             data: json!({"info": {"device": "dimm-0", "source": 1, "status": 3, "slot": "0"}}),
         };
-        assert_eq!(Report::of(&event, "dimm-0").map(|r| r.status), Some(3));
-        assert!(Report::of(&event, "dimm-1").is_none());
+        assert_eq!(Report::about(&event, "dimm-0").map(|r| r.status), Some(3));
+        assert!(Report::about(&event, "dimm-1").is_none());
         let other = Event {
             name: "DEVICE_DELETED".into(),
             data: json!({"device": "dimm-0"}),
         };
-        assert!(Report::of(&other, "dimm-0").is_none());
+        assert!(Report::about(&other, "dimm-0").is_none());
     }
 }

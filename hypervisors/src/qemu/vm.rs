@@ -6,42 +6,40 @@ use async_trait::async_trait;
 
 use super::{
     command_line::Sockets,
-    hotplug::Plugs,
-    launch::Monitor,
+    disk_slots::SlotDisks,
+    hotplug::AttachedDevices,
+    launch::Vmm,
     layout, migration,
     qmp::command::{Cont, QueryVmGenerationId, Stop},
-    resize::{self, Size},
-    slots::Slots,
+    resize::{self, Growth},
 };
 use crate::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
 
-/// A VM of QEMU. Dropping it kills QEMU, so a VM lives exactly as long as somebody holds it.
+/// A VM of QEMU. Dropping it kills QEMU, so a VM lives exactly as long as this value.
 #[derive(Debug)]
 pub struct QemuVm {
-    /// QEMU itself.
-    pub monitor: Monitor,
+    pub vmm: Vmm,
     /// How the agent is reached.
     pub channel: AgentChannel,
     /// The sockets QEMU made.
     pub sockets: Sockets,
-    /// What is plugged in.
-    pub plugs: Plugs,
+    /// Devices that were attached while it ran.
+    pub attached: AttachedDevices,
     /// The disks whose content can be exchanged.
-    pub slots: Slots,
+    pub slots: SlotDisks,
     /// Whether it was started with a network interface.
     pub nic: bool,
-    /// How large it is.
-    pub size: Size,
-    /// How the VM came to be.
+    /// How far it may grow.
+    pub growth: Growth,
     pub origin: Origin,
 }
 
 /// How a VM came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// From its kernel.
+    /// It was booted from its kernel.
     Booted,
-    /// From a saved state.
+    /// It was restored from a saved state.
     Restored {
         /// The directory of the saved state.
         saved: PathBuf,
@@ -53,7 +51,7 @@ pub enum Origin {
 #[async_trait]
 impl Vm for QemuVm {
     fn process(&self) -> VmmProcess {
-        self.monitor.process().identity()
+        self.vmm.process().identity()
     }
 
     fn agent_channel(&self) -> &AgentChannel {
@@ -65,7 +63,7 @@ impl Vm for QemuVm {
     }
 
     async fn origin(&self) -> Result<String> {
-        let status = migration::status(&self.monitor).await?;
+        let status = migration::status(&self.vmm).await?;
         Ok(match (&self.origin, status) {
             (Origin::Booted, _) => String::from("booted from its kernel, no incoming migration"),
             (Origin::Restored { saved, bytes }, status) => format!(
@@ -77,23 +75,23 @@ impl Vm for QemuVm {
     }
 
     async fn pause(&self) -> Result<()> {
-        self.monitor.execute(&Stop {}).await.map(drop)
+        self.vmm.execute(&Stop {}).await.map(drop)
     }
 
     async fn resume(&self) -> Result<()> {
-        self.monitor.execute(&Cont {}).await.map(drop)
+        self.vmm.execute(&Cont {}).await.map(drop)
     }
 
     async fn save(&self, dir: &Path) -> Result<()> {
-        migration::save(&self.monitor, dir).await
+        migration::save(&self.vmm, dir).await
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        self.plugs.add_disk(&self.monitor, disk).await
+        self.attached.add_disk(&self.vmm, disk).await
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
-        self.plugs.remove_disk(&self.monitor, id).await
+        self.attached.remove_disk(&self.vmm, id).await
     }
 
     fn disk_slot(&self, slot: u32) -> Option<PciPath> {
@@ -101,11 +99,11 @@ impl Vm for QemuVm {
     }
 
     async fn fill_slot(&self, slot: u32, image: &Path) -> Result<()> {
-        self.slots.fill(&self.monitor, slot, image).await
+        self.slots.fill(&self.vmm, slot, image).await
     }
 
     async fn empty_slot(&self, slot: u32) -> Result<()> {
-        self.slots.empty(&self.monitor, slot).await
+        self.slots.empty(&self.vmm, slot).await
     }
 
     fn nic(&self) -> Option<PciPath> {
@@ -113,37 +111,33 @@ impl Vm for QemuVm {
     }
 
     async fn add_net(&self, net: NetSpec) -> Result<PciPath> {
-        self.plugs.add_net(&self.monitor, net).await
-    }
-
-    async fn remove_net(&self, id: &str) -> Result<()> {
-        self.plugs.remove_net(&self.monitor, id).await
+        self.attached.add_net(&self.vmm, net).await
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
-        self.size.resize_vcpus(&self.monitor, vcpus).await
+        self.growth.resize_vcpus(&self.vmm, vcpus).await
     }
 
     async fn resize_memory(&self, mib: u32) -> Result<u32> {
-        self.size.resize_memory(&self.monitor, mib).await
+        self.growth.resize_memory(&self.vmm, mib).await
     }
 
     async fn vcpu_threads(&self) -> Result<Vec<u32>> {
-        resize::vcpu_threads(&self.monitor).await
+        resize::vcpu_threads(&self.vmm).await
     }
 
     async fn generation_id(&self) -> Result<Option<String>> {
-        let answer = self.monitor.execute(&QueryVmGenerationId {}).await?;
+        let answer = self.vmm.execute(&QueryVmGenerationId {}).await?;
         Ok(Some(answer.guid))
     }
 
     async fn wait(&self) -> VmExit {
-        self.monitor.process().wait().await
+        self.vmm.process().wait().await
     }
 
     /// SIGKILL at once: what the guest has written to a disk is in the host's page cache already,
     /// and nothing else of a VM outlives it.
     async fn kill(&self) -> Result<()> {
-        self.monitor.process().kill().await.map(drop)
+        self.vmm.process().kill().await.map(drop)
     }
 }

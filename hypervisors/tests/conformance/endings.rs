@@ -1,4 +1,4 @@
-//! A monitor that ends when it is not expected to.
+//! A VMM that ends when it is not expected to.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -7,13 +7,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::subject::Subject;
 
-/// Kills the monitor from outside, as an operator or the kernel would.
+/// Kills the VMM from outside, as an operator or the kernel would.
 fn shoot(vm: &dyn Vm) {
     let pid = Pid::from_raw(vm.process().pid.cast_signed()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
-pub async fn a_killed_monitor_is_told_at_every_step(subject: &Subject) {
+pub async fn a_killed_vmm_is_told_at_every_step(subject: &Subject) {
     if !subject.saves() {
         return;
     }
@@ -40,7 +40,7 @@ pub async fn a_killed_monitor_is_told_at_every_step(subject: &Subject) {
         let error = ended.unwrap_err();
         eprintln!("{step}: {error}");
         let expected = matches!(error, Error::Exited { .. })
-            // What was never plugged may be refused without asking the monitor.
+            // What was never attached may be refused without asking the VMM.
             || (step == "resize" && matches!(error, Error::Refused { .. }));
         assert!(expected, "{step}: {error}");
         assert_eq!(vm.wait().await.code, Some(137));

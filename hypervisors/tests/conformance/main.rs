@@ -1,8 +1,9 @@
-//! One suite for the contract, run on every monitor that this machine has.
+//! One suite for the contract, run on every VMM that this machine has.
 //!
 //! `IMPRINT_TEST_CLH` names a Cloud Hypervisor; without it, the one on the `PATH` is taken. With
-//! `IMPRINT_TEST_KVM` set, KVM is said to run guests. A monitor that is missing is skipped, and so is
-//! what needs a guest that runs, where none does: each says so on a line that begins with `SKIPPED`.
+//! `IMPRINT_TEST_KVM` set, KVM is said to run guests. A VMM that is missing is skipped, and so is
+//! what needs a guest that runs, where none does: each says so on a line that begins with
+//! `SKIPPED`.
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -17,17 +18,17 @@ mod subject;
 #[path = "../common/tap.rs"]
 mod tap;
 
-/// Every case, once for each monitor.
+/// Every case, once for each VMM.
 macro_rules! suite {
     ($($module:ident :: $case:ident)*) => {
         suite!(@of qemu, $($module::$case)*);
         suite!(@of clh, $($module::$case)*);
     };
-    (@of $monitor:ident, $($module:ident :: $case:ident)*) => {
-        mod $monitor {
+    (@of $vmm:ident, $($module:ident :: $case:ident)*) => {
+        mod $vmm {
             $(#[tokio::test]
             async fn $case() {
-                let Some(subject) = crate::subject::$monitor().await else { return };
+                let Some(subject) = crate::subject::$vmm().await else { return };
                 crate::$module::$case(&subject).await;
                 subject.assert_nothing_left();
             })*
@@ -47,17 +48,17 @@ suite! {
     saving::damaged_files_are_refused
     devices::a_disk_comes_and_goes
     devices::a_disk_comes_and_goes_in_a_clone
-    devices::a_network_interface_comes_and_goes
+    devices::a_network_interface_comes
     nic::a_vm_has_a_network_interface_from_its_start
     nic::each_clone_has_a_tap_of_its_own
     slots::what_is_in_a_slot_is_exchanged
     slots::each_clone_has_slots_of_its_own
-    devices::what_cannot_be_plugged_leaves_nothing_in_its_way
+    devices::what_cannot_be_attached_leaves_nothing_in_its_way
     devices::a_vm_grows
     devices::a_clone_grows_or_says_why_not
     refusals::impossible_vms_are_refused
     refusals::a_missing_kernel_is_named
     refusals::a_memory_file_has_exactly_the_memorys_size
-    endings::a_killed_monitor_is_told_at_every_step
+    endings::a_killed_vmm_is_told_at_every_step
     endings::a_failed_start_leaves_nothing
 }

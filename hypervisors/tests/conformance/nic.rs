@@ -54,7 +54,7 @@ fn packets(nic: &NicSpec) -> u64 {
     count.trim().parse().unwrap()
 }
 
-/// Whether the monitor, too, has the tap open: which of them is told by the name of its interface.
+/// Whether the VMM, too, has the tap open: which of them is told by the name of its interface.
 fn holds(vm: &dyn Vm, nic: &NicSpec) -> bool {
     let mine = own(nic);
     let theirs = fs::read_dir(format!("/proc/{}/fdinfo", vm.process().pid)).unwrap();
@@ -120,7 +120,8 @@ pub async fn each_clone_has_a_tap_of_its_own(subject: &Subject) {
         // Nobody is told of a clone by an address that is not its own yet.
         assert_eq!(packets(&own), 0);
         eprintln!(
-            "with a network interface at {place}: process and restore {restored:?}, first answer {:?}; {}",
+            "with a network interface at {place}: process and restore {restored:?}, \
+             first answer {:?}; {}",
             start.elapsed(),
             vm.origin().await.unwrap()
         );

@@ -29,8 +29,8 @@ fn slots(spec: VmSpec, contents: &[&Path]) -> VmSpec {
     VmSpec { slots, ..spec }
 }
 
-/// Whether an image is shown by a disk of this VM: the monitor has it open, or a loop device that the
-/// monitor has open is on it.
+/// Whether an image is shown by a disk of this VM: the VMM has it open, or a loop device that the
+/// VMM has open is on it.
 fn shown(vm: &dyn Vm, image: &Path) -> bool {
     let open = fs::read_dir(format!("/proc/{}/fd", vm.process().pid)).unwrap();
     let mut files = open
@@ -97,7 +97,7 @@ async fn exchange(subject: &Subject, vm: &dyn Vm, first: &Path) {
 fn possible(subject: &Subject) -> bool {
     let possible = subject.hypervisor.capabilities().disk_slots;
     if !possible {
-        eprintln!("SKIPPED: this monitor cannot exchange what is in a slot here");
+        eprintln!("SKIPPED: this VMM cannot exchange what is in a slot here");
     }
     possible
 }

@@ -1,8 +1,8 @@
-//! A monitor under test, and VMs for it in directories of their own.
+//! A VMM under test, and VMs for it in directories of their own.
 
 use std::{
     fs::{self, OpenOptions},
-    os::{fd::AsRawFd, unix::fs::DirBuilderExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,13 +22,13 @@ use tokio::{
 };
 
 pub const MIB: u32 = 160;
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Between two attempts to reach a guest that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(50);
 
 pub struct Subject {
     pub hypervisor: Box<dyn Hypervisor>,
-    /// Whether guests run here. Where they do not, the monitor's own side is all that is tested.
+    /// Whether guests run here. Where they do not, the VMM's own side is all that is tested.
     runs_guests: bool,
     kernel: PathBuf,
     initrd: PathBuf,
@@ -90,8 +90,8 @@ fn clh_binary() -> Option<PathBuf> {
         .find(|binary| binary.exists())
 }
 
-fn skip(monitor: &str, why: &str) -> Option<Subject> {
-    eprintln!("SKIPPED: {monitor}: {why}");
+fn skip(vmm: &str, why: &str) -> Option<Subject> {
+    eprintln!("SKIPPED: {vmm}: {why}");
     None
 }
 
@@ -139,11 +139,7 @@ impl Subject {
     /// A VM of this name with anonymous memory and a run directory.
     pub fn spec(&self, id: &str) -> VmSpec {
         let run_dir = self.path(id);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&run_dir)
-            .unwrap();
+        system::directory::ensure(&run_dir, 0o700).unwrap();
         VmSpec {
             id: self.name(id),
             run_dir,
@@ -277,7 +273,7 @@ impl Subject {
                 AgentChannel::HybridVsock(path) => connect_hybrid(path).await,
             }
         };
-        timeout(ANSWER_DEADLINE, reached)
+        timeout(ANSWER_TIMEOUT, reached)
             .await
             .expect("the guest does not answer");
     }
@@ -326,7 +322,6 @@ async fn accepted(path: &Path) -> bool {
     stream.read_exact(&mut answer).await.is_ok() && &answer == b"OK"
 }
 
-/// There is no event to wait for: a guest tells only who asks whether it listens.
 async fn pause() {
-    let _ = timeout(RETRY, std::future::pending::<()>()).await;
+    system::time::pause("a guest tells only who asks whether it listens", RETRY).await;
 }

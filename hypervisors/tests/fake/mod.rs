@@ -1,4 +1,4 @@
-//! The fake monitor in a directory of its own, with the faults a test wants.
+//! The fake VMM in a directory of its own, with the faults a test wants.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 pub struct Fake {
     /// Where the VM is.
     dir: TempDir,
-    /// Where the monitor is: beside its original, of which it is a link. A copy would be busy as long
+    /// Where the VMM is: beside its original, of which it is a link. A copy would be busy as long
     /// as a process that was started meanwhile has it open for writing.
     home: TempDir,
 }
@@ -24,8 +24,8 @@ impl Fake {
             home: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
         };
         // It finds its faults beside itself.
-        let original = env!("CARGO_BIN_EXE_fake-monitor");
-        fs::hard_link(original, fake.monitor()).unwrap();
+        let original = env!("CARGO_BIN_EXE_fake-vmm");
+        fs::hard_link(original, fake.vmm()).unwrap();
         let lines: Vec<_> = faults
             .iter()
             .map(|(call, what)| format!("{call} {what}"))
@@ -43,8 +43,8 @@ impl Fake {
         fake
     }
 
-    fn monitor(&self) -> PathBuf {
-        self.home.path().join("monitor")
+    fn vmm(&self) -> PathBuf {
+        self.home.path().join("vmm")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -53,7 +53,7 @@ impl Fake {
 
     pub async fn probe(&self) -> Result<Clh, Error> {
         let config = ClhConfig {
-            binary: self.monitor(),
+            binary: self.vmm(),
             ..ClhConfig::default()
         };
         Clh::probe(config, &slog::Logger::root(slog::Discard, slog::o!())).await
@@ -126,7 +126,7 @@ impl Fake {
     }
 
     pub fn assert_no_process(&self) {
-        let mine = self.monitor();
+        let mine = self.vmm();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let program = fs::read_link(entry.path().join("exe"));
             let is_mine = program.is_ok_and(|program| program == mine);

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, command_line, error::quote, hypervisor, keys};
+use super::{
+    Config, command_line,
+    error::quote,
+    hypervisor,
+    keys::hypervisor::{DEFAULT_MEMORY, DEFAULT_VCPUS, KERNEL_PARAMS, MAX_MEMORY_MIB},
+};
 
 const PREFIX: &str = "io.katacontainers.config.";
 
@@ -62,23 +67,26 @@ impl Config {
             value: quote(value),
             reason: reason.to_owned(),
         };
+        const VCPUS: &str = DEFAULT_VCPUS.name();
+        const MEMORY: &str = DEFAULT_MEMORY.name();
+        const PARAMS: &str = KERNEL_PARAMS.name();
         match key {
-            "default_vcpus" => {
+            VCPUS => {
                 let vcpus: f64 = value.parse().map_err(|_| invalid("Not a number"))?;
                 if !vcpus.is_finite() || vcpus <= 0.0 {
                     return Err(invalid("Must be more than 0"));
                 }
                 self.hypervisor.vcpus = hypervisor::vcpus(vcpus, self.hypervisor.max_vcpus);
             }
-            "default_memory" => {
+            MEMORY => {
                 let mib = value.parse().map_err(|_| invalid("Not a number of MiB"))?;
-                if !(MIN_MEMORY_MIB..=keys::MAX_MEMORY_MIB).contains(&mib) {
-                    let most = keys::MAX_MEMORY_MIB;
+                if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&mib) {
+                    let most = MAX_MEMORY_MIB;
                     return Err(invalid(&format!("Must be from {MIN_MEMORY_MIB} to {most}")));
                 }
                 self.hypervisor.memory_mib = mib;
             }
-            "kernel_params" => {
+            PARAMS => {
                 let params = &mut self.hypervisor.kernel_params;
                 if !params.is_empty() {
                     params.push(' ');

@@ -5,16 +5,17 @@ use std::{
     time::Duration,
 };
 
+use hypervisors::VmmKind;
+
 use super::{
-    AgentConfig, Config, ConfigError, HostPathPolicy, NetworkModel, RUN_ROOT_MAX, RuntimeConfig,
-    VolumeSettings, command_line,
+    AgentConfig, Config, ConfigError, HostPathPolicy, HypervisorConfig, NetworkModel, RUN_ROOT_MAX,
+    RuntimeConfig, VolumeSettings, command_line,
     error::missing,
     factory,
-    hypervisor::{self, Chosen, Monitor},
+    hypervisor::{self, Chosen},
     keys,
     schema::{Section, invalid},
     source::Merged,
-    tree::Table,
     view::View,
 };
 
@@ -22,159 +23,172 @@ use super::{
 pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
     let file = &merged.files[0];
     let root = View(Some(&merged.table));
-    let mut warnings = Vec::new();
-    let mut check = |section: &Section, table: Option<&Table>| {
-        if let Some(table) = table {
-            warnings.extend(section.check(table)?);
-        }
-        Ok(())
-    };
-    check(&keys::ROOT, root.0)?;
-    let hypervisors = View(root.table("hypervisor")?);
-    check(&keys::HYPERVISORS, hypervisors.0)?;
-    let runtime = View(root.table("runtime")?);
-    check(&keys::RUNTIME, runtime.0)?;
-    let agents = View(root.table("agent")?);
-    check(&keys::AGENTS, agents.0)?;
-    let agent = View(agents.table("kata")?);
-    check(&keys::AGENT_KATA, agent.0)?;
-    check(&keys::MEM_AGENT, agent.table("mem_agent")?)?;
-    let factory = View(root.table("factory")?);
-    check(&keys::FACTORY, factory.0)?;
-    for (name, section, factory) in [
-        ("qemu", &keys::QEMU, &keys::QEMU_FACTORY),
-        ("clh", &keys::CLH, &keys::CLH_FACTORY),
-    ] {
-        let table = hypervisors.table(name)?;
-        check(section, table)?;
-        check(factory, View(table).table("factory")?)?;
-    }
-
-    let chosen = active(file, hypervisors, runtime)?;
-    let runtime = runtime_config(runtime)?;
-    let agent_config = agent_config(agent, root);
-    let hypervisor = hypervisor::config(file, chosen, host_cpus)?;
-    let line = command_line::assemble(&hypervisor, agent_config.debug).len();
-    if let Some(node) = chosen.section.node("kernel_params")
-        && line > command_line::MAX_LEN
-    {
-        let most = command_line::MAX_LEN;
-        let reason = format!("The kernel's command line has {line} bytes, more than {most}");
-        return Err(invalid("kernel_params", node, reason));
-    }
-    let tables = [factory, View(chosen.section.table("factory")?)];
+    let warnings = check(root)?;
+    let chosen = active(file, root)?;
+    let runtime = runtime_config(root.table(keys::RUNTIME))?;
+    let agent = agent_config(root);
+    let hypervisor = hypervisor::config(file, chosen, &runtime, host_cpus)?;
+    check_command_line(chosen, &hypervisor, agent.debug)?;
+    let factories = [
+        root.table(keys::FACTORY),
+        chosen.section.table(keys::hypervisor::FACTORY),
+    ];
     Ok(Config {
-        factory: factory::config(file, tables, &runtime, &hypervisor)?,
+        factory: factory::config(file, factories, &runtime, &hypervisor)?,
         warnings,
         hypervisor,
-        agent: agent_config,
+        agent,
         runtime,
         files: merged.files,
     })
 }
 
-/// The hypervisor that `hypervisor_name` picks, or the only one there is.
-fn active<'a>(
-    file: &Path,
-    hypervisors: View<'a>,
-    runtime: View<'a>,
-) -> Result<Chosen<'a>, ConfigError> {
-    let (qemu, clh) = (hypervisors.table("qemu")?, hypervisors.table("clh")?);
-    let chosen = match runtime.text("hypervisor_name") {
-        Some((name, node)) => {
-            if hypervisors.node(name).is_none() {
-                let reason = format!("There is no [hypervisor.{name}]");
-                return Err(invalid("hypervisor_name", node, reason));
-            }
-            name
+/// Refuses what no table may have, and returns the warnings about values without effect.
+fn check(root: View<'_>) -> Result<Vec<String>, ConfigError> {
+    let mut warnings = Vec::new();
+    let mut check = |section: &Section, table: View<'_>| {
+        if let Some(table) = table.0 {
+            warnings.extend(section.check(table)?);
         }
-        None => match (qemu, clh) {
-            (Some(_), Some(_)) => {
+        Ok(())
+    };
+    check(&keys::ROOT, root)?;
+    let hypervisors = root.table(keys::HYPERVISOR);
+    check(&keys::HYPERVISORS, hypervisors)?;
+    check(&keys::runtime::SECTION, root.table(keys::RUNTIME))?;
+    let agents = root.table(keys::AGENT);
+    check(&keys::AGENTS, agents)?;
+    let agent = agents.table(keys::KATA);
+    check(&keys::agent::SECTION, agent)?;
+    check(
+        &keys::agent::MEM_AGENT_SECTION,
+        agent.table(keys::agent::MEM_AGENT),
+    )?;
+    check(&keys::factory::SECTION, root.table(keys::FACTORY))?;
+    for kind in VmmKind::ALL {
+        let vmm = keys::vmm(kind);
+        let table = hypervisors.table(vmm.table);
+        check(vmm.section, table)?;
+        check(vmm.factory, table.table(keys::hypervisor::FACTORY))?;
+    }
+    Ok(warnings)
+}
+
+fn check_command_line(
+    chosen: Chosen<'_>,
+    hypervisor: &HypervisorConfig,
+    agent_debug: bool,
+) -> Result<(), ConfigError> {
+    let key = keys::hypervisor::KERNEL_PARAMS;
+    let line = command_line::assemble(hypervisor, agent_debug).len();
+    match chosen.section.node(key) {
+        Some(node) if line > command_line::MAX_LEN => {
+            let most = command_line::MAX_LEN;
+            let reason = format!("The kernel's command line has {line} bytes, more than {most}");
+            Err(invalid(key, node, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The VMM that `hypervisor_name` picks, or the only one that is described.
+fn active<'a>(file: &Path, root: View<'a>) -> Result<Chosen<'a>, ConfigError> {
+    let hypervisors = root.table(keys::HYPERVISOR);
+    let runtime = root.table(keys::RUNTIME);
+    let section = |kind| hypervisors.table(keys::vmm(kind).table);
+    let described = |kind: &VmmKind| section(*kind).0.is_some();
+    let key = keys::runtime::HYPERVISOR_NAME;
+    let kind = match (runtime.choice(key), runtime.node(key)) {
+        (Some(kind), Some(node)) if !described(&kind) => {
+            let reason = format!("There is no [hypervisor.{}]", kind.id());
+            return Err(invalid(key, node, reason));
+        }
+        (Some(kind), _) => kind,
+        (None, _) => match VmmKind::ALL
+            .into_iter()
+            .filter(described)
+            .collect::<Vec<_>>()[..]
+        {
+            [only] => only,
+            [] => {
+                let what = "There is no [hypervisor.qemu] and no [hypervisor.clh]";
+                return Err(missing(file, what));
+            }
+            _ => {
                 let what = "Both [hypervisor.qemu] and [hypervisor.clh] are there; \
                     write hypervisor_name = \"qemu\" or \"clh\" in [runtime]";
                 return Err(missing(file, what));
             }
-            (None, None) => {
-                let what = "There is no [hypervisor.qemu] and no [hypervisor.clh]";
-                return Err(missing(file, what));
-            }
-            (None, Some(_)) => "clh",
-            (Some(_), None) => "qemu",
         },
     };
-    Ok(match chosen {
-        "clh" => Chosen {
-            monitor: Monitor::Clh,
-            section: View(clh),
-        },
-        _ => Chosen {
-            monitor: Monitor::Qemu,
-            section: View(qemu),
-        },
+    Ok(Chosen {
+        kind,
+        section: section(kind),
     })
 }
 
-fn agent_config(agent: View<'_>, root: View<'_>) -> AgentConfig {
-    let runtime = View(root.table("runtime").unwrap_or_default());
+fn agent_config(root: View<'_>) -> AgentConfig {
+    let runtime = root.table(keys::RUNTIME);
+    let agent = root.table(keys::AGENT).table(keys::KATA);
     let seconds = |view: View<'_>, key| view.count(key).map(Duration::from_secs);
     let millis = |key| agent.count(key).map(Duration::from_millis);
     let usual = agent_client::Deadlines::default();
-    let create =
-        seconds(runtime, "create_container_timeout").or(seconds(agent, "create_container_timeout"));
+    let create = seconds(runtime, keys::runtime::CREATE_CONTAINER_TIMEOUT)
+        .or(seconds(agent, keys::agent::CREATE_CONTAINER_TIMEOUT));
     AgentConfig {
-        debug: agent.bool("enable_debug", false),
-        connect_timeout: match agent.count("dial_timeout") {
+        debug: agent.bool(keys::agent::ENABLE_DEBUG, false),
+        connect_timeout: match agent.count(keys::agent::DIAL_TIMEOUT) {
             None => Duration::from_secs(45),
             Some(0) => Duration::from_secs(30),
             Some(seconds) => Duration::from_secs(seconds),
         },
         deadlines: agent_client::Deadlines {
-            check: millis("health_check_request_timeout_ms").unwrap_or(usual.check),
+            check: millis(keys::agent::HEALTH_CHECK_REQUEST_TIMEOUT_MS).unwrap_or(usual.check),
             create_container: create.unwrap_or(usual.create_container),
-            other: millis("request_timeout_ms").unwrap_or(usual.other),
+            other: millis(keys::agent::REQUEST_TIMEOUT_MS).unwrap_or(usual.other),
         },
     }
 }
 
 /// A run root below which every socket of a pod has a path that the kernel takes.
 fn run_root(runtime: View<'_>) -> Result<PathBuf, ConfigError> {
-    let path = runtime.path("run_root", "/run/imprint");
+    let key = keys::runtime::RUN_ROOT;
+    let path = runtime.path_or(key, "/run/imprint");
     let length = path.as_os_str().len();
-    match runtime.node("run_root") {
+    match runtime.node(key) {
         Some(node) if length > RUN_ROOT_MAX => {
             let over = length - RUN_ROOT_MAX;
             let reason = format!(
                 "The paths of pods' sockets below it would be too long (unix(7)): it may have \
                  {RUN_ROOT_MAX} bytes and has {length}, {over} too many"
             );
-            Err(invalid("run_root", node, reason))
+            Err(invalid(key, node, reason))
         }
         _ => Ok(path),
     }
 }
 
-fn runtime_config(runtime: View<'_>) -> Result<RuntimeConfig, ConfigError> {
+fn runtime_config(table: View<'_>) -> Result<RuntimeConfig, ConfigError> {
+    use keys::runtime::*;
     Ok(RuntimeConfig {
-        debug: runtime.bool("enable_debug", false),
-        run_root: run_root(runtime)?,
-        rootfs_cache_dir: runtime.path("rootfs_cache_dir", "/var/lib/imprint/rootfs"),
-        rootfs_cache_mib: runtime.count("rootfs_cache_mib").unwrap_or(10 << 10),
+        debug: table.bool(ENABLE_DEBUG, false),
+        run_root: run_root(table)?,
+        rootfs_cache_dir: table.path_or(ROOTFS_CACHE_DIR, "/var/lib/imprint/rootfs"),
+        rootfs_cache_mib: table.count(ROOTFS_CACHE_MIB).unwrap_or(10 << 10),
         volumes: VolumeSettings {
-            host_path: match runtime.text("host_path_volumes") {
-                Some(("refuse", _)) => HostPathPolicy::Refuse,
-                _ => HostPathPolicy::Copy,
-            },
-            host_path_limit: runtime.count("host_path_copy_limit_mib").unwrap_or(64) << 20,
-            host_block_devices: runtime.bool("host_block_devices", false),
-            kubelet_root: runtime.path("kubelet_root_dir", "/var/lib/kubelet"),
+            host_path: table
+                .choice(HOST_PATH_VOLUMES)
+                .unwrap_or(HostPathPolicy::Copy),
+            host_path_limit: table.count(HOST_PATH_COPY_LIMIT_MIB).unwrap_or(64) << 20,
+            host_block_devices: table.bool(HOST_BLOCK_DEVICES, false),
+            kubelet_root: table.path_or(KUBELET_ROOT_DIR, "/var/lib/kubelet"),
             ..VolumeSettings::default()
         },
-        disable_guest_seccomp: runtime.bool("disable_guest_seccomp", true),
-        network: match runtime.text("internetworking_model") {
-            Some(("none", _)) => NetworkModel::None,
-            _ => NetworkModel::TcFilter,
-        },
-        sandbox_cgroup_only: runtime.bool("sandbox_cgroup_only", true),
-        static_sandbox_resource_mgmt: runtime.bool("static_sandbox_resource_mgmt", false),
+        disable_guest_seccomp: table.bool(DISABLE_GUEST_SECCOMP, true),
+        network: table
+            .choice(INTERNETWORKING_MODEL)
+            .unwrap_or(NetworkModel::TcFilter),
+        sandbox_cgroup_only: table.bool(SANDBOX_CGROUP_ONLY, true),
+        static_sandbox_resource_mgmt: table.bool(STATIC_SANDBOX_RESOURCE_MGMT, false),
     })
 }

@@ -2,15 +2,15 @@
 
 use hypervisors::GuestRoot;
 
-use super::HypervisorConfig;
+use super::{HypervisorConfig, RootfsType};
 
 /// Longest line that a kernel on x86 reads, in bytes (`COMMAND_LINE_SIZE` less the final NUL).
 pub const MAX_LEN: usize = 2047;
 
 /// What every guest gets: messages on the serial port, an end instead of a halt on a panic, and no
-/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is plugged
-/// in is of use at once, whatever the agent. There are no bounce buffers: where memory could be
-/// plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
+/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is hot-plugged
+/// is of use at once, whatever the agent. There are no bounce buffers: where memory could be
+/// hot-plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
 /// The check of the timer fails on an emulated machine whose host has too much to do (1 of 14 boots at
 /// once on two busy cores), and the kernel panics.
 const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online \
@@ -29,7 +29,7 @@ pub fn assemble(hypervisor: &HypervisorConfig, agent_debug: bool) -> String {
     }
     let root;
     if let GuestRoot::Image(_) = hypervisor.root {
-        root = image_root(&hypervisor.rootfs_type);
+        root = image_root(hypervisor.rootfs_type);
         parameters.extend([root.as_str(), SYSTEMD]);
     }
     if agent_debug {
@@ -42,10 +42,11 @@ pub fn assemble(hypervisor: &HypervisorConfig, agent_debug: bool) -> String {
 }
 
 /// The first partition of the first disk, as stock images have it.
-fn image_root(rootfs_type: &str) -> String {
-    let flags = match rootfs_type {
-        "ext4" => "rootflags=data=ordered,errors=remount-ro ro",
-        _ => "ro",
+fn image_root(rootfs_type: RootfsType) -> String {
+    let (flags, name) = match rootfs_type {
+        RootfsType::Ext4 => ("rootflags=data=ordered,errors=remount-ro ro", "ext4"),
+        RootfsType::Xfs => ("ro", "xfs"),
+        RootfsType::Erofs => ("ro", "erofs"),
     };
-    format!("root=/dev/vda1 {flags} rootfstype={rootfs_type}")
+    format!("root=/dev/vda1 {flags} rootfstype={name}")
 }

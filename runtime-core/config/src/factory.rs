@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, error::missing,
-    keys, schema::invalid, view::View,
+    keys::factory as keys, schema::invalid, view::View,
 };
 
 /// More templates than this lie on no node: each takes memory.
@@ -21,29 +21,25 @@ pub fn config(
     hypervisor: &HypervisorConfig,
 ) -> Result<FactoryConfig, ConfigError> {
     let [top, inner] = tables;
-    for key in [
-        "enable_template",
-        "template_path",
-        "restore_timeout_ms",
-        "shape",
-    ] {
-        if let (Some(one), Some(other)) = (top.node(key), inner.node(key))
+    for key in keys::SECTION.read() {
+        if let (Some(one), Some(other)) = (top.node_of(key), inner.node_of(key))
             && one != other
         {
             let reason = format!("{} says otherwise; remove one of them", one.at);
-            return Err(invalid(key, other, reason));
+            return Err(key.invalid(other, reason));
         }
     }
     let timeout = inner
-        .count("restore_timeout_ms")
-        .or(top.count("restore_timeout_ms"));
-    let from = if inner.node("shape").is_some() {
+        .count(keys::RESTORE_TIMEOUT_MS)
+        .or(top.count(keys::RESTORE_TIMEOUT_MS));
+    let from = if inner.node(keys::SHAPE).is_some() {
         inner
     } else {
         top
     };
+    let enabled = top.bool(keys::ENABLE_TEMPLATE, false);
     Ok(FactoryConfig {
-        enable_template: inner.bool("enable_template", top.bool("enable_template", false)),
+        enable_template: inner.bool(keys::ENABLE_TEMPLATE, enabled),
         template_path: template_path(file, tables, runtime)?,
         restore_timeout: Duration::from_millis(timeout.unwrap_or(5000)),
         shapes: shapes(from, hypervisor)?,
@@ -55,13 +51,14 @@ fn template_path(
     [top, inner]: [View<'_>; 2],
     runtime: &RuntimeConfig,
 ) -> Result<PathBuf, ConfigError> {
-    let (path, node) = match inner.text("template_path").or(top.text("template_path")) {
-        Some((text, node)) => (PathBuf::from(text), Some(node)),
+    let key = keys::TEMPLATE_PATH;
+    let (path, node) = match inner.path(key).or(top.path(key)) {
+        Some((path, node)) => (path.to_path_buf(), Some(node)),
         None => (runtime.run_root.join("vm/template"), None),
     };
     let is_file = std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
     match (is_file, node) {
-        (true, Some(node)) => Err(invalid("template_path", node, "Not a directory")),
+        (true, Some(node)) => Err(invalid(key, node, "Not a directory")),
         (true, None) => {
             let what = format!(
                 "The template's directory {} is no directory",
@@ -83,34 +80,31 @@ fn shapes(
         memory_mib: hypervisor.memory_mib,
     };
     let mut shapes = Vec::new();
-    for shape in table.tables("shape")? {
-        keys::FACTORY_SHAPE.check(shape)?;
-        let number = |key, or| {
-            let given = View(Some(shape)).count(key);
-            given.map_or(or, |given| u32::try_from(given).unwrap_or(u32::MAX))
-        };
+    for shape in table.tables(keys::SHAPE) {
+        keys::SHAPE_SECTION.check(shape)?;
+        let number = |key, or| View(Some(shape)).count_u32(key).unwrap_or(or);
         shapes.push(TemplateShape {
-            vcpus: number("vcpus", usual.vcpus),
-            memory_mib: number("memory", usual.memory_mib),
+            vcpus: number(keys::VCPUS, usual.vcpus),
+            memory_mib: number(keys::MEMORY, usual.memory_mib),
         });
     }
-    let Some(node) = table.node("shape") else {
+    let Some(node) = table.node(keys::SHAPE) else {
         return Ok(vec![usual]);
     };
     if shapes.is_empty() || shapes.len() > MAX_SHAPES {
         let reason = format!("Must be from 1 to {MAX_SHAPES} tables");
-        return Err(invalid("shape", node, reason));
+        return Err(invalid(keys::SHAPE, node, reason));
     }
     shapes.sort_unstable();
     if let Some(twice) = shapes.windows(2).find(|pair| pair[0] == pair[1]) {
         let reason = format!("{} is there twice", twice[0]);
-        return Err(invalid("shape", node, reason));
+        return Err(invalid(keys::SHAPE, node, reason));
     }
     let most = hypervisor.max_vcpus;
     match shapes.iter().find(|shape| shape.vcpus > most) {
         Some(shape) => {
             let reason = format!("{shape} has more vCPUs than the {most} that a VM may have");
-            Err(invalid("shape", node, reason))
+            Err(invalid(keys::SHAPE, node, reason))
         }
         None => Ok(shapes),
     }

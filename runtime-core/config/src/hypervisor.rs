@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use hypervisors::{
-    GuestRoot,
+    GuestRoot, VmmConfig, VmmKind,
     clh::ClhConfig,
     qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
 };
 use regex::RegexBuilder;
 
 use super::{
-    AnnotationGate, ClhSettings, ConfigError, HypervisorConfig, MonitorSettings, QemuSettings,
+    AnnotationGate, ConfigError, HypervisorConfig, RootfsType, RuntimeConfig,
     error::{missing, quote},
-    keys,
+    key::Key,
+    keys::{hypervisor::*, hypervisor_clh as clh_keys, hypervisor_qemu as qemu_keys},
     schema::invalid,
     tree::Value,
     view::{View, program_problem},
@@ -31,28 +32,16 @@ const DEFAULT_DISK_SLOT_MIB: u32 = 16 << 10;
 /// Largest `overhead_memory` and `overhead_vcpus`.
 const MAX_OVERHEAD: f64 = 65536.0;
 
-/// Which monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Monitor {
-    /// QEMU.
-    Qemu,
-    /// Cloud Hypervisor.
-    Clh,
-}
-
-/// The monitor that is chosen, and its section.
+/// The VMM that is chosen, and its section.
 #[derive(Clone, Copy)]
 pub struct Chosen<'a> {
-    pub monitor: Monitor,
+    pub kind: VmmKind,
     pub section: View<'a>,
 }
 
 impl Chosen<'_> {
-    fn name(self) -> &'static str {
-        match self.monitor {
-            Monitor::Qemu => "[hypervisor.qemu]",
-            Monitor::Clh => "[hypervisor.clh]",
-        }
+    fn name(self) -> String {
+        format!("[hypervisor.{}]", self.kind.id())
     }
 }
 
@@ -60,103 +49,130 @@ impl Chosen<'_> {
 pub fn config(
     file: &Path,
     chosen: Chosen<'_>,
+    runtime: &RuntimeConfig,
     host_cpus: u32,
 ) -> Result<HypervisorConfig, ConfigError> {
-    let qemu = chosen.section;
-    let defaults = QemuConfig::default();
-    let path = program(file, chosen)?;
-    let kernel = qemu
-        .file("kernel")?
+    let table = chosen.section;
+    let vmm = vmm(file, chosen, runtime)?;
+    let kernel = table
+        .file(KERNEL)?
         .ok_or_else(|| missing(file, format!("{} has no kernel", chosen.name())))?;
-    if let Some((params, node)) = qemu.text("kernel_params")
+    if let Some((params, node)) = table.text(KERNEL_PARAMS)
         && let Some(problem) = kernel_params_problem(params)
     {
-        return Err(invalid("kernel_params", node, problem));
+        return Err(invalid(KERNEL_PARAMS, node, problem));
     }
-    let max = match qemu.count("default_maxvcpus") {
+    let max = match table.count_u32(DEFAULT_MAXVCPUS) {
         None | Some(0) => host_cpus,
-        Some(max) => u32::try_from(max).unwrap_or(u32::MAX).min(host_cpus),
+        Some(max) => max.min(host_cpus),
     };
-    let memory_mib = mib(qemu.count("default_memory")).unwrap_or(2048);
-    let most_memory = match mib(qemu.count("default_maxmemory")) {
+    let memory_mib = table.count_u32(DEFAULT_MEMORY).unwrap_or(2048);
+    let most_memory = match table.count_u32(DEFAULT_MAXMEMORY) {
         None | Some(0) => host_memory_mib(),
-        Some(most) => most.min(keys::MAX_MEMORY_MIB),
+        Some(most) => most.min(MAX_MEMORY_MIB),
     };
-    let vcpus = vcpus(qemu.float("default_vcpus").unwrap_or(1.0), host_cpus);
+    let vcpus = vcpus(table.float(DEFAULT_VCPUS).unwrap_or(1.0), host_cpus);
     Ok(HypervisorConfig {
-        path,
+        vmm,
         kernel,
         root: guest_root(file, chosen)?,
-        rootfs_type: owned(qemu, "rootfs_type", "ext4"),
-        kernel_params: owned(qemu, "kernel_params", ""),
+        rootfs_type: table.choice(ROOTFS_TYPE).unwrap_or(RootfsType::Ext4),
+        kernel_params: text(table, KERNEL_PARAMS).unwrap_or_default(),
         vcpus,
         max_vcpus: max.max(vcpus),
         memory_mib,
         max_memory_mib: most_memory.max(memory_mib),
-        overhead_memory_mib: overhead(qemu, "overhead_memory")?
+        overhead_memory_mib: overhead(table, OVERHEAD_MEMORY)?
             .map_or(DEFAULT_OVERHEAD_MIB, |mib| mib.ceil() as u32),
-        overhead_vcpus: overhead(qemu, "overhead_vcpus")?.unwrap_or_default(),
-        disk_slots: mib(qemu.count("disk_slots")).unwrap_or(DEFAULT_DISK_SLOTS),
-        disk_slot_mib: mib(qemu.count("disk_slot_mib")).unwrap_or(DEFAULT_DISK_SLOT_MIB),
-        memory_slots: mib(qemu.count("memory_slots")).unwrap_or(defaults.memory_slots),
-        debug: qemu.bool("enable_debug", false),
-        annotations: gate(qemu)?,
-        monitor: match chosen.monitor {
-            Monitor::Qemu => MonitorSettings::Qemu(qemu_settings(qemu)?),
-            Monitor::Clh => MonitorSettings::Clh(clh_settings(qemu)?),
-        },
+        overhead_vcpus: overhead(table, OVERHEAD_VCPUS)?.unwrap_or_default(),
+        disk_slots: table.count_u32(DISK_SLOTS).unwrap_or(DEFAULT_DISK_SLOTS),
+        disk_slot_mib: table
+            .count_u32(DISK_SLOT_MIB)
+            .unwrap_or(DEFAULT_DISK_SLOT_MIB),
+        debug: table.bool(ENABLE_DEBUG, false),
+        annotations: gate(table)?,
     })
 }
 
-fn qemu_settings(qemu: View<'_>) -> Result<QemuSettings, ConfigError> {
-    Ok(QemuSettings {
-        machine_type: machine_type(qemu)?,
-        cpu_features: qemu.text("cpu_features").map(|(text, _)| text.to_owned()),
-        root_ports: match qemu.count("pcie_root_port") {
-            None | Some(0) => QemuConfig::default().pcie_root_ports,
-            Some(ports) => u32::try_from(ports).unwrap_or(keys::MAX_ROOT_PORTS),
-        },
-        accelerator: match qemu.text("accelerator") {
-            Some(("kvm", _)) => AcceleratorChoice::Kvm,
-            Some(("tcg", _)) => AcceleratorChoice::Tcg,
-            _ => AcceleratorChoice::Auto,
-        },
-        agent_channel: match qemu.text("agent_channel") {
-            Some(("vsock", _)) => ChannelKind::Vsock,
-            _ => ChannelKind::Serial,
-        },
-        seccomp: seccomp(qemu)?,
+/// What is chosen for the VMM itself.
+fn vmm(file: &Path, chosen: Chosen<'_>, runtime: &RuntimeConfig) -> Result<VmmConfig, ConfigError> {
+    let binary = program(file, chosen)?;
+    let name = format!("{}-probe.json", chosen.kind.id());
+    let probe_cache = Some(runtime.run_root.join(name));
+    let debug = chosen.section.bool(ENABLE_DEBUG, false);
+    let debug_console = debug.then(|| PathBuf::from("console.log"));
+    Ok(match chosen.kind {
+        VmmKind::Qemu => VmmConfig::Qemu(QemuConfig {
+            binary,
+            debug_console,
+            probe_cache,
+            ..qemu(chosen.section)?
+        }),
+        VmmKind::Clh => VmmConfig::Clh(ClhConfig {
+            binary,
+            verbosity: if debug { 2 } else { 0 },
+            debug_console,
+            probe_cache,
+            ..clh(chosen.section, runtime)?
+        }),
     })
 }
 
-fn clh_settings(clh: View<'_>) -> Result<ClhSettings, ConfigError> {
-    let below = clh.list("landlock_paths").map(PathBuf::from);
-    let below: Vec<_> = below.collect();
+fn qemu(table: View<'_>) -> Result<QemuConfig, ConfigError> {
+    let defaults = QemuConfig::default();
+    Ok(QemuConfig {
+        machine_type: machine_type(table)?,
+        cpu_features: text(table, qemu_keys::CPU_FEATURES),
+        pcie_root_ports: match table.count_u32(qemu_keys::PCIE_ROOT_PORT) {
+            None | Some(0) => defaults.pcie_root_ports,
+            Some(ports) => ports,
+        },
+        memory_slots: table
+            .count_u32(MEMORY_SLOTS)
+            .unwrap_or(defaults.memory_slots),
+        accelerator: table
+            .choice(qemu_keys::ACCELERATOR)
+            .unwrap_or(AcceleratorChoice::Auto),
+        agent_channel: table
+            .choice(qemu_keys::AGENT_CHANNEL)
+            .unwrap_or(ChannelKind::Serial),
+        seccomp: seccomp(table)?,
+        ..defaults
+    })
+}
+
+fn clh(table: View<'_>, runtime: &RuntimeConfig) -> Result<ClhConfig, ConfigError> {
+    let key = clh_keys::LANDLOCK_PATHS;
+    let below: Vec<_> = table.list(key).map(PathBuf::from).collect();
     if let (Some(path), Some(node)) = (
         below.iter().find(|path| !path.is_absolute()),
-        clh.node("landlock_paths"),
+        table.node(key),
     ) {
         let path = quote(&path.to_string_lossy());
         let reason = format!("\"{path}\" is no absolute path");
-        return Err(invalid("landlock_paths", node, &reason));
+        return Err(invalid(key, node, &reason));
     }
-    Ok(ClhSettings {
-        seccomp: !clh.bool("disable_seccomp", false),
-        landlock: clh.bool("enable_landlock", false).then_some(below),
-        nested: !clh.bool("disable_nested_virtualization", false),
+    // Disks that are attached later may be in these.
+    let own = [&runtime.rootfs_cache_dir, &runtime.run_root];
+    let allowed = own.into_iter().cloned().chain(below).collect();
+    let landlock = table.bool(clh_keys::ENABLE_LANDLOCK, false);
+    Ok(ClhConfig {
+        seccomp: !table.bool(clh_keys::DISABLE_SECCOMP, false),
+        landlock: landlock.then_some(allowed),
+        nested: !table.bool(clh_keys::DISABLE_NESTED_VIRTUALIZATION, false),
+        ..ClhConfig::default()
     })
 }
 
-/// Saturates.
-fn mib(count: Option<u64>) -> Option<u32> {
-    count.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+fn text(table: View<'_>, key: Key<str>) -> Option<String> {
+    table.text(key).map(|(text, _)| text.to_owned())
 }
 
-fn overhead(qemu: View<'_>, name: &str) -> Result<Option<f64>, ConfigError> {
-    match (qemu.float(name), qemu.node(name)) {
+fn overhead(table: View<'_>, key: Key<f64>) -> Result<Option<f64>, ConfigError> {
+    match (table.float(key), table.node(key)) {
         (Some(value), Some(node)) if !(0.0..=MAX_OVERHEAD).contains(&value) => {
             let reason = format!("Must be from 0 to {MAX_OVERHEAD}");
-            Err(invalid(name, node, &reason))
+            Err(invalid(key, node, &reason))
         }
         (value, _) => Ok(value),
     }
@@ -164,27 +180,19 @@ fn overhead(qemu: View<'_>, name: &str) -> Result<Option<f64>, ConfigError> {
 
 /// Memory of the host in whole GiB, so that all of a day's templates agree on it.
 fn host_memory_mib() -> u32 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info.lines().find_map(|line| {
-        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
-        kib.trim().parse::<u64>().ok()
-    });
-    let gib = total.unwrap_or_default() >> 20;
-    mib(Some(gib << 10))
-        .unwrap_or_default()
-        .min(keys::MAX_MEMORY_MIB)
+    let gib = system::memory::total().unwrap_or_default() >> 30;
+    u32::try_from(gib << 10).map_or(MAX_MEMORY_MIB, |mib| mib.min(MAX_MEMORY_MIB))
 }
 
 fn program(file: &Path, chosen: Chosen<'_>) -> Result<PathBuf, ConfigError> {
-    let default = match chosen.monitor {
-        Monitor::Qemu => QemuConfig::default().binary,
-        Monitor::Clh => ClhConfig::default().binary,
+    let given = chosen.section.path(PATH);
+    let path = match given {
+        Some((path, _)) => path.to_path_buf(),
+        None => chosen.kind.default_binary(),
     };
-    let given = chosen.section.text("path");
-    let path = given.map_or(default, |(text, _)| PathBuf::from(text));
     match (program_problem(&path), given) {
         (None, _) => Ok(path),
-        (Some(problem), Some((_, node))) => Err(invalid("path", node, problem)),
+        (Some(problem), Some((_, node))) => Err(invalid(PATH, node, problem)),
         (Some(problem), None) => {
             let path = path.display();
             let name = chosen.name();
@@ -194,21 +202,17 @@ fn program(file: &Path, chosen: Chosen<'_>) -> Result<PathBuf, ConfigError> {
     }
 }
 
-fn owned(view: View<'_>, name: &str, default: &str) -> String {
-    view.text(name).map_or(default, |(text, _)| text).to_owned()
-}
-
 fn guest_root(file: &Path, chosen: Chosen<'_>) -> Result<GuestRoot, ConfigError> {
-    let (name, qemu) = (chosen.name(), chosen.section);
-    match (qemu.file("initrd")?, qemu.file("image")?) {
+    let (name, table) = (chosen.name(), chosen.section);
+    match (table.file(INITRD)?, table.file(IMAGE)?) {
         (Some(initrd), None) => Ok(GuestRoot::Initrd(initrd)),
         (None, Some(image)) => Ok(GuestRoot::Image(image)),
         (None, None) => Err(missing(
             file,
             format!("{name} has neither initrd nor image"),
         )),
-        (Some(_), Some(_)) => Err(match qemu.node("image") {
-            Some(node) => invalid("image", node, "initrd is set as well; remove one of them"),
+        (Some(_), Some(_)) => Err(match table.node(IMAGE) {
+            Some(node) => invalid(IMAGE, node, "initrd is set as well; remove one of them"),
             None => missing(file, format!("{name} has both initrd and image")),
         }),
     }
@@ -230,45 +234,46 @@ pub fn kernel_params_problem(params: &str) -> Option<String> {
     Some(format!("Contains the character {}", bad.escape_default()))
 }
 
-fn machine_type(qemu: View<'_>) -> Result<String, ConfigError> {
-    match qemu.text("machine_type") {
+fn machine_type(table: View<'_>) -> Result<String, ConfigError> {
+    let key = qemu_keys::MACHINE_TYPE;
+    match table.text(key) {
         None => Ok(QemuConfig::default().machine_type),
         Some((name, _)) if name == "q35" || name.starts_with("pc-q35-") => Ok(name.to_owned()),
         Some((_, node)) => {
-            let reason = "Must be q35 or a version of it (pc-q35-...): devices are plugged into \
+            let reason = "Must be q35 or a version of it (pc-q35-...): devices are attached to \
                 its PCI Express root ports";
-            Err(invalid("machine_type", node, reason))
+            Err(invalid(key, node, reason))
         }
     }
 }
 
 /// Kata's Go runtime has QEMU's argument here, such as `on,obsolete=deny`. Its details are ours.
-fn seccomp(qemu: View<'_>) -> Result<bool, ConfigError> {
-    for name in ["seccompsandbox", "seccomp_sandbox"] {
-        let Some(node) = qemu.node(name) else {
+fn seccomp(table: View<'_>) -> Result<bool, ConfigError> {
+    for key in [qemu_keys::SECCOMPSANDBOX, qemu_keys::SECCOMP_SANDBOX] {
+        let Some(node) = table.node(key) else {
             continue;
         };
         return match &node.value {
             Value::Text(text) if text == "on" || text.starts_with("on,") => Ok(true),
             Value::Text(text) if text == "off" || text.is_empty() => Ok(false),
-            _ => Err(invalid(name, node, "Must be \"on\" or \"off\"")),
+            _ => Err(invalid(key, node, "Must be \"on\" or \"off\"")),
         };
     }
     Ok(true)
 }
 
-fn gate(qemu: View<'_>) -> Result<AnnotationGate, ConfigError> {
+fn gate(table: View<'_>) -> Result<AnnotationGate, ConfigError> {
     let mut patterns = Vec::new();
-    for pattern in qemu.list("enable_annotations") {
+    for pattern in table.list(ENABLE_ANNOTATIONS) {
         match RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build() {
             Ok(pattern) => patterns.push(pattern),
             Err(_) => {
-                let Some(node) = qemu.node("enable_annotations") else {
+                let Some(node) = table.node(ENABLE_ANNOTATIONS) else {
                     continue;
                 };
                 let pattern = quote(pattern);
                 let reason = format!("\"{pattern}\" is no regular expression");
-                return Err(invalid("enable_annotations", node, reason));
+                return Err(invalid(ENABLE_ANNOTATIONS, node, reason));
             }
         }
     }

@@ -13,6 +13,7 @@ mod error;
 mod factory;
 mod gate;
 mod hypervisor;
+mod key;
 mod keys;
 mod nearest;
 mod schema;
@@ -29,11 +30,7 @@ use std::{
     time::Duration,
 };
 
-use hypervisors::{
-    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, MonitorConfig, VmSpec,
-    clh::ClhConfig,
-    qemu::{AcceleratorChoice, ChannelKind, QemuConfig},
-};
+use hypervisors::{DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec, VmmConfig};
 
 pub use annotations::AnnotationError;
 pub use error::{ConfigError, Location};
@@ -66,14 +63,14 @@ pub struct Config {
 /// What VMs are made of.
 #[derive(Debug, Clone)]
 pub struct HypervisorConfig {
-    /// The monitor's binary. It exists.
-    pub path: PathBuf,
+    /// The VMM and how it is to be run. Its binary exists.
+    pub vmm: VmmConfig,
     /// The guest's kernel. It exists.
     pub kernel: PathBuf,
     /// The guest's root file system. It exists.
     pub root: GuestRoot,
-    /// File system of an image: `ext4`, `xfs` or `erofs`.
-    pub rootfs_type: String,
+    /// File system of an image's first partition.
+    pub rootfs_type: RootfsType,
     /// Appended to the kernel's command line.
     pub kernel_params: String,
     /// vCPUs at boot, from 1 to what the host has.
@@ -86,10 +83,8 @@ pub struct HypervisorConfig {
     pub max_memory_mib: u32,
     /// Memory in MiB that the guest keeps for itself when the VM is sized by its pod.
     pub overhead_memory_mib: u32,
-    /// vCPUs for the monitor and the guest when the VM is sized by its pod.
+    /// vCPUs for the VMM and the guest when the VM is sized by its pod.
     pub overhead_vcpus: f64,
-    /// Slots for memory that is plugged in.
-    pub memory_slots: u32,
     /// Disk slots of a VM.
     pub disk_slots: u32,
     /// Size of each in MiB.
@@ -98,45 +93,17 @@ pub struct HypervisorConfig {
     pub debug: bool,
     /// Which annotations of a pod are honoured.
     pub annotations: AnnotationGate,
-    /// The monitor, and what is chosen for it alone.
-    pub monitor: MonitorSettings,
 }
 
-/// What is chosen for one monitor alone.
-#[derive(Debug, Clone)]
-pub enum MonitorSettings {
-    /// QEMU.
-    Qemu(QemuSettings),
-    /// Cloud Hypervisor.
-    Clh(ClhSettings),
-}
-
-/// What is chosen for QEMU.
-#[derive(Debug, Clone)]
-pub struct QemuSettings {
-    /// Machine type.
-    pub machine_type: String,
-    /// Features added to the CPU model, if any.
-    pub cpu_features: Option<String>,
-    /// PCI Express root ports for devices that are plugged in.
-    pub root_ports: u32,
-    /// What executes guest instructions.
-    pub accelerator: AcceleratorChoice,
-    /// How the guest's agent is reached.
-    pub agent_channel: ChannelKind,
-    /// It confines itself.
-    pub seccomp: bool,
-}
-
-/// What is chosen for Cloud Hypervisor.
-#[derive(Debug, Clone)]
-pub struct ClhSettings {
-    /// It confines itself.
-    pub seccomp: bool,
-    /// It confines itself with Landlock, to the files of its VM and to what lies below these.
-    pub landlock: Option<Vec<PathBuf>>,
-    /// Guests may run VMs of their own.
-    pub nested: bool,
+/// The file system of a guest's root that is a disk image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootfsType {
+    /// `ext4`
+    Ext4,
+    /// `xfs`
+    Xfs,
+    /// `erofs`
+    Erofs,
 }
 
 /// Templates.
@@ -195,7 +162,7 @@ pub struct RuntimeConfig {
     pub disable_guest_seccomp: bool,
     /// How the guest is connected to the sandbox's network namespace.
     pub network: NetworkModel,
-    /// The monitor and the shim run in the pod's cgroup, not only the vCPUs.
+    /// The VMM and the shim run in the pod's cgroup, not only the vCPUs.
     pub sandbox_cgroup_only: bool,
     /// A VM has its size from its start on: it is never resized.
     pub static_sandbox_resource_mgmt: bool,
@@ -270,42 +237,6 @@ impl Config {
         spec.memory.mib = shape.memory_mib;
         spec.memory.max_mib = spec.memory.max_mib.max(shape.memory_mib);
         spec
-    }
-
-    /// The monitor and how it is to be run.
-    pub fn monitor(&self) -> MonitorConfig {
-        let binary = self.hypervisor.path.clone();
-        let debug_console = self.hypervisor.debug.then(|| PathBuf::from("console.log"));
-        let probe_cache = |name: &str| Some(self.runtime.run_root.join(name));
-        match &self.hypervisor.monitor {
-            MonitorSettings::Qemu(qemu) => MonitorConfig::Qemu(QemuConfig {
-                binary,
-                machine_type: qemu.machine_type.clone(),
-                cpu_features: qemu.cpu_features.clone(),
-                pcie_root_ports: qemu.root_ports,
-                memory_slots: self.hypervisor.memory_slots,
-                accelerator: qemu.accelerator,
-                agent_channel: qemu.agent_channel,
-                seccomp: qemu.seccomp,
-                debug_console,
-                probe_cache: probe_cache("qemu-probe.json"),
-            }),
-            MonitorSettings::Clh(clh) => MonitorConfig::Clh(ClhConfig {
-                binary,
-                seccomp: clh.seccomp,
-                landlock: clh.landlock.as_ref().map(|below| self.landlock(below)),
-                verbosity: if self.hypervisor.debug { 2 } else { 0 },
-                nested: clh.nested,
-                debug_console,
-                probe_cache: probe_cache("clh-probe.json"),
-            }),
-        }
-    }
-
-    /// Where disks may be that are plugged into a confined monitor.
-    fn landlock(&self, below: &[PathBuf]) -> Vec<PathBuf> {
-        let own = [&self.runtime.rootfs_cache_dir, &self.runtime.run_root];
-        own.into_iter().chain(below).cloned().collect()
     }
 }
 

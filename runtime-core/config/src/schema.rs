@@ -2,6 +2,7 @@
 
 use super::{
     error::{ConfigError, quote},
+    key::Key,
     nearest::nearest,
     tree::{Node, Table, Value},
 };
@@ -14,11 +15,15 @@ pub enum Kind {
     Int(i64, i64),
     Float,
     Text,
-    /// One of these strings.
-    OneOf(&'static [&'static str]),
+    /// One of the strings that the function lists.
+    OneOf(fn() -> Vec<&'static str>),
     /// A string, either empty or an absolute path.
     Path,
     TextList,
+    /// A table, whose keys are checked against a section of its own.
+    Table,
+    /// As `Table`, any number of them.
+    Tables,
 }
 
 /// What becomes of a value.
@@ -26,6 +31,8 @@ pub enum Kind {
 pub enum Use {
     /// It is read.
     Read,
+    /// It is read, and is another name of a key that is read and documented.
+    Alias,
     /// It is refused unless it asks for nothing; the text says why, and what to write instead.
     Only(Nothing, &'static str),
     /// It has no effect; the text says why.
@@ -42,9 +49,9 @@ pub enum Nothing {
     Words(&'static [&'static str]),
 }
 
-/// A key that a table may have.
+/// A key that a table may have, and what its value is checked against.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct Rule {
     pub name: &'static str,
     pub kind: Kind,
     pub use_: Use,
@@ -55,14 +62,17 @@ pub struct Key {
 pub struct Section {
     /// As in `[hypervisor.qemu]`.
     pub name: &'static str,
-    pub keys: &'static [&'static [Key]],
-    /// Tables within it, which are checked on their own.
-    pub tables: &'static [&'static str],
+    pub keys: &'static [&'static [Rule]],
 }
 
 impl Section {
-    fn all(&self) -> impl Iterator<Item = &'static Key> {
+    fn all(&self) -> impl Iterator<Item = &'static Rule> {
         self.keys.iter().flat_map(|keys| keys.iter())
+    }
+
+    /// The keys that are read by their first names: those that the documented file has.
+    pub fn read(&self) -> impl Iterator<Item = &'static Rule> {
+        self.all().filter(|key| matches!(key.use_, Use::Read))
     }
 
     /// Refuses what must not be there; returns a warning for each value without effect.
@@ -71,9 +81,6 @@ impl Section {
         entries.sort_by(|a, b| a.1.at.cmp(&b.1.at));
         let mut warnings = Vec::new();
         for (name, node) in entries {
-            if self.tables.contains(&name.as_str()) {
-                continue;
-            }
             let Some(key) = self.all().find(|key| key.name == name) else {
                 return Err(self.unknown(name, node));
             };
@@ -86,8 +93,7 @@ impl Section {
     }
 
     fn unknown(&self, name: &str, node: &Node) -> ConfigError {
-        let known = self.all().map(|key| key.name);
-        let guess = nearest(name, known.chain(self.tables.iter().copied()));
+        let guess = nearest(name, self.all().map(|key| key.name));
         ConfigError::UnknownKey {
             at: node.at.clone(),
             section: self.name.to_owned(),
@@ -97,7 +103,7 @@ impl Section {
     }
 }
 
-impl Key {
+impl Rule {
     fn check(&self, node: &Node) -> Result<(), ConfigError> {
         let right_type = match (self.kind, &node.value) {
             (Kind::Bool, Value::Bool(_))
@@ -106,6 +112,10 @@ impl Key {
             | (Kind::Text | Kind::OneOf(_) | Kind::Path, Value::Text(_)) => true,
             (Kind::TextList, Value::List(items)) => {
                 items.iter().all(|item| matches!(item, Value::Text(_)))
+            }
+            (Kind::Table, Value::Table(_)) => true,
+            (Kind::Tables, Value::List(items)) => {
+                items.iter().all(|item| matches!(item, Value::Table(_)))
             }
             _ => false,
         };
@@ -128,19 +138,20 @@ impl Key {
         }
     }
 
-    fn invalid(&self, node: &Node, reason: String) -> ConfigError {
-        invalid(self.name, node, reason)
+    /// The error for a value that cannot be.
+    pub fn invalid(&self, node: &Node, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            at: node.at.clone(),
+            key: self.name.to_owned(),
+            value: node.value.shown(),
+            reason: reason.into(),
+        }
     }
 }
 
-/// A value that cannot be, for a reason found later than here.
-pub fn invalid(key: &str, node: &Node, reason: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid {
-        at: node.at.clone(),
-        key: key.to_owned(),
-        value: node.value.shown(),
-        reason: reason.into(),
-    }
+/// The error for a value that is found later than here not to be possible.
+pub fn invalid<T: ?Sized>(key: Key<T>, node: &Node, reason: impl Into<String>) -> ConfigError {
+    key.rule().invalid(node, reason)
 }
 
 impl Kind {
@@ -151,6 +162,8 @@ impl Kind {
             Self::Float => "a number".to_owned(),
             Self::Text | Self::OneOf(_) | Self::Path => "a string".to_owned(),
             Self::TextList => "an array of strings".to_owned(),
+            Self::Table => "a table".to_owned(),
+            Self::Tables => "an array of tables".to_owned(),
         }
     }
 
@@ -161,8 +174,8 @@ impl Kind {
                 Some(format!("Must be from {min} to {max}"))
             }
             (Self::Float, Value::Float(n)) if !n.is_finite() => Some("Must be finite".to_owned()),
-            (Self::OneOf(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
-                Some(format!("Must be one of {}", words.join(", ")))
+            (Self::OneOf(words), Value::Text(text)) if !words().contains(&text.as_str()) => {
+                Some(format!("Must be one of {}", words().join(", ")))
             }
             (Self::Path, Value::Text(text)) if text.contains('\0') => {
                 Some("A path cannot contain a NUL byte".to_owned())

@@ -2,14 +2,12 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use nix::fcntl::OFlag;
+use system::file;
 
 use super::{
     error::ConfigError,
@@ -117,23 +115,14 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
         path: path.to_path_buf(),
         source,
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::other("not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(ConfigError::TooLarge {
-            path: path.to_path_buf(),
-            what: format!("more than {MAX_FILE} bytes"),
-        });
-    }
+    let bytes = match file::read_linked(path, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(ConfigError::TooLarge {
+                path: path.to_path_buf(),
+                what: error.to_string(),
+            });
+        }
+        read => read.map_err(failed)?,
+    };
     String::from_utf8(bytes).map_err(|error| failed(io::Error::other(error.utf8_error())))
 }

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     error::ConfigError,
-    schema::invalid,
+    key::{Choice, Key},
+    schema::{Rule, invalid},
     tree::{Node, Table, Value},
 };
 
@@ -17,107 +18,117 @@ use super::{
 pub struct View<'a>(pub Option<&'a Table>);
 
 impl<'a> View<'a> {
-    /// The table `name` within this one.
-    pub fn table(self, name: &str) -> Result<Option<&'a Table>, ConfigError> {
-        match self.node(name) {
-            None => Ok(None),
-            Some(Node {
-                value: Value::Table(table),
-                ..
-            }) => Ok(Some(table)),
-            Some(node) => Err(ConfigError::WrongType {
-                at: node.at.clone(),
-                key: name.to_owned(),
-                expected: "a table".to_owned(),
-                found: node.value.type_name(),
-            }),
+    /// The table within this one.
+    pub fn table(self, key: Key<Table>) -> Self {
+        match self.value(key) {
+            Some(Value::Table(table)) => Self(Some(&**table)),
+            _ => Self(None),
         }
     }
 
-    /// The tables `[[name]]` within this one, in their order.
-    pub fn tables(self, name: &str) -> Result<Vec<&'a Table>, ConfigError> {
-        let Some(node) = self.node(name) else {
-            return Ok(Vec::new());
-        };
-        let wrong = |found| ConfigError::WrongType {
-            at: node.at.clone(),
-            key: name.to_owned(),
-            expected: "an array of tables".to_owned(),
-            found,
-        };
-        let Value::List(items) = &node.value else {
-            return Err(wrong(node.value.type_name()));
-        };
-        let tables = items.iter().map(|item| match item {
-            Value::Table(table) => Ok(&**table),
-            other => Err(wrong(other.type_name())),
-        });
-        tables.collect()
+    /// The tables within this one, in their order.
+    pub fn tables(self, key: Key<[Table]>) -> impl Iterator<Item = &'a Table> {
+        self.items(key).iter().filter_map(|item| match item {
+            Value::Table(table) => Some(&**table),
+            _ => None,
+        })
     }
 
-    pub fn node(self, name: &str) -> Option<&'a Node> {
-        self.0?.get(name)
+    /// The value with its place in a file, whatever its type is.
+    pub fn node<T: ?Sized>(self, key: Key<T>) -> Option<&'a Node> {
+        self.node_of(&key.rule())
     }
 
-    pub fn bool(self, name: &str, default: bool) -> bool {
-        match self.node(name).map(|node| &node.value) {
+    /// As [`View::node`], for any of a section's keys.
+    pub fn node_of(self, key: &Rule) -> Option<&'a Node> {
+        self.0?.get(key.name)
+    }
+
+    fn value<T: ?Sized>(self, key: Key<T>) -> Option<&'a Value> {
+        self.node(key).map(|node| &node.value)
+    }
+
+    fn items<T: ?Sized>(self, key: Key<T>) -> &'a [Value] {
+        match self.value(key) {
+            Some(Value::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    pub fn bool(self, key: Key<bool>, default: bool) -> bool {
+        match self.value(key) {
             Some(Value::Bool(value)) => *value,
             _ => default,
         }
     }
 
-    pub fn int(self, name: &str) -> Option<i64> {
-        match self.node(name).map(|node| &node.value) {
-            Some(Value::Int(value)) => Some(*value),
+    pub fn count(self, key: Key<u64>) -> Option<u64> {
+        match self.value(key) {
+            Some(Value::Int(value)) => u64::try_from(*value).ok(),
             _ => None,
         }
     }
 
-    /// An integer that is not negative.
-    pub fn count(self, name: &str) -> Option<u64> {
-        self.int(name).and_then(|value| u64::try_from(value).ok())
+    /// As [`View::count`]; what is larger than a `u32` becomes the largest one.
+    pub fn count_u32(self, key: Key<u64>) -> Option<u32> {
+        let count = self.count(key)?;
+        Some(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    pub fn float(self, name: &str) -> Option<f64> {
-        match self.node(name).map(|node| &node.value) {
+    pub fn float(self, key: Key<f64>) -> Option<f64> {
+        match self.value(key) {
             Some(Value::Float(value)) => Some(*value),
             Some(Value::Int(value)) => Some(*value as f64),
             _ => None,
         }
     }
 
+    /// The value that the word in the file stands for.
+    pub fn choice<T: Choice>(self, key: Key<T>) -> Option<T> {
+        match self.value(key) {
+            Some(Value::Text(word)) => T::from_word(word),
+            _ => None,
+        }
+    }
+
     /// A string that is not empty, and its node.
-    pub fn text(self, name: &str) -> Option<(&'a str, &'a Node)> {
-        let node = self.node(name)?;
+    pub fn text(self, key: Key<str>) -> Option<(&'a str, &'a Node)> {
+        self.full(key)
+    }
+
+    /// A path that is not empty, and its node.
+    pub fn path(self, key: Key<Path>) -> Option<(&'a Path, &'a Node)> {
+        self.full(key).map(|(text, node)| (Path::new(text), node))
+    }
+
+    fn full<T: ?Sized>(self, key: Key<T>) -> Option<(&'a str, &'a Node)> {
+        let node = self.node(key)?;
         match &node.value {
             Value::Text(text) if !text.is_empty() => Some((text, node)),
             _ => None,
         }
     }
 
-    pub fn path(self, name: &str, default: &str) -> PathBuf {
-        PathBuf::from(self.text(name).map_or(default, |(text, _)| text))
+    pub fn path_or(self, key: Key<Path>, default: &str) -> PathBuf {
+        let given = self.path(key).map(|(path, _)| path);
+        given.unwrap_or(Path::new(default)).to_path_buf()
     }
 
-    pub fn list(self, name: &str) -> impl Iterator<Item = &'a str> {
-        let items: &[Value] = match self.node(name).map(|node| &node.value) {
-            Some(Value::List(items)) => items,
-            _ => &[],
-        };
-        items.iter().filter_map(|item| match item {
+    pub fn list(self, key: Key<[String]>) -> impl Iterator<Item = &'a str> {
+        self.items(key).iter().filter_map(|item| match item {
             Value::Text(text) => Some(text.as_str()),
             _ => None,
         })
     }
 
     /// A path that must name a regular file, if it is given.
-    pub fn file(self, name: &str) -> Result<Option<PathBuf>, ConfigError> {
-        let Some((text, node)) = self.text(name) else {
+    pub fn file(self, key: Key<Path>) -> Result<Option<PathBuf>, ConfigError> {
+        let Some((path, node)) = self.path(key) else {
             return Ok(None);
         };
-        match file_problem(Path::new(text)) {
-            None => Ok(Some(PathBuf::from(text))),
-            Some(problem) => Err(invalid(name, node, problem)),
+        match file_problem(path) {
+            None => Ok(Some(path.to_path_buf())),
+            Some(problem) => Err(invalid(key, node, problem)),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use slog::{Logger, debug};
+use system::bpf::Attached;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -20,11 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    Namespace, NetworkError,
-    netlink::Netlink,
-    steer::{Steering, steer},
-};
+use super::{Namespace, NetworkError, netlink::Netlink, steer::steer};
 
 /// Connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 64;
@@ -61,7 +58,7 @@ pub async fn forward(
     }
 }
 
-async fn listen(netlink: &mut Netlink) -> Result<(StdListener, Steering), NetworkError> {
+async fn listen(netlink: &mut Netlink) -> Result<(StdListener, Attached), NetworkError> {
     let listen = || {
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;

@@ -1,9 +1,7 @@
 //! Reads the bundle that containerd hands over.
 
 use std::{
-    fs::OpenOptions,
-    io::Read,
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -39,16 +37,14 @@ pub fn load_bundle(path: &Path) -> Result<Bundle, OciError> {
         path: file.clone(),
         source,
     };
-    let mut content = Vec::new();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(&file)
-        .map_err(fail)?
-        .take(MAX_SPEC_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(fail)?;
-    let spec = parse(&content, &file.display().to_string())?;
+    let what = file.display().to_string();
+    let content = match system::file::read(&file, MAX_SPEC_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(too_large(&what));
+        }
+        read => read.map_err(fail)?,
+    };
+    let spec = parse(&content, &what)?;
     Ok(Bundle {
         path: path.to_owned(),
         spec,
@@ -61,13 +57,17 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
     what: &str,
 ) -> Result<T, OciError> {
     if content.len() as u64 > MAX_SPEC_BYTES {
-        return Err(OciError::TooLarge {
-            what: what.to_owned(),
-            limit: MAX_SPEC_BYTES,
-        });
+        return Err(too_large(what));
     }
     serde_json::from_slice(content).map_err(|source| OciError::Parse {
         what: what.to_owned(),
         source,
     })
+}
+
+fn too_large(what: &str) -> OciError {
+    OciError::TooLarge {
+        what: what.to_owned(),
+        limit: MAX_SPEC_BYTES,
+    }
 }

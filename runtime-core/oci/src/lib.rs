@@ -34,7 +34,7 @@ pub use mounts::HostBind;
 pub use processes::{join_no_processes, join_processes};
 pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};
 pub use storage::{
-    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, base64url, rootfs_path,
+    GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
     rootfs_storages,
 };
 pub use sysctl::sets_interfaces;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
 use sha2::{Digest, Sha256};
+use system::encoding::hex;
 
 use super::{
     GUEST_SHARED, OciError,
@@ -128,14 +129,10 @@ fn names_guest_own(source: &Path) -> bool {
 /// tell destinations apart that end alike.
 fn guest_path(container_id: &str, destination: &Path) -> String {
     let digest = Sha256::digest(destination.as_os_str().as_encoded_bytes());
-    let hex: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digits = hex(&digest[..8]);
     let name = destination
         .file_name()
         .map(|name| name.to_string_lossy())
         .unwrap_or_default();
-    format!("{GUEST_SHARED}/{container_id}-{hex}-{name}")
+    format!("{GUEST_SHARED}/{container_id}-{digits}-{name}")
 }

@@ -1,8 +1,7 @@
 //! How the guest mounts a container's root file system: storages of the agent's API.
 
-use std::fmt::Write;
-
 use agent_client::agent::Storage;
+use system::encoding::base64url;
 
 /// Directory of the agent in the guest; it makes it anew when the sandbox is created.
 pub const GUEST_BASE: &str = "/run/kata-containers";
@@ -59,7 +58,10 @@ pub fn rootfs_storages(
         fstype: disk.fs_type.clone(),
         options: mount_options(disk),
         mount_point: if disk.read_only {
-            format!("{GUEST_BASE}/virtual-volumes/{}", base64url(pci_path))
+            format!(
+                "{GUEST_BASE}/virtual-volumes/{}",
+                base64url(pci_path.as_bytes())
+            )
         } else {
             path.clone()
         },
@@ -106,22 +108,4 @@ fn mount_options(disk: &RootfsDisk) -> Vec<String> {
         options.insert(0, "ro".to_owned());
     }
     options
-}
-
-/// RFC 4648 section 5, with padding, as the agent's reference implementation names directories.
-pub fn base64url(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0u32, |word, &byte| (word << 8) | u32::from(byte));
-        let word = word << (8 * (3 - chunk.len()));
-        for position in 0..4 {
-            let digit = ALPHABET[(word >> (18 - 6 * position)) as usize & 63];
-            let shown = if position <= chunk.len() { digit } else { b'=' };
-            let _ = out.write_char(char::from(shown));
-        }
-    }
-    out
 }

@@ -1,12 +1,10 @@
 //! What the containers of a running pod ask for together, and what is made of it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use oci_spec::runtime as host;
 use slog::{Logger, warn};
+use system::sync::{Mutex, MutexGuard};
 
 use super::{
     Beyond, Demand, ResizeError, VmSize,
@@ -150,7 +148,7 @@ impl PodResources {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Wish>> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wishes.lock()
     }
 }
 

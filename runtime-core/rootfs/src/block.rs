@@ -1,8 +1,8 @@
 //! Snapshots that are disks already.
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    fs::{self, Metadata},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
 };
 
@@ -74,12 +74,7 @@ pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
 
 /// What is at `path` itself: a link is not followed.
 fn examine(path: &Path) -> Result<Metadata, RootfsError> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_PATH | nix::libc::O_NOFOLLOW)
-        .open(path)
-        .and_then(|file| file.metadata())
-        .map_err(RootfsError::io("Opening", path))
+    fs::symlink_metadata(path).map_err(RootfsError::io("Opening", path))
 }
 
 /// Whether only root can change the file, or exchange it for another by a link.

@@ -7,9 +7,9 @@
 //! ```
 
 use std::{
-    fs::{self, File, FileTimes, OpenOptions, Permissions},
+    fs::{self, File, FileTimes, Permissions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -18,12 +18,15 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use system::{
+    directory::{self, PRIVATE},
+    erofs::Superblock,
+    file::{self, is_at},
+};
 
 use super::{RootfsError, fingerprint::Fingerprint, pack, tree::Tree};
 
 const IMAGE: &str = "erofs";
-/// Offset and first bytes of an erofs superblock (Linux, fs/erofs/erofs_fs.h).
-const MAGIC: (u64, [u8; 4]) = (1024, [0xe2, 0xe1, 0xf5, 0xe0]);
 
 /// A directory of images, shared by all shims of a node.
 #[derive(Debug, Clone)]
@@ -138,19 +141,15 @@ impl LeasedImage {
 }
 
 impl LeasedImage {
-    /// How much of it is the file system's, in bytes, by its superblock (Linux,
-    /// fs/erofs/erofs_fs.h); what is behind that is empty.
+    /// How much of it is the file system's, in bytes, by its superblock; what is behind that is empty.
     ///
     /// # Errors
     /// It could not be read, or does not say what can be.
     pub fn content_bytes(&self) -> io::Result<u64> {
-        let mut superblock = [0; 40];
-        self.file.read_exact_at(&mut superblock, MAGIC.0)?;
-        let mut blocks = [0; 4];
-        blocks.copy_from_slice(&superblock[36..]);
-        let bytes = u64::from(u32::from_le_bytes(blocks)).checked_shl(superblock[12].into());
+        let superblock = Superblock::read(&self.file)?;
         let length = self.file.metadata()?.len();
-        bytes
+        superblock
+            .and_then(|superblock| superblock.content_bytes())
             .filter(|bytes| *bytes <= length)
             .ok_or_else(|| io::Error::other("its superblock is damaged"))
     }
@@ -178,14 +177,7 @@ impl MakerLock {
     fn take(path: PathBuf) -> Result<Self, RootfsError> {
         let take = || -> io::Result<Flock<File>> {
             loop {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .mode(0o600)
-                    .custom_flags(nix::libc::O_NOFOLLOW)
-                    .open(&path)?;
-                let file = lock(file, FlockArg::LockExclusive)?;
+                let file = lock(file::open_or_make(&path)?, FlockArg::LockExclusive)?;
                 // The maker before may have removed the file while this one waited for it.
                 if is_at(&file, &path)? {
                     return Ok(file);
@@ -207,15 +199,14 @@ impl Drop for MakerLock {
 /// The image at `path`, if there is one; it counts as used now.
 fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
     let take = || -> io::Result<Option<LeasedImage>> {
-        let file = match open(path) {
+        let file = match file::open_to_change(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => lock(other?, FlockArg::LockShared)?,
         };
         if !is_at(&file, path)? {
             return Ok(None);
         }
-        let mut magic = MAGIC.1;
-        if file.read_exact_at(&mut magic, MAGIC.0).is_err() || magic != MAGIC.1 {
+        if !matches!(Superblock::read(&file), Ok(Some(_))) {
             fs::remove_file(path)?;
             return Ok(None);
         }
@@ -230,7 +221,7 @@ fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
 
 /// Removes the image at `path` unless somebody has leased it.
 fn remove_unused(path: &Path) -> io::Result<bool> {
-    let file = match open(path) {
+    let file = match file::open_to_change(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other?,
     };
@@ -240,14 +231,6 @@ fn remove_unused(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(path)
 }
 
 fn lock(mut file: File, how: FlockArg) -> io::Result<Flock<File>> {
@@ -260,24 +243,14 @@ fn lock(mut file: File, how: FlockArg) -> io::Result<Flock<File>> {
     }
 }
 
-/// Whether `path` still names the open file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let open = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn make_private(dir: &Path) -> io::Result<()> {
-    system::directory::ensure(dir, 0o700)?;
+    directory::ensure(dir, PRIVATE)?;
     let meta = fs::symlink_metadata(dir)?;
     if !meta.is_dir() || meta.uid() != nix::unistd::geteuid().as_raw() {
         return Err(io::Error::other("it is no directory of this user's own"));
     }
     if meta.mode() & 0o077 != 0 {
-        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        fs::set_permissions(dir, Permissions::from_mode(PRIVATE))?;
     }
     Ok(())
 }

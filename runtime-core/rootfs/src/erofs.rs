@@ -10,11 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, memfd_create},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use rustix::fs::{MemfdFlags, memfd_create};
+use system::process;
 
 use super::RootfsError;
 
@@ -93,21 +90,8 @@ fn run(program: &Path, tree: &Path, image: &File) -> io::Result<Ended> {
     }
 }
 
-/// Waits for the end of the process by its descriptor.
 fn ends_in_time(child: &Child) -> io::Result<bool> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    process::ends_by(process::hold_child(child.id())?, Instant::now() + DEADLINE)
 }
 
 fn last_words(words: &mut File) -> io::Result<String> {

@@ -7,16 +7,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, Metadata},
     io::{self, Read},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
+use system::{encoding::hex, file};
 
 use super::{
     RootfsError,
@@ -78,11 +79,7 @@ impl Fingerprint {
                 }
             }
         }
-        let key = all
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = hex(&all.finalize());
         Ok(Self { key, read })
     }
 
@@ -205,7 +202,7 @@ fn described(path: &Path, meta: &Metadata) -> io::Result<encoding::File> {
 }
 
 fn digest_of(path: &Path) -> io::Result<Content> {
-    let mut file = open_regular(path)?;
+    let mut file = file::open_regular(path)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut length = 0u64;
@@ -224,20 +221,6 @@ fn digest_of(path: &Path) -> io::Result<Content> {
         length,
         digest: digest.finalize().into(),
     })
-}
-
-/// Opens what was a regular file a moment ago, without following a link or waiting for a writer
-/// that came in its place.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is no regular file any more"))
-    }
 }
 
 /// Extended attributes in the order of their names, without overlayfs's private ones.

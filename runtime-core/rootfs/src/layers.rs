@@ -4,12 +4,14 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::Read,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
-use system::mountinfo::unescape;
+use system::{
+    erofs::Superblock,
+    mounts::{self, Mount},
+};
 
 use super::{
     Rootfs, RootfsError, block,
@@ -27,10 +29,9 @@ pub(super) fn of(tree: &Tree, most: usize) -> Result<Option<Rootfs>, RootfsError
     if layers.len() > most {
         return Ok(None);
     }
-    let path = Path::new("/proc/thread-self/mountinfo");
-    let table = fs::read(path).map_err(RootfsError::io("Reading", path))?;
+    let mounts = mounts::all().map_err(RootfsError::io("Reading", Path::new(mounts::TABLE)))?;
     let images = layers.into_iter().map(|layer| {
-        let image = image_at(&table, layer)?;
+        let image = image_at(&mounts, layer)?;
         (block::is_own_file(&image) && is_whole(&image)).then_some(image)
     });
     Ok(images
@@ -45,44 +46,28 @@ fn plain(overlay: &Overlay) -> bool {
     overlay.options.is_empty() && overlay.upper.as_ref().is_none_or(unused)
 }
 
-/// The image that is mounted, whole, at `point`. Form of the table: proc_pid_mountinfo(5). The last
-/// mount at a path is the one that is seen.
-fn image_at(table: &[u8], point: &Path) -> Option<PathBuf> {
-    let mut seen = table.split(|&byte| byte == b'\n').rev().filter_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-        (as_path(fields.get(4)?) == point).then_some(fields)
-    });
-    let fields = seen.next()?;
-    let mut rest = fields.iter().skip_while(|field| **field != b"-").skip(1);
-    let (kind, source) = (rest.next()?, as_path(rest.next()?));
-    if *kind != b"erofs" || *fields.get(3)? != b"/" {
+/// The image that is mounted, whole, at `point`.
+fn image_at(mounts: &[Mount], point: &Path) -> Option<PathBuf> {
+    let mount = mounts::at(mounts, point)?;
+    if mount.kind != "erofs" || mount.root != Path::new("/") {
         return None;
     }
+    let source = PathBuf::from(&mount.source);
     if !source.starts_with("/dev") {
         return Some(source);
     }
     // Kernels before 6.12 need a loop device.
-    let device = std::str::from_utf8(fields.get(2)?).ok()?;
-    let file = format!("/sys/dev/block/{device}/loop/backing_file");
+    let file = format!("/sys/dev/block/{}/loop/backing_file", mount.device);
     let file = fs::read(file).ok()?;
     Some(PathBuf::from(OsString::from_vec(
         file.strip_suffix(b"\n").unwrap_or(&file).to_vec(),
     )))
 }
 
-fn as_path(field: &[u8]) -> PathBuf {
-    PathBuf::from(OsString::from_vec(unescape(field)))
-}
-
-/// Whether an erofs image needs no further devices: `extra_devices` of its superblock is 0 (kernel,
-/// fs/erofs/erofs_fs.h).
+/// Whether an erofs image needs no further devices.
 fn is_whole(image: &Path) -> bool {
-    const OFFSET: usize = 1024;
-    const MAGIC: [u8; 4] = 0xE0F5_E1E2u32.to_le_bytes();
-    let mut start = [0; OFFSET + 128];
-    let read = File::open(image).and_then(|mut file| file.read_exact(&mut start));
-    let superblock = &start[OFFSET..];
-    read.is_ok() && superblock[..4] == MAGIC && superblock[86..88] == [0, 0]
+    let superblock = File::open(image).and_then(|image| Superblock::read(&image));
+    matches!(superblock, Ok(Some(superblock)) if superblock.extra_devices == 0)
 }
 
 #[cfg(test)]
@@ -100,7 +85,8 @@ mod tests {
 
     #[test]
     fn the_image_behind_a_layer_is_found_and_nothing_else() {
-        let at = |point: &str| image_at(TABLE.as_bytes(), Path::new(point));
+        let mounts = mounts::parse(TABLE.as_bytes());
+        let at = |point: &str| image_at(&mounts, Path::new(point));
         assert_eq!(at("/s/1/fs"), Some(PathBuf::from("/s/1/layer.erofs")));
         assert_eq!(at("/s/with space"), Some(PathBuf::from("/s/a b")));
         for other in ["/", "/s/part", "/s/covered", "/s/absent"] {

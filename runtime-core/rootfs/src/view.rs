@@ -6,9 +6,8 @@
 use std::{
     env,
     ffi::OsStr,
-    fs::OpenOptions,
     io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +15,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
+use system::directory;
 
 use super::{
     RootfsError,
@@ -66,11 +66,7 @@ fn enter_namespace() -> Result<(), RootfsError> {
 
 /// The directory alone, without what is mounted below it.
 fn bind(dir: &Path, point: &Path) -> Result<(), RootfsError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
-        .open(dir)
-        .map_err(RootfsError::io("Opening", dir))?;
+    let opened = directory::open(dir).map_err(RootfsError::io("Opening", dir))?;
     let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     let attach = |source, flags| mount(source, point, None::<&str>, flags, None::<&str>);
     attach(Some(source.as_path()), MsFlags::MS_BIND)

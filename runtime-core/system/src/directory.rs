@@ -6,11 +6,14 @@
 //! directory is made by [`make_in`], which begins anew whenever the directory went in between.
 
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
+
+/// Mode of a directory that other users cannot look into.
+pub const PRIVATE: u32 = 0o700;
 
 /// As often as this a directory that goes again is made. Each time another process must have
 /// removed it within a few microseconds, so only a path that leads nowhere (a link to nothing) gets
@@ -46,8 +49,8 @@ pub fn make_in<T>(
 /// It is there ([`ErrorKind::AlreadyExists`]), or cannot be made.
 pub fn make(path: &Path, mode: u32) -> io::Result<()> {
     match path.parent() {
-        Some(parent) => make_in(parent, mode, || mkdir(path, mode)),
-        None => mkdir(path, mode),
+        Some(parent) => make_in(parent, mode, || make_single(path, mode)),
+        None => make_single(path, mode),
     }
 }
 
@@ -88,8 +91,23 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }
 
-fn mkdir(path: &Path, mode: u32) -> io::Result<()> {
+/// Makes a directory with this mode in one that is there.
+///
+/// # Errors
+/// As of mkdir(2).
+pub fn make_single(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)
+}
+
+/// Opens a directory for reading. A link to one is refused.
+///
+/// # Errors
+/// As of open(2): it is something else ([`ErrorKind::NotADirectory`]).
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -115,6 +133,30 @@ mod tests {
             ErrorKind::AlreadyExists
         );
         ensure(&path, 0o700).unwrap();
+    }
+
+    #[test]
+    fn a_single_directory_needs_its_parent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let below = make_single(&path.join("b"), PRIVATE).unwrap_err();
+        assert_eq!(below.kind(), ErrorKind::NotFound);
+        make_single(&path, PRIVATE).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let again = make_single(&path, PRIVATE).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn only_a_directory_is_opened_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "").unwrap();
+        symlink(dir.path(), &link).unwrap();
+        open(dir.path()).unwrap();
+        for other in [&file, &link] {
+            assert_eq!(open(other).unwrap_err().kind(), ErrorKind::NotADirectory);
+        }
     }
 
     #[test]

@@ -9,11 +9,13 @@
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::Instant,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 /// This process's number in `/proc`.
@@ -31,7 +33,7 @@ pub fn own_number() -> io::Result<u32> {
 /// # Errors
 /// There is none of that number.
 pub fn hold_child(pid: u32) -> io::Result<OwnedFd> {
-    open(pid)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it ended at once"))
+    hold_here(pid)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it ended at once"))
 }
 
 /// The number in `/proc` of the process that is held. It may have ended, as long as it was not
@@ -63,7 +65,7 @@ pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
     let Some((here, direct)) = number_here(number)? else {
         return Ok(None);
     };
-    let process = open(here)?;
+    let process = hold_here(here)?;
     // What has the number here may be another by now.
     let shown = process.as_ref().map(shown_number).transpose()?;
     if shown == Some(i64::from(number)) {
@@ -76,7 +78,55 @@ pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-/// When the process of this number in `/proc` started (proc_pid_stat(5), field 22).
+/// The process of this number in `/proc`, held, if it is the one that started then ([`start_time`]).
+/// `None` if it has ended, whoever has its number now.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_started(number: u32, start_time: u64) -> io::Result<Option<OwnedFd>> {
+    let held = hold(number)?;
+    // Read after the process was held: if it matches, the held one is meant.
+    let same = self::start_time(number).is_ok_and(|found| found == start_time);
+    Ok(held.filter(|_| same))
+}
+
+/// Kills a held process, which cannot be another than was meant. Says whether it was there to be
+/// killed; one that has ended and was not reaped counts.
+///
+/// # Errors
+/// This process may not kill it.
+pub fn kill(process: impl AsFd) -> io::Result<bool> {
+    match pidfd_send_signal(process, Signal::KILL) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits for the end of a held process, at most until `deadline`. Says whether it has ended. Blocks.
+///
+/// # Errors
+/// The descriptor is of something that cannot be waited for.
+pub fn ends_by(process: impl AsFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The numbers of all processes in `/proc`; none where it cannot be listed.
+pub fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// When the process of this number in `/proc` started (proc_pid_stat(5), field 22): clock ticks
+/// between the host's boot and then.
 ///
 /// # Errors
 /// There is none.
@@ -93,7 +143,12 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+/// The process that system calls know by this number, as cgroup.procs (cgroups(7)) does too, held.
+/// `None` if there is none.
+///
+/// # Errors
+/// There can be no more descriptors.
+pub fn hold_here(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
     };
@@ -177,7 +232,10 @@ fn foreign(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command, Stdio};
+    use std::{
+        process::{Child, Command, Stdio},
+        time::Duration,
+    };
 
     use super::*;
 
@@ -203,6 +261,34 @@ mod tests {
             io::ErrorKind::NotFound
         );
         assert!(hold(u32::MAX).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_number_that_another_has_by_now_is_held_by_nobody() {
+        let mut child = sleeper();
+        let number = number_of(hold_child(child.id()).unwrap()).unwrap();
+        let started = start_time(number).unwrap();
+        assert!(hold_started(number, started).unwrap().is_some());
+        assert!(hold_started(number, started + 1).unwrap().is_none());
+        assert!(all().any(|other| other == number));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(hold_started(number, started).unwrap().is_none());
+        assert!(all().all(|other| other != number));
+    }
+
+    #[test]
+    fn an_end_is_waited_for_until_the_deadline() {
+        let mut child = sleeper();
+        let held = hold_child(child.id()).unwrap();
+        let begun = Instant::now();
+        let short = Duration::from_millis(20);
+        assert!(!ends_by(&held, begun + short).unwrap());
+        assert!(begun.elapsed() >= short);
+        assert!(kill(&held).unwrap());
+        assert!(ends_by(&held, begun + Duration::from_secs(30)).unwrap());
+        child.wait().unwrap();
+        assert!(!kill(&held).unwrap());
     }
 
     #[test]

@@ -5,10 +5,11 @@ mod watch;
 use std::{
     collections::HashMap,
     ffi::CString,
-    sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use agent_client::Agent;
+use system::sync::{Mutex as StdMutex, MutexGuard};
 use tokio::sync::Mutex;
 
 use super::{
@@ -108,6 +109,6 @@ impl Copies {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Weak<Copy>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -4,14 +4,12 @@
 
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
-use oci::base64url;
 use serde::Deserialize;
+use system::{encoding::base64url, file};
 
 use super::VolumeError;
 
@@ -48,21 +46,12 @@ struct MountInfo {
 /// What was left for the volume at `path`, if anything was.
 pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>, VolumeError> {
     let file = root
-        .join(base64url(&path.to_string_lossy()))
+        .join(base64url(path.to_string_lossy().as_bytes()))
         .join("mountInfo.json");
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(&file);
     let fail = |source| VolumeError::io("Reading", &file)(source);
-    let mut content = Vec::new();
-    match opened {
-        Ok(opened) => opened
-            .take(MAX_BYTES)
-            .read_to_end(&mut content)
-            .map_err(fail)?,
+    let content = match file::read(&file, MAX_BYTES) {
         Err(error) if absent(&error) => return Ok(None),
-        Err(error) => return Err(fail(error)),
+        read => read.map_err(fail)?,
     };
     let info: MountInfo = serde_json::from_slice(&content).map_err(|e| fail(e.into()))?;
     if !["block", "directvol"].contains(&info.volume_type.as_str()) {
@@ -101,7 +90,9 @@ mod tests {
             left_for(root.path(), Path::new(&"/x".repeat(2000))).unwrap(),
             None
         );
-        let dir = root.path().join(base64url(path.to_str().unwrap()));
+        let dir = root
+            .path()
+            .join(base64url(path.to_str().unwrap().as_bytes()));
         std::fs::create_dir(&dir).unwrap();
         let text = r#"{"volume-type": "block", "device": "/dev/sdf", "fstype": "ext4",
             "metadata": {"fsGroup": "1000"}, "options": ["noatime"]}"#;

@@ -6,6 +6,8 @@ use agent_client::{
     agent::{Device, FSGroup, Storage},
     types::FSGroupChangePolicy,
 };
+use oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice};
+use system::encoding::base64url;
 
 use super::{
     Provided, VolumeError, Volumes,
@@ -14,7 +16,6 @@ use super::{
     look::{Kind, Source, aside},
     provide::refused,
 };
-use oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice, base64url};
 
 impl Volumes {
     /// A bind mount of a block device: a device node in the container.
@@ -77,7 +78,7 @@ impl Volumes {
         let pci_path = self
             .plug(&device, provided, |reason| refused(bind, reason))
             .await?;
-        let mount_point = format!("{GUEST_SANDBOX}/storage/{}", base64url(&pci_path));
+        let mount_point = format!("{GUEST_SANDBOX}/storage/{}", base64url(pci_path.as_bytes()));
         let mut options = volume.options;
         options.retain(|option| !["ro", "rw", "bind", "rbind"].contains(&option.as_str()));
         options.extend(bind.read_only().then(|| "ro".to_owned()));

@@ -24,7 +24,6 @@ mod kubelet;
 mod look;
 mod owner;
 mod provide;
-mod readiness;
 mod termination;
 #[cfg(test)]
 mod tests;
@@ -33,7 +32,7 @@ mod tree;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use agent_client::{
@@ -43,6 +42,7 @@ use agent_client::{
 use config::VolumeSettings;
 use hypervisors::Vm;
 use slog::{Logger, warn};
+use system::sync::Mutex;
 use tokio::sync::OnceCell;
 
 pub use error::VolumeError;
@@ -145,17 +145,4 @@ impl Volumes {
             made: Mutex::default(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The first `bytes` of a digest.
-fn hex(digest: &[u8], bytes: usize) -> String {
-    digest
-        .iter()
-        .take(bytes)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

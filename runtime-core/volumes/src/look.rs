@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, open, readlinkat};
+use system::mounts::{self, Mount};
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -219,32 +220,17 @@ fn located(source: &Source) -> io::Result<(String, PathBuf)> {
         source.handle.as_fd().as_raw_fd()
     ))?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let id = id.map(str::trim).unwrap_or_default();
+    let id = id.and_then(|id| id.trim().parse().ok());
+    let id = id.ok_or_else(|| io::Error::other("its mount is not known"))?;
     let real = fs::read_link(source.pinned_path())?;
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    locate(&table, id, &real).ok_or_else(|| io::Error::other("its mount is not in the table"))
+    locate(&mounts::all()?, id, &real)
+        .ok_or_else(|| io::Error::other("its mount is not in the table"))
 }
 
-/// Reads proc_pid_mountinfo(5): mount identifier, parent, device, root, mount point.
-fn locate(table: &str, id: &str, path: &Path) -> Option<(String, PathBuf)> {
-    let line = table
-        .lines()
-        .find(|line| line.split(' ').next() == Some(id))?;
-    let mut fields = line.split(' ').skip(2);
-    let device = fields.next()?.to_owned();
-    let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-    let below = path.strip_prefix(point).ok()?;
-    Some((device, Path::new(&root).join(below)))
-}
-
-/// Blanks and backslashes are written as three octal digits.
-fn unescape(field: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(field.to_owned(), |text, (code, plain)| {
-            text.replace(code, plain)
-        })
+fn locate(mounts: &[Mount], id: u64, path: &Path) -> Option<(String, PathBuf)> {
+    let mount = mounts.iter().find(|mount| mount.id == id)?;
+    let below = path.strip_prefix(&mount.point).ok()?;
+    Some((mount.device.clone(), mount.root.join(below)))
 }
 
 /// Looks on a thread of its own: a host's path may hang.
@@ -264,16 +250,17 @@ mod tests {
 
     #[test]
     fn mounts_are_located_within_their_file_system() {
-        let table = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        let table = b"21 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
                      40 21 8:1 /k/v/data\\040x/sub /k/subpaths/v/c/0 rw - ext4 /dev/sda1 rw\n";
-        let volume = locate(table, "21", Path::new("/k/v/data x")).unwrap();
-        let part = locate(table, "40", Path::new("/k/subpaths/v/c/0")).unwrap();
+        let table = mounts::parse(table);
+        let volume = locate(&table, 21, Path::new("/k/v/data x")).unwrap();
+        let part = locate(&table, 40, Path::new("/k/subpaths/v/c/0")).unwrap();
         assert_eq!(volume.0, part.0);
         assert_eq!(part_within(&volume, &part), Some("sub".into()));
         let of_other_disk = ("8:2".to_owned(), part.1.clone());
         assert_eq!(part_within(&volume, &of_other_disk), None);
         assert_eq!(part_within(&part, &volume), None);
-        assert_eq!(locate(table, "22", Path::new("/")), None);
+        assert_eq!(locate(&table, 22, Path::new("/")), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use oci::{GUEST_SHARED, GuestSpec, HostBind};
 use sha2::{Digest, Sha256};
 use slog::{debug, warn};
+use system::encoding::hex;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -12,9 +13,7 @@ use super::{
     classify::{Asked, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
-    hex,
     kubelet::{self, Place},
-    lock,
     look::{self, Source, Whole},
     owner::Owner,
     termination::PATH_ANNOTATION,
@@ -294,7 +293,7 @@ impl Volumes {
 
     fn target(&self, source: &Path) -> String {
         let digest = Sha256::digest(source.as_os_str().as_encoded_bytes());
-        let name = copy_name(source, &hex(&digest, 8));
+        let name = copy_name(source, &hex(&digest[..8]));
         shared_path(GUEST_SHARED, &self.sandbox, &name.to_string_lossy())
     }
 
@@ -351,7 +350,7 @@ impl Volumes {
     async fn make(&self, making: Making, provided: &mut Provided) -> Result<String, VolumeError> {
         for directory in making.directories {
             let path = directory.path.clone();
-            if lock(&self.made).contains(&path) {
+            if self.made.lock().contains(&path) {
                 continue;
             }
             self.agent
@@ -361,7 +360,7 @@ impl Volumes {
                     path: Path::new(&path).to_owned(),
                     source,
                 })?;
-            lock(&self.made).insert(path);
+            self.made.lock().insert(path);
         }
         for storage in making.storages {
             if !provided

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use factory::{BootReason, StartPlan, Unfit, chain};
-use hypervisors::{DiskSlots, GuestRoot, MonitorConfig, qemu::ChannelKind};
+use factory::{BootReason, StartPlan, Unfit};
+use hypervisors::{DiskSlots, GuestRoot, VmmConfig, qemu::ChannelKind};
 use slog::Logger;
+use system::error::chain;
 
 use crate::{Outcome, setup::Setup};
 
@@ -37,16 +38,16 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         GuestRoot::Initrd(path) => good &= tell("initrd", &readable(path)),
         GuestRoot::Image(path) => good &= tell("image", &readable(path)),
     }
-    let name = setup.config.monitor().name();
+    let name = setup.config.hypervisor.vmm.kind().title();
     match setup.monitor(log).await {
         Err(error) => good &= tell(name, &Verdict::Problem(chain(&error))),
         Ok(monitor) => {
             let identity = monitor.identity();
             let found = format!("{} {}", identity.binary.display(), identity.version);
             good &= tell(name, &Verdict::Good(found));
-            good &= tell("machine", &Verdict::Good(identity.machine.clone()));
+            good &= tell("machine", &Verdict::Good(identity.machine.to_string()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
-            good &= tell("agent", &channel(&setup.config.monitor()));
+            good &= tell("agent", &channel(&setup.config.hypervisor.vmm));
             let possible = monitor.capabilities().disk_slots;
             good &= tell("disk slots", &slots(&spec.slots, possible));
             let plan =
@@ -72,14 +73,14 @@ fn readable(path: &Path) -> Verdict {
 }
 
 /// Who can reach the agent of a VM.
-fn channel(monitor: &MonitorConfig) -> Verdict {
+fn channel(monitor: &VmmConfig) -> Verdict {
     match monitor {
-        MonitorConfig::Qemu(qemu) if qemu.agent_channel == ChannelKind::Vsock => Verdict::Note(
+        VmmConfig::Qemu(qemu) if qemu.agent_channel == ChannelKind::Vsock => Verdict::Note(
             "reached by vsock: every process of this host can connect to it, without any privilege"
                 .to_owned(),
         ),
-        MonitorConfig::Qemu(_) => Verdict::Good("reached by virtio-serial".to_owned()),
-        MonitorConfig::Clh(_) => Verdict::Good("reached by a socket of the monitor".to_owned()),
+        VmmConfig::Qemu(_) => Verdict::Good("reached by virtio-serial".to_owned()),
+        VmmConfig::Clh(_) => Verdict::Good("reached by a socket of the monitor".to_owned()),
     }
 }
 
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn an_agent_that_the_host_can_reach_is_told() {
         let qemu = |agent_channel| {
-            channel(&MonitorConfig::Qemu(QemuConfig {
+            channel(&VmmConfig::Qemu(QemuConfig {
                 agent_channel,
                 ..QemuConfig::default()
             }))

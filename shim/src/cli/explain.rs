@@ -1,10 +1,10 @@
 //! `imprint explain`: how a running sandbox was started, and where the time went.
 
-use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
+use std::path::Path;
 
-use nix::fcntl::OFlag;
 use pod::state::SandboxDir;
 use serde::Deserialize;
+use system::file;
 
 use crate::Outcome;
 
@@ -34,19 +34,13 @@ struct Phase {
 pub(crate) fn explain(run_root: &Path, sandbox: &str, json: bool) -> Outcome {
     let id = complete(run_root, sandbox)?;
     let path = SandboxDir::path_for(run_root, &id)?.join("start.json");
-    let mut text = String::new();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(&path);
-    opened
-        .and_then(|file| file.take(MAX_LENGTH).read_to_string(&mut text))
-        .map_err(|error| {
-            format!(
-                "Sandbox {id} has no record of its start yet: {}: {error}",
-                path.display()
-            )
-        })?;
+    let text = file::read(&path, MAX_LENGTH).map_err(|error| {
+        format!(
+            "Sandbox {id} has no record of its start yet: {}: {error}",
+            path.display()
+        )
+    })?;
+    let text = String::from_utf8(text)?;
     let start: Start = serde_json::from_str(&text)?;
     if json {
         println!("{text}");

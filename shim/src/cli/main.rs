@@ -137,6 +137,6 @@ async fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn fail(error: &dyn Error) -> ExitCode {
-    eprintln!("imprint: {}", factory::chain(error));
+    eprintln!("imprint: {}", system::error::chain(error));
     ExitCode::FAILURE
 }

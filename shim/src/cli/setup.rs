@@ -33,7 +33,7 @@ impl Setup {
     }
 
     pub(crate) async fn monitor(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
-        self.config.monitor().probe(log).await
+        self.config.hypervisor.vmm.clone().probe(log).await
     }
 
     /// The VM of a pod that asks for nothing special and has no network.

@@ -1,11 +1,12 @@
 //! `imprint factory status`: whether VMs are restored, of what, and if not, why not.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template, chain};
+use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template};
 use hypervisors::{Hypervisor, VmSpec};
 use serde::Serialize;
 use slog::Logger;
+use system::{error::chain, time::since_epoch};
 
 use crate::{Outcome, setup::Setup, verify};
 
@@ -223,9 +224,7 @@ fn print_starts(starts: &StartTally) {
 }
 
 fn age(created: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
+    let now = since_epoch().as_secs();
     let minutes = Duration::from_secs(now.saturating_sub(created)).as_secs() / 60;
     match minutes {
         0 => "less than a minute".to_owned(),
@@ -241,10 +240,7 @@ mod tests {
 
     #[test]
     fn an_age_is_told_in_the_unit_that_fits() {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
+        let now = since_epoch().as_secs();
         assert_eq!(age(now + 10), "less than a minute");
         assert_eq!(age(now - 300), "5 min");
         assert_eq!(age(now - 3 * 3600), "3 h");

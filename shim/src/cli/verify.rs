@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use factory::{StartPath, StartPlan, StartRecord, Template, chain};
+use factory::{StartPath, StartPlan, StartRecord, Template};
 use hypervisors::{Hypervisor, VmSpec};
 use slog::Logger;
+use system::error::chain;
 
 use crate::setup::Setup;
 

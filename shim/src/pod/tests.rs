@@ -95,10 +95,6 @@ impl Vm for Machine {
         Ok("03/00".parse().unwrap())
     }
 
-    async fn remove_net(&self, _: &str) -> hypervisors::Result<()> {
-        Ok(())
-    }
-
     async fn wait(&self) -> VmExit {
         std::future::pending().await
     }

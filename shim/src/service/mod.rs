@@ -24,11 +24,12 @@ use pod::{
 };
 use rootfs::Mount;
 use slog::{Logger, warn};
+use system::error::chain;
 use tokio::sync::Notify;
 
 use crate::{
     create::{self, NewPod},
-    error::{self, Error},
+    error::Error,
     events,
     launch::Launch,
     options,
@@ -204,7 +205,7 @@ impl TaskService {
     fn answer<T>(&self, request: &'static str, result: Result<T, Error>) -> ttrpc::Result<T> {
         result.map_err(|error| {
             warn!(self.log, "request failed";
-                "request" => request, "error" => error::chain(&error));
+                "request" => request, "error" => chain(&error));
             error.into()
         })
     }

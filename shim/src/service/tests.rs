@@ -127,7 +127,7 @@ impl Fixture {
         let mut making = tokio::spawn(async move { service.create_task(request).await });
         tokio::select! {
             () = soon(self.gate.reached.notified()) => making,
-            ended = &mut making => panic!("not launched: {}", error::chain(&ended.unwrap().unwrap_err())),
+            ended = &mut making => panic!("not launched: {}", chain(&ended.unwrap().unwrap_err())),
         }
     }
 
@@ -156,7 +156,7 @@ async fn a_failed_launch_is_told_and_leaves_nothing() {
     ));
     f.gate.open.notify_one();
     let error = soon(making).await.unwrap().unwrap_err();
-    assert!(error::chain(&error).contains("told to fail"), "{error}");
+    assert!(chain(&error).contains("told to fail"), "{error}");
     assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
     // And it can be tried again.
     f.gate.open.notify_one();

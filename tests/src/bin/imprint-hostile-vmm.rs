@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use imprint_tests::wait::{Deadline, readable};
+use playground::wait::{Deadline, readable};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// The real one.

@@ -1,4 +1,4 @@
-//! The requests this crate makes, with the deadline of each.
+//! The requests this crate makes, with the timeout of each.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -14,17 +14,20 @@ pub trait Call: Serialize + Sync {
     /// GET asks, PUT changes.
     const METHOD: Method;
     /// How long an answer may take.
-    const DEADLINE: Duration;
+    const TIMEOUT: Duration;
     /// The body of its answer; `()` for none.
     type Reply: DeserializeOwned;
 }
 
 macro_rules! calls {
-    ($($type:ident $(<$life:lifetime>)? = $method:ident $name:literal -> $reply:ty, $seconds:literal s;)*) => {$(
+    ($(
+        $type:ident $(<$life:lifetime>)? = $method:ident $name:literal -> $reply:ty,
+        $seconds:literal s;
+    )*) => {$(
         impl $(<$life>)? Call for $type $(<$life>)? {
             const NAME: &'static str = $name;
             const METHOD: Method = Method::$method;
-            const DEADLINE: Duration = Duration::from_secs($seconds);
+            const TIMEOUT: Duration = Duration::from_secs($seconds);
             type Reply = $reply;
         }
     )*};
@@ -36,26 +39,25 @@ calls! {
     VmCreate<'a> = PUT "vm.create" -> (), 20 s;
     VmBoot = PUT "vm.boot" -> (), 60 s;
     VmInfo = GET "vm.info" -> Info, 20 s;
-    VmCounters = GET "vm.counters" -> Counters, 20 s;
     VmPause = PUT "vm.pause" -> (), 20 s;
     VmResume = PUT "vm.resume" -> (), 20 s;
     VmSnapshot = PUT "vm.snapshot" -> (), 120 s;
     VmRestore = PUT "vm.restore" -> (), 120 s;
-    VmAddDisk<'a> = PUT "vm.add-disk" -> Plugged, 20 s;
-    VmAddNet<'a> = PUT "vm.add-net" -> Option<Plugged>, 20 s;
+    VmAddDisk<'a> = PUT "vm.add-disk" -> PciDeviceInfo, 20 s;
+    VmAddNet<'a> = PUT "vm.add-net" -> Option<PciDeviceInfo>, 20 s;
     VmRemoveDevice<'a> = PUT "vm.remove-device" -> (), 20 s;
     VmResize = PUT "vm.resize" -> (), 20 s;
 }
 
-/// Asks who is there.
+/// Asks which VMM answers.
 #[derive(Debug, Serialize)]
 pub struct VmmPing;
 
-/// Ends the monitor.
+/// Ends the VMM, which has no VM then.
 #[derive(Debug, Serialize)]
 pub struct VmmShutdown;
 
-/// Describes a VM.
+/// Describes a VM, which is not started yet.
 #[derive(Debug, Serialize)]
 pub struct VmCreate<'a>(pub &'a VmConfig);
 
@@ -67,29 +69,23 @@ pub struct VmBoot;
 #[derive(Debug, Serialize)]
 pub struct VmInfo;
 
-/// Asks what went through the VM's devices.
-#[derive(Debug, Serialize)]
-pub struct VmCounters;
-
-/// Stops the vCPUs.
+/// Stops the vCPUs of a VM that runs.
 #[derive(Debug, Serialize)]
 pub struct VmPause;
 
-/// Lets the vCPUs run.
+/// Lets the vCPUs of a paused VM run.
 #[derive(Debug, Serialize)]
 pub struct VmResume;
 
 /// Writes the state of a paused VM into a directory, `file:///dir`.
 #[derive(Debug, Serialize)]
 pub struct VmSnapshot {
-    /// The directory.
     pub destination_url: String,
 }
 
 /// Makes a paused VM of what was written into a directory.
 #[derive(Debug, Serialize)]
 pub struct VmRestore {
-    /// The directory.
     pub source_url: String,
     /// How memory comes back, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +104,7 @@ pub struct NetFds {
     pub num_fds: u32,
 }
 
-/// Plugs a disk.
+/// Attaches a disk; the guest is notified.
 #[derive(Debug, Serialize)]
 pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 
@@ -117,14 +113,13 @@ pub struct VmAddDisk<'a>(pub &'a DiskConfig);
 #[derive(Debug, Serialize)]
 pub struct VmAddNet<'a>(pub &'a NetConfig);
 
-/// Unplugs a device: the guest is asked to let go of it.
+/// Detaches a device: the guest is asked to release it.
 #[derive(Debug, Serialize)]
 pub struct VmRemoveDevice<'a> {
-    /// Its name.
     pub id: &'a str,
 }
 
-/// Plugs vCPUs or memory.
+/// Hot-plugs vCPUs or memory.
 #[derive(Debug, Default, Serialize)]
 pub struct VmResize {
     /// How many vCPUs there are to be.
@@ -135,7 +130,7 @@ pub struct VmResize {
     pub desired_ram: Option<u64>,
 }
 
-/// Who is there.
+/// The VMM that answers a ping.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ping {
     /// The version of its package, `51.1.0`.
@@ -163,12 +158,9 @@ pub struct Device {
     pub pci_bdf: Option<String>,
 }
 
-/// By device, by name of the counter.
-pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
-
-/// Where a device was plugged.
+/// Where a device was attached.
 #[derive(Debug, Deserialize)]
-pub struct Plugged {
+pub struct PciDeviceInfo {
     /// Segment, bus, device and function: `0000:00:06.0`.
     pub bdf: String,
 }
@@ -178,7 +170,7 @@ pub type Passed = Option<OwnedFd>;
 
 /// A directory as the API names it.
 pub fn url(dir: &std::path::Path) -> Option<String> {
-    // The monitor takes what follows the scheme as the path, without decoding it.
+    // The VMM takes what follows the scheme as the path, without decoding it.
     let text = PathBuf::from(dir).into_os_string().into_string().ok()?;
     text.starts_with('/').then(|| format!("file://{text}"))
 }

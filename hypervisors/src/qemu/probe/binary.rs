@@ -6,35 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command_line::BRIDGE,
-    launch::Monitor,
+    disk_slots,
+    launch::Vmm,
     qmp::{
         Version,
         command::{MachineInfo, QomListTypes, QueryMachines, QueryMigrateCapabilities},
     },
-    slots,
 };
 use crate::Result;
 
 /// What a QEMU binary has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Its version.
     pub version: Version,
     /// Its machine types, aliases among them.
     pub machines: Vec<String>,
-    /// Those of its machine types that vCPUs can be plugged into.
+    /// Those of its machine types that take hot-plugged vCPUs.
     pub cpu_hotplug: Vec<String>,
-    /// Those of its devices this crate can plug.
-    pub devices: Vec<String>,
-    /// Its migration capabilities.
+    /// Whether it has the devices by which memory is hot-plugged.
+    pub dimms: bool,
+    /// Names of its migration capabilities, as `x-ignore-shared`.
     pub migration: Vec<String>,
     /// Whether it can exchange what is behind a disk.
     pub disk_slots: bool,
-    /// Whether it has the bridges that many devices can be plugged in behind.
+    /// Whether it has the bridges that have room for many devices.
     pub bridges: bool,
 }
 
-const PLUGGABLE: [&str; 3] = ["virtio-blk-pci", "virtio-net-pci", "pc-dimm"];
 /// A machine without a processor: the binary is asked, nothing is run.
 const ARGUMENTS: [&str; 10] = [
     "-machine",
@@ -52,15 +50,14 @@ const ARGUMENTS: [&str; 10] = [
 /// Starts `binary` without a guest and asks.
 pub async fn ask(binary: &Path, log: &slog::Logger) -> Result<Facts> {
     let arguments = ARGUMENTS.map(String::from);
-    let (monitor, version) =
-        Monitor::start(binary, &arguments, None, Vec::new(), None, log).await?;
-    let facts = facts(&monitor, version).await;
-    monitor.process().kill().await?;
+    let (vmm, version) = Vmm::start(binary, &arguments, None, Vec::new(), None, log).await?;
+    let facts = facts(&vmm, version).await;
+    vmm.process().kill().await?;
     facts
 }
 
-async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
-    let machines = monitor.execute(&QueryMachines {}).await?;
+async fn facts(vmm: &Vmm, version: Version) -> Result<Facts> {
+    let machines = vmm.execute(&QueryMachines {}).await?;
     let names = |takes: fn(&MachineInfo) -> bool| {
         let taken = machines.iter().filter(|machine| takes(machine));
         taken
@@ -69,13 +66,7 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
             .collect()
     };
     let (all, cpu_hotplug) = (names(|_| true), names(|machine| machine.hotpluggable_cpus));
-    let mut devices = Vec::new();
-    for device in PLUGGABLE {
-        if has_device(monitor, device).await? {
-            devices.push(device.to_owned());
-        }
-    }
-    let migration = monitor.execute(&QueryMigrateCapabilities {}).await?;
+    let migration = vmm.execute(&QueryMigrateCapabilities {}).await?;
     let migration = migration
         .into_iter()
         .map(|known| known.capability)
@@ -84,16 +75,14 @@ async fn facts(monitor: &Monitor, version: Version) -> Result<Facts> {
         version,
         machines: all,
         cpu_hotplug,
-        devices,
+        dimms: has_device(vmm, "pc-dimm").await?,
         migration,
-        disk_slots: slots::possible(monitor).await,
-        bridges: has_device(monitor, BRIDGE).await?,
+        disk_slots: disk_slots::possible(vmm).await,
+        bridges: has_device(vmm, BRIDGE).await?,
     })
 }
 
-async fn has_device(monitor: &Monitor, device: &str) -> Result<bool> {
-    let types = monitor
-        .execute(&QomListTypes { implements: device })
-        .await?;
+async fn has_device(vmm: &Vmm, device: &str) -> Result<bool> {
+    let types = vmm.execute(&QomListTypes { implements: device }).await?;
     Ok(types.iter().any(|kind| kind.name == device))
 }

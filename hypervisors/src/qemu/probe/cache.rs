@@ -1,4 +1,4 @@
-//! A probe's result, kept for the next process: good for one binary during one boot of the host.
+//! A probe's result, cached for the next process: valid for one binary during one boot of the host.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use slog::warn;
 
 use super::{binary::Facts, kvm::Verdict};
-use crate::kept::{Key, read, replace};
+use crate::probe_cache::{Key, read, replace};
 
 /// A file, or none, and what it holds for one binary.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Tried {
 impl Cache {
     /// Reads the file. One that is missing, damaged or made for something else counts as empty.
     pub fn open(path: Option<&Path>, binary: &Path, log: &slog::Logger) -> Self {
-        let key = Key::of(binary);
+        let key = Key::new(binary);
         let known = path.filter(|_| key.is_some()).and_then(read::<Entry>);
         let path = path.filter(|_| key.is_some()).map(Path::to_owned);
         let key = key.unwrap_or_default();
@@ -64,14 +64,14 @@ impl Cache {
         Some(tried.verdict.clone())
     }
 
-    /// Keeps what the binary has.
-    pub fn keep_facts(&mut self, facts: &Facts) {
+    /// Caches what the binary has.
+    pub fn store_facts(&mut self, facts: &Facts) {
         self.entry.facts = Some(facts.clone());
         self.write();
     }
 
-    /// Keeps whether a guest runs under KVM on `machine`.
-    pub fn keep_kvm(&mut self, machine: &str, verdict: &Verdict) {
+    /// Caches whether a guest runs under KVM on `machine`.
+    pub fn store_kvm(&mut self, machine: &str, verdict: &Verdict) {
         let (machine, verdict) = (machine.to_owned(), verdict.clone());
         self.entry.kvm = Some(Tried { machine, verdict });
         self.write();
@@ -80,7 +80,7 @@ impl Cache {
     fn write(&self) {
         let Some(path) = &self.path else { return };
         if let Err(error) = replace(path, &self.entry) {
-            warn!(self.log, "the probe's result could not be kept; the next start probes again";
+            warn!(self.log, "cannot cache the probe's result; the next start probes again";
                 "path" => %path.display(), "error" => %error);
         }
     }
@@ -109,7 +109,7 @@ mod tests {
             works: true,
             reason: "seen".into(),
         };
-        open(&path, &binary).keep_kvm("q35", &verdict);
+        open(&path, &binary).store_kvm("q35", &verdict);
         assert_eq!(open(&path, &binary).kvm("q35"), Some(verdict));
         assert_eq!(open(&path, &binary).kvm("pc"), None);
         assert_eq!(open(&path, &binary).facts(), None);

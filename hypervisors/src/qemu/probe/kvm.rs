@@ -14,6 +14,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use system::error::chain;
 
 use super::{
     super::{
@@ -23,7 +24,7 @@ use super::{
     payload,
 };
 use crate::{
-    Error, Result,
+    Error, Result, VmExit,
     process::{Process, Start},
 };
 
@@ -32,14 +33,14 @@ pub const DEVICE: &str = "/dev/kvm";
 
 /// Hardware does the payload's 100 million instructions in some 50 ms; one that is emulated takes
 /// the better part of a minute.
-const DEADLINE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a guest runs under KVM, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// A guest was seen to run.
     pub works: bool,
-    /// What was seen.
+    /// What was seen, for a log.
     pub reason: String,
 }
 
@@ -64,18 +65,18 @@ pub fn machine(config: &QemuConfig) -> String {
 /// Runs a guest under KVM, with the machine and processor that `config` gives its guests.
 pub async fn probe(config: &QemuConfig, binary: &Path, log: &slog::Logger) -> Verdict {
     let arguments = |firmware: &File| arguments(config, Accelerator::Kvm, firmware);
-    match run(binary, DEADLINE, arguments, log).await {
+    match run(binary, TIMEOUT, arguments, log).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict {
             works: false,
-            reason: error.chain(),
+            reason: chain(&error),
         },
     }
 }
 
 async fn run(
     binary: &Path,
-    deadline: Duration,
+    timeout: Duration,
     arguments: impl FnOnce(&File) -> std::io::Result<Vec<String>>,
     log: &slog::Logger,
 ) -> Result<Verdict> {
@@ -85,7 +86,6 @@ async fn run(
     };
     let firmware = firmware_file().map_err(failed)?;
     let nothing = OwnedFd::from(File::open("/dev/null").map_err(failed)?);
-    let start = Instant::now();
     let guest = Start {
         binary,
         arguments: &arguments(&firmware).map_err(failed)?,
@@ -95,32 +95,33 @@ async fn run(
         sockets: Vec::new(),
         netns: None,
     };
+    let start = Instant::now();
     let process = Process::spawn(guest, log)?;
-    let exit = process.ended_within(deadline).await;
+    let exit = process.ended_within(timeout).await;
     let took = start.elapsed();
-    let Some(exit) = exit else {
+    if exit.is_none() {
         process.kill().await?;
-        let reason = format!("a guest under KVM was not done after {deadline:?}");
-        return Ok(Verdict {
-            works: false,
-            reason,
-        });
-    };
-    Ok(match exit.code {
-        Some(payload::SUCCESS) => Verdict {
-            works: true,
-            reason: format!("a guest under KVM was done after {took:?}"),
-        },
-        code => {
-            let words = exit.last_words;
-            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
-            let reason = format!("a guest under KVM failed (exit code {code}): {words}");
-            Verdict {
-                works: false,
-                reason,
-            }
+    }
+    Ok(verdict(exit, took, timeout))
+}
+
+/// What the end of the guest's process says; `None` if it did not end within `timeout`.
+fn verdict(exit: Option<VmExit>, took: Duration, timeout: Duration) -> Verdict {
+    let (works, reason) = match exit {
+        Some(VmExit { code, .. }) if code == Some(payload::SUCCESS) => {
+            (true, format!("a guest under KVM was done after {took:?}"))
         }
-    })
+        Some(VmExit { code, last_words }) => {
+            let code = code.map_or_else(|| String::from("unknown"), |code| code.to_string());
+            let reason = format!("a guest under KVM failed (exit code {code}): {last_words}");
+            (false, reason)
+        }
+        None => {
+            let reason = format!("a guest under KVM was not done after {timeout:?}");
+            (false, reason)
+        }
+    };
+    Verdict { works, reason }
 }
 
 /// The firmware in a file without a name: nothing is left of it, however the probe ends.
@@ -181,21 +182,21 @@ mod tests {
             return;
         }
         let arguments = |firmware: &File| arguments(&config, Accelerator::Tcg, firmware);
-        let verdict = run(&config.binary, DEADLINE, arguments, &log())
+        let verdict = run(&config.binary, TIMEOUT, arguments, &log())
             .await
             .unwrap();
         assert!(verdict.works, "{}", verdict.reason);
     }
 
     #[tokio::test]
-    async fn a_monitor_that_fails_gives_a_verdict_and_not_an_error() {
+    async fn a_vmm_that_fails_gives_a_verdict_and_not_an_error() {
         let script = |_: &File| {
             Ok(vec![
                 String::from("-c"),
                 String::from("echo no cpu >&2; exit 1"),
             ])
         };
-        let verdict = run(Path::new("/bin/sh"), DEADLINE, script, &log())
+        let verdict = run(Path::new("/bin/sh"), TIMEOUT, script, &log())
             .await
             .unwrap();
         let reason = String::from("a guest under KVM failed (exit code 1): no cpu");
@@ -211,8 +212,8 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_is_too_slow_is_none() {
         let script = |_: &File| Ok(vec![String::from("-c"), String::from("kill -STOP $$")]);
-        let deadline = Duration::from_millis(50);
-        let verdict = run(Path::new("/bin/sh"), deadline, script, &log())
+        let timeout = Duration::from_millis(50);
+        let verdict = run(Path::new("/bin/sh"), timeout, script, &log())
             .await
             .unwrap();
         assert_eq!(verdict.reason, "a guest under KVM was not done after 50ms");

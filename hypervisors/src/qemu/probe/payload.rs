@@ -43,7 +43,7 @@ pub const EXIT_PORT: &str = "0xf4";
 /// The exit code that `isa-debug-exit` makes of the payload's report, 10h: twice that, plus one.
 pub const SUCCESS: i32 = 33;
 
-/// The firmware.
+/// The firmware image, of the size that QEMU takes.
 pub fn firmware() -> Vec<u8> {
     let mut image = vec![0; SIZE];
     image[CODE_AT..CODE_AT + CODE.len()].copy_from_slice(&CODE);

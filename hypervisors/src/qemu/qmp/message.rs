@@ -17,7 +17,7 @@ pub enum Message {
         /// The value, or QEMU's words for its refusal.
         outcome: Result<Value, String>,
     },
-    /// Something happened.
+    /// What QEMU sends without being asked.
     Event(Event),
 }
 
@@ -40,11 +40,8 @@ impl Event {
 /// A version of QEMU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// First number.
     pub major: u32,
-    /// Second number.
     pub minor: u32,
-    /// Third number.
     pub micro: u32,
     /// The packager's addition, often empty.
     pub package: String,

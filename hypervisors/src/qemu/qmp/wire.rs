@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{io::Interest, net::unix::OwnedWriteHalf};
 
-use crate::rights::send_once;
+use crate::fd_passing::send_once;
 
 /// Writes all of `bytes`; the descriptor travels with the first of them, as `getfd` expects.
 pub async fn send(to: &OwnedWriteHalf, bytes: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {

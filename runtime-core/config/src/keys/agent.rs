@@ -1,18 +1,20 @@
 //! The keys of `[agent.kata]`.
 
 use super::{
-    super::schema::{
-        Key,
-        Kind::{Bool, Int, Path, Text, TextList},
-        Section,
+    super::{
+        key::Key,
+        schema::{
+            Kind::{Bool, Path, Text, TextList},
+            Rule, Section,
+        },
+        tree::Table,
     },
-    COUNT, empty, fixed, number, read, unused,
+    COUNT, empty, fixed, number, unused,
 };
 
-pub const AGENT_KATA: Section = Section {
+pub const SECTION: Section = Section {
     name: "[agent.kata]",
-    keys: &[KEYS],
-    tables: &["mem_agent"],
+    keys: &[READ, OTHER],
 };
 
 /// A day, in seconds: no wait is longer.
@@ -20,12 +22,18 @@ const DAY: i64 = 24 * 60 * 60;
 const NO_PULL: &str = "images are not pulled in the guest";
 const FIXED_PORT: &str = "the agent's port is fixed";
 
-const KEYS: &[Key] = &[
-    read("enable_debug", Bool),
-    read("dial_timeout", Int(0, DAY)),
-    read("create_container_timeout", Int(1, DAY)),
-    read("request_timeout_ms", Int(1, DAY * 1000)),
-    read("health_check_request_timeout_ms", Int(1, DAY * 1000)),
+read_keys! { READ {
+    ENABLE_DEBUG: bool = Key::switch("enable_debug");
+    DIAL_TIMEOUT: u64 = Key::count("dial_timeout", 0, DAY);
+    /// Kata's Rust runtime has the key here, its Go runtime in `[runtime]`.
+    CREATE_CONTAINER_TIMEOUT: u64 = Key::count("create_container_timeout", 1, DAY).alias();
+    REQUEST_TIMEOUT_MS: u64 = Key::count("request_timeout_ms", 1, DAY * 1000);
+    HEALTH_CHECK_REQUEST_TIMEOUT_MS: u64 =
+        Key::count("health_check_request_timeout_ms", 1, DAY * 1000);
+    MEM_AGENT: Table = Key::table("mem_agent");
+} }
+
+const OTHER: &[Rule] = &[
     fixed("enable_tracing", false, "calls are not traced; write false"),
     unused("trace_mode", Text, "calls are not traced"),
     unused("trace_type", Text, "calls are not traced"),
@@ -66,7 +74,8 @@ const KEYS: &[Key] = &[
     ),
 ];
 
-pub const MEM_AGENT: Section = Section {
+/// `[agent.kata.mem_agent]`, which must ask for nothing.
+pub const MEM_AGENT_SECTION: Section = Section {
     name: "[agent.kata.mem_agent]",
     keys: &[&[
         fixed(
@@ -90,6 +99,5 @@ pub const MEM_AGENT: Section = Section {
         unused("compact_threshold", COUNT, NO_MEM_AGENT),
         unused("compact_force_times", COUNT, NO_MEM_AGENT),
     ]],
-    tables: &[],
 };
 const NO_MEM_AGENT: &str = "guest memory is not reclaimed";

@@ -1,14 +1,24 @@
 //! The keys that all hypervisors share.
 
-use super::{
-    super::schema::{
-        Key,
-        Kind::{Bool, Float, Int, OneOf, Path, Text, TextList},
-    },
-    COUNT, empty, fixed, number, read, unused, words,
-};
+use std::path::Path as FilePath;
+
 use hypervisors::qemu::{MAX_DISK_SLOTS, MAX_MEMORY_SLOTS};
 
+use super::{
+    super::{
+        RootfsType,
+        key::{Choice, Key},
+        schema::{
+            Kind::{Bool, Path, Text, TextList},
+            Rule,
+        },
+        tree::Table,
+    },
+    COUNT, empty, fixed, number, unused, words,
+};
+
+/// The most memory that a VM can be given, in MiB: 4 TiB.
+pub const MAX_MEMORY_MIB: u32 = 4 << 20;
 /// What `disk_slot_mib` may be at most: 1 TiB, as a sparse file every file system takes.
 const MAX_DISK_SLOT_MIB: u32 = 1 << 20;
 pub const NO_SHARED_FS: &str = "there is no shared file system";
@@ -19,18 +29,37 @@ const NO_RATE_LIMIT: &str = "disks and interfaces are not limited; write 0";
 const NO_ANNOTATION: &str = "the annotation that it governs is not honoured";
 const NO_VFIO: &str = "devices of the host are not passed to guests; write \"no-port\"";
 
-pub const COMMON: &[Key] = &[
-    read("path", Path),
-    read("kernel", Path),
-    read("initrd", Path),
-    read("image", Path),
-    read("rootfs_type", OneOf(&["ext4", "xfs", "erofs"])),
-    read("kernel_params", Text),
-    read("enable_annotations", TextList),
-    read("default_vcpus", Float),
-    read("default_maxvcpus", COUNT),
-    read("default_memory", Int(64, MAX_MEMORY_MIB as i64)),
-    read("enable_debug", Bool),
+read_keys! { READ {
+    PATH: FilePath = Key::path("path");
+    KERNEL: FilePath = Key::path("kernel");
+    INITRD: FilePath = Key::path("initrd");
+    IMAGE: FilePath = Key::path("image");
+    ROOTFS_TYPE: RootfsType = Key::choice("rootfs_type");
+    KERNEL_PARAMS: str = Key::text("kernel_params");
+    ENABLE_ANNOTATIONS: [String] = Key::texts("enable_annotations");
+    DEFAULT_VCPUS: f64 = Key::number("default_vcpus");
+    DEFAULT_MAXVCPUS: u64 = Key::count("default_maxvcpus", 0, i64::MAX);
+    DEFAULT_MEMORY: u64 = Key::count("default_memory", 64, MAX_MEMORY_MIB as i64);
+    DEFAULT_MAXMEMORY: u64 = Key::count("default_maxmemory", 0, i64::MAX);
+    ENABLE_DEBUG: bool = Key::switch("enable_debug");
+    OVERHEAD_VCPUS: f64 = Key::number("overhead_vcpus");
+    OVERHEAD_MEMORY: f64 = Key::number("overhead_memory");
+    DISK_SLOTS: u64 = Key::count("disk_slots", 0, MAX_DISK_SLOTS as i64);
+    DISK_SLOT_MIB: u64 = Key::count("disk_slot_mib", 1, MAX_DISK_SLOT_MIB as i64);
+    MEMORY_SLOTS: u64 = Key::count("memory_slots", 0, MAX_MEMORY_SLOTS as i64);
+    /// Kata's Rust runtime has the factory here, its Go runtime at the top.
+    FACTORY: Table = Key::table("factory");
+} }
+impl Choice for RootfsType {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("ext4", Self::Ext4),
+        ("xfs", Self::Xfs),
+        ("erofs", Self::Erofs),
+    ];
+}
+
+/// All other keys of every VMM.
+pub const OTHER: &[Rule] = &[
     words(
         "shared_fs",
         &["none"],
@@ -104,7 +133,7 @@ pub const COMMON: &[Key] = &[
     fixed(
         "rootless",
         false,
-        "the monitor runs as the shim's user; write false",
+        "the VMM runs as the shim's user; write false",
     ),
     unused("disable_selinux", Bool, "processes are not labelled"),
     fixed(
@@ -112,16 +141,10 @@ pub const COMMON: &[Key] = &[
         true,
         "containers are not labelled in the guest; write true",
     ),
-    read("overhead_vcpus", Float),
-    read("overhead_memory", Float),
-    read("disk_slots", Int(0, MAX_DISK_SLOTS as i64)),
-    read("disk_slot_mib", Int(1, MAX_DISK_SLOT_MIB as i64)),
-    read("memory_slots", Int(0, MAX_MEMORY_SLOTS as i64)),
-    read("default_maxmemory", COUNT),
     fixed(
         "enable_virtio_mem",
         false,
-        "memory is plugged in as DIMMs; write false",
+        "memory is hot-plugged as DIMMs; write false",
     ),
     fixed(
         "enable_mem_prealloc",
@@ -141,7 +164,7 @@ pub const COMMON: &[Key] = &[
     unused(
         "default_bridges",
         COUNT,
-        "devices are plugged into PCI Express root ports",
+        "devices are attached to PCI Express root ports",
     ),
     fixed("enable_iommu", false, "the guest has no IOMMU; write false"),
     words("hot_plug_vfio", &["no-port", ""], NO_VFIO),
@@ -173,7 +196,7 @@ pub const COMMON: &[Key] = &[
     unused(
         "hypervisor_loglevel",
         COUNT,
-        "the monitor's messages are always kept",
+        "the messages of the VMM are always logged",
     ),
     fixed("confidential_guest", false, NO_CONFIDENTIAL),
     number("disk_rate_limiter_bw_max_rate", 0, NO_RATE_LIMIT),
@@ -187,6 +210,3 @@ pub const COMMON: &[Key] = &[
     number("rx_rate_limiter_max_rate", 0, NO_RATE_LIMIT),
     number("tx_rate_limiter_max_rate", 0, NO_RATE_LIMIT),
 ];
-
-/// The most memory that a VM can be given, in MiB: 4 TiB.
-pub const MAX_MEMORY_MIB: u32 = 4 << 20;

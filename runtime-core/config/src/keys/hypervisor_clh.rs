@@ -1,24 +1,21 @@
 //! The keys of `[hypervisor.clh]` alone.
 
 use super::{
-    super::schema::{
-        Key,
-        Kind::{Bool, TextList},
-        Section,
+    super::{
+        key::Key,
+        schema::{Rule, Section},
     },
-    hypervisor::COMMON,
-    read,
+    hypervisor,
 };
 
-pub const CLH: Section = Section {
+pub const SECTION: Section = Section {
     name: "[hypervisor.clh]",
-    keys: &[COMMON, KEYS],
-    tables: &["factory"],
+    keys: &[hypervisor::READ, hypervisor::OTHER, READ],
 };
 
-const KEYS: &[Key] = &[
-    read("disable_seccomp", Bool),
-    read("disable_nested_virtualization", Bool),
-    read("enable_landlock", Bool),
-    read("landlock_paths", TextList),
-];
+read_keys! { READ {
+    DISABLE_SECCOMP: bool = Key::switch("disable_seccomp");
+    DISABLE_NESTED_VIRTUALIZATION: bool = Key::switch("disable_nested_virtualization");
+    ENABLE_LANDLOCK: bool = Key::switch("enable_landlock");
+    LANDLOCK_PATHS: [String] = Key::texts("landlock_paths");
+} }

@@ -1,36 +1,50 @@
 //! The keys of `[hypervisor.qemu]` alone.
 
+use hypervisors::qemu::{AcceleratorChoice, ChannelKind, MAX_PCIE_ROOT_PORTS};
+
 use super::{
-    super::schema::{
-        Key,
-        Kind::{Bool, Int, OneOf, Path, Text, TextList},
-        Section,
+    super::{
+        key::{Choice, Key},
+        schema::{
+            Kind::{Bool, OneOf, Path, Text, TextList},
+            Rule, Section,
+        },
     },
     COUNT, empty, fixed,
-    hypervisor::{COMMON, NO_CONFIDENTIAL, NO_SHARED_FS},
-    number, read, unused,
+    hypervisor::{self, NO_CONFIDENTIAL, NO_SHARED_FS},
+    number, unused,
 };
 
-pub const QEMU: Section = Section {
+pub const SECTION: Section = Section {
     name: "[hypervisor.qemu]",
-    keys: &[COMMON, KEYS],
-    tables: &["factory"],
+    keys: &[hypervisor::READ, hypervisor::OTHER, READ, OTHER],
 };
-
-/// What `pcie_root_port` may be at most.
-pub const MAX_ROOT_PORTS: u32 = hypervisors::qemu::MAX_PCIE_ROOT_PORTS;
 
 const NO_VHOST_USER: &str = "disks are not served by other processes";
 const NO_NUMA: &str = "guests have one NUMA node";
 
-const KEYS: &[Key] = &[
-    read("accelerator", OneOf(&["auto", "kvm", "tcg"])),
-    read("agent_channel", OneOf(&["virtio-serial", "vsock"])),
-    read("machine_type", Text),
-    read("cpu_features", Text),
-    read("seccompsandbox", Text),
-    read("seccomp_sandbox", Text),
-    read("pcie_root_port", Int(0, MAX_ROOT_PORTS as i64)),
+read_keys! { READ {
+    ACCELERATOR: AcceleratorChoice = Key::choice("accelerator");
+    AGENT_CHANNEL: ChannelKind = Key::choice("agent_channel");
+    MACHINE_TYPE: str = Key::text("machine_type");
+    CPU_FEATURES: str = Key::text("cpu_features");
+    SECCOMPSANDBOX: str = Key::text("seccompsandbox");
+    /// Kata's Rust runtime writes it so.
+    SECCOMP_SANDBOX: str = Key::text("seccomp_sandbox").alias();
+    PCIE_ROOT_PORT: u64 = Key::count("pcie_root_port", 0, MAX_PCIE_ROOT_PORTS as i64);
+} }
+
+impl Choice for AcceleratorChoice {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("kvm", Self::Kvm), ("tcg", Self::Tcg)];
+}
+
+impl Choice for ChannelKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("virtio-serial", Self::Serial), ("vsock", Self::Vsock)];
+}
+
+const OTHER: &[Rule] = &[
     empty(
         "machine_accelerators",
         Text,
@@ -39,7 +53,7 @@ const KEYS: &[Key] = &[
     number("memory_offset", 0, "there is no NVDIMM; write 0"),
     unused(
         "block_device_aio",
-        OneOf(&["threads", "native", "io_uring"]),
+        OneOf(|| vec!["threads", "native", "io_uring"]),
         "it is chosen for you",
     ),
     fixed(
@@ -77,7 +91,7 @@ const KEYS: &[Key] = &[
     number(
         "pcie_switch_port",
         0,
-        "devices are plugged into root ports; write 0",
+        "devices are attached to root ports; write 0",
     ),
     empty(
         "pflashes",
@@ -117,7 +131,7 @@ const KEYS: &[Key] = &[
     empty(
         "extra_monitor_socket",
         Text,
-        "the monitor has one socket; write \"\"",
+        "the VMM has one socket; write \"\"",
     ),
     unused(
         "disable_nesting_checks",

@@ -1,80 +1,57 @@
-//! The keys of `[runtime]` and of `[factory]`.
+//! The keys of `[runtime]`.
+
+use std::path::Path as FilePath;
+
+use hypervisors::VmmKind;
 
 use super::{
-    super::schema::{
-        Key,
-        Kind::{Bool, Int, OneOf, Path, Text, TextList},
-        Section,
+    super::{
+        NetworkModel,
+        key::{Choice, Key},
+        schema::{
+            Kind::{Bool, Path, Text, TextList},
+            Rule, Section,
+        },
     },
-    COUNT, MAX_MEMORY_MIB, empty, fixed, number, read, unused, words,
+    COUNT, empty, fixed, unused, words,
 };
+use crate::HostPathPolicy;
 
-/// Kata's Go runtime has the factory at the top.
-pub const FACTORY: Section = Section {
-    name: "[factory]",
-    keys: &[FACTORY_KEYS],
-    tables: &["shape"],
-};
-/// Kata's Rust runtime has it within the hypervisor.
-pub const QEMU_FACTORY: Section = Section {
-    name: "[hypervisor.qemu.factory]",
-    keys: &[FACTORY_KEYS],
-    tables: &["shape"],
-};
-/// As [`QEMU_FACTORY`].
-pub const CLH_FACTORY: Section = Section {
-    name: "[hypervisor.clh.factory]",
-    keys: &[FACTORY_KEYS],
-    tables: &["shape"],
-};
-
-/// A size that a template is made in.
-pub const FACTORY_SHAPE: Section = Section {
-    name: "[[factory.shape]]",
-    keys: &[SHAPE_KEYS],
-    tables: &[],
-};
-
-const SHAPE_KEYS: &[Key] = &[
-    read("vcpus", Int(1, 256)),
-    read("memory", Int(64, MAX_MEMORY_MIB as i64)),
-];
-
-const FACTORY_KEYS: &[Key] = &[
-    read("enable_template", Bool),
-    read("template_path", Path),
-    read("restore_timeout_ms", Int(100, 10 * 60 * 1000)),
-    number(
-        "vm_cache_number",
-        0,
-        "VMs are not kept waiting; write 0, and see enable_template",
-    ),
-    unused("vm_cache_endpoint", Path, "VMs are not kept waiting"),
-];
-
-pub const RUNTIME: Section = Section {
+pub const SECTION: Section = Section {
     name: "[runtime]",
-    keys: &[OWN, KATA],
-    tables: &[],
+    keys: &[READ, OTHER],
 };
 
-const OWN: &[Key] = &[
-    read("run_root", Path),
-    read("rootfs_cache_dir", Path),
-    read("rootfs_cache_mib", Int(1, 1 << 40)),
-    read("host_path_volumes", OneOf(&["copy", "refuse"])),
-    read("host_path_copy_limit_mib", Int(0, 1 << 20)),
-    read("host_block_devices", Bool),
-];
+read_keys! { READ {
+    RUN_ROOT: FilePath = Key::path("run_root");
+    ROOTFS_CACHE_DIR: FilePath = Key::path("rootfs_cache_dir");
+    ROOTFS_CACHE_MIB: u64 = Key::count("rootfs_cache_mib", 1, 1 << 40);
+    HOST_PATH_VOLUMES: HostPathPolicy = Key::choice("host_path_volumes");
+    HOST_PATH_COPY_LIMIT_MIB: u64 = Key::count("host_path_copy_limit_mib", 0, 1 << 20);
+    HOST_BLOCK_DEVICES: bool = Key::switch("host_block_devices");
+    ENABLE_DEBUG: bool = Key::switch("enable_debug");
+    HYPERVISOR_NAME: VmmKind = Key::choice("hypervisor_name");
+    INTERNETWORKING_MODEL: NetworkModel = Key::choice("internetworking_model");
+    DISABLE_GUEST_SECCOMP: bool = Key::switch("disable_guest_seccomp");
+    CREATE_CONTAINER_TIMEOUT: u64 = Key::count("create_container_timeout", 1, 24 * 60 * 60);
+    SANDBOX_CGROUP_ONLY: bool = Key::switch("sandbox_cgroup_only");
+    STATIC_SANDBOX_RESOURCE_MGMT: bool = Key::switch("static_sandbox_resource_mgmt");
+    KUBELET_ROOT_DIR: FilePath = Key::path("kubelet_root_dir");
+} }
+
+impl Choice for HostPathPolicy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("copy", Self::Copy), ("refuse", Self::Refuse)];
+}
+
+impl Choice for NetworkModel {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tcfilter", Self::TcFilter), ("none", Self::None)];
+}
 
 const NO_TRACING: &str = "calls are not traced";
 
-const KATA: &[Key] = &[
-    read("enable_debug", Bool),
-    read("hypervisor_name", OneOf(&["qemu", "clh"])),
-    read("internetworking_model", OneOf(&["tcfilter", "none"])),
-    read("disable_guest_seccomp", Bool),
-    read("create_container_timeout", Int(1, 24 * 60 * 60)),
+const OTHER: &[Rule] = &[
     unused("name", Text, "there is one runtime"),
     words(
         "agent_name",
@@ -96,8 +73,6 @@ const KATA: &[Key] = &[
         false,
         "vCPUs are not pinned; write false",
     ),
-    read("sandbox_cgroup_only", Bool),
-    read("static_sandbox_resource_mgmt", Bool),
     empty(
         "sandbox_bind_mounts",
         TextList,
@@ -129,7 +104,6 @@ const KATA: &[Key] = &[
         Path,
         "devices are attached by the network plugin alone",
     ),
-    read("kubelet_root_dir", Path),
     empty(
         "pod_resource_api_sock",
         Path,

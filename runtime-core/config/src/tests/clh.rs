@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hypervisors::{GuestRoot, MonitorConfig, clh::ClhConfig};
+use hypervisors::{GuestRoot, VmmConfig, clh::ClhConfig};
 
 use super::Node;
 
@@ -92,10 +92,10 @@ enable_vcpus_pinning = false
 guest_selinux_label = ""
 "#;
 
-fn clh(monitor: MonitorConfig) -> ClhConfig {
-    match monitor {
-        MonitorConfig::Clh(config) => config,
-        MonitorConfig::Qemu(config) => panic!("{config:?}"),
+fn clh(vmm: VmmConfig) -> ClhConfig {
+    match vmm {
+        VmmConfig::Clh(config) => config,
+        VmmConfig::Qemu(config) => panic!("{config:?}"),
     }
 }
 
@@ -111,17 +111,17 @@ fn the_least_gets_the_defaults() {
         probe_cache: Some(PathBuf::from("/run/imprint/clh-probe.json")),
         ..ClhConfig::default()
     };
-    assert_eq!(clh(config.monitor()), defaults);
+    assert_eq!(clh(config.hypervisor.vmm), defaults);
 }
 
 #[test]
-fn what_is_chosen_reaches_the_monitor() {
+fn what_is_chosen_reaches_the_vmm() {
     let node = Node::new();
     let chosen = "disable_seccomp = true\ndisable_nested_virtualization = true\nenable_debug = true\n\
         enable_landlock = true\nlandlock_paths = [\"/dev/mapper\"]\n\
         [runtime]\nrun_root = \"/run/two\"\n";
     let config = node.load(&format!("{LEAST}{chosen}")).unwrap();
-    let clh = clh(config.monitor());
+    let clh = clh(config.hypervisor.vmm);
     assert!(!clh.seccomp && !clh.nested);
     assert_eq!(clh.verbosity, 2);
     assert_eq!(clh.debug_console, Some(PathBuf::from("console.log")));
@@ -134,7 +134,7 @@ fn a_file_of_kata_is_accepted_once_nothing_is_to_be_shared() {
     let node = Node::new();
     let config = node.load(&KATA_GO.replace("SHARED", "none")).unwrap();
     assert!(config.factory.enable_template);
-    assert!(!clh(config.monitor()).seccomp);
+    assert!(!clh(config.hypervisor.vmm).seccomp);
     assert!(
         config
             .warnings

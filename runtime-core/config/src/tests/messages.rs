@@ -74,7 +74,7 @@ fn each_mistake_is_named_with_its_line() {
         (
             "machine_type = \"microvm\"",
             ":5: machine_type = \"microvm\": Must be q35 or a version of it (pc-q35-...): devices \
-             are plugged into its PCI Express root ports",
+             are attached to its PCI Express root ports",
         ),
         (
             "kernel_params = \"a\\nb\"",

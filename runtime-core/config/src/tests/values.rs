@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use hypervisors::{
-    GuestRoot, MemoryBacking, MonitorConfig,
+    GuestRoot, MemoryBacking, VmmConfig,
     qemu::{AcceleratorChoice, ChannelKind},
 };
 
@@ -22,8 +22,8 @@ fn the_least_gets_the_defaults() {
         (1, 4)
     );
     assert_eq!(config.hypervisor.memory_mib, 2048);
-    let MonitorConfig::Qemu(qemu) = config.monitor() else {
-        panic!("{:?}", config.monitor())
+    let VmmConfig::Qemu(qemu) = config.hypervisor.vmm else {
+        panic!("{:?}", config.hypervisor.vmm)
     };
     assert_eq!(qemu.accelerator, AcceleratorChoice::Auto);
     assert_eq!(qemu.agent_channel, ChannelKind::Serial);
@@ -101,8 +101,8 @@ create_container_timeout = 9
         "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check agent.log=debug a=b  c"
     );
 
-    let MonitorConfig::Qemu(qemu) = config.monitor() else {
-        panic!("{:?}", config.monitor())
+    let VmmConfig::Qemu(qemu) = config.hypervisor.vmm else {
+        panic!("{:?}", config.hypervisor.vmm)
     };
     assert_eq!(qemu.binary, node.path("qemu"));
     assert_eq!(
@@ -224,7 +224,7 @@ fn another_hypervisor_may_be_described() {
     let two = with("[hypervisor.clh]\npath = \"/usr/bin/cloud-hypervisor\"\n");
     let chosen = format!("{two}[runtime]\nhypervisor_name = \"qemu\"\n");
     assert_eq!(
-        node.load(&chosen).unwrap().hypervisor.path,
+        node.load(&chosen).unwrap().hypervisor.vmm.binary(),
         node.path("qemu")
     );
     assert_eq!(

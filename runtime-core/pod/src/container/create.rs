@@ -12,6 +12,7 @@ use oci::{GuestSpec, RootfsDisk};
 use rootfs::Rootfs;
 use sha2::{Digest, Sha256};
 use slog::{Logger, debug, info};
+use system::encoding::hex;
 use volumes::{Provided, Volumes};
 
 use super::{CreatePhases, Error, Held, NewContainer, RootDisks};
@@ -166,12 +167,7 @@ fn as_mounted(rootfs: &Rootfs) -> RootfsDisk {
 /// Identifier of a container's first root disk in its VM; container ids are longer than it may be.
 fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(10)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("root-{hex}")
+    format!("root-{}", hex(&digest[..10]))
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! The disks of containers' root file systems: put into a slot of the VM where they fit, else
 //! plugged in.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use hypervisors::{DiskSlots, PciPath, Result, Vm};
 use rootfs::Rootfs;
 use slog::{Logger, info, warn};
+use system::sync::{Mutex, MutexGuard};
 
 use super::{
     root_disks,
@@ -207,7 +204,7 @@ impl RootDisks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock()
     }
 }
 
@@ -250,6 +247,6 @@ impl Counts {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, HashMap<Reason, u64>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use agent_client::{Agent, agent::WaitProcessRequest};
 use slog::{Logger, warn};
+use system::time::pause;
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 use super::{Exit, STATUS_LOST};
@@ -107,7 +108,7 @@ async fn overdue(killed: &mut watch::Receiver<bool>) {
         // The sandbox's task is gone, and with it everybody who could ask.
         return std::future::pending().await;
     }
-    let _ = timeout(KILLED_WITHIN, std::future::pending::<()>()).await;
+    pause("the timeout of what is done meanwhile", KILLED_WITHIN).await;
 }
 
 /// Ends when the process has been killed and nothing has moved for [`STALLED_AFTER`].

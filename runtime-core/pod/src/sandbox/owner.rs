@@ -10,13 +10,13 @@ use agent_client::Agent;
 use hypervisors::Vm;
 use resources::PodResources;
 use slog::{Logger, crit, debug, o, warn};
+use system::time::pause;
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
         watch,
     },
     task::JoinSet,
-    time::timeout,
 };
 use volumes::Volumes;
 
@@ -333,10 +333,10 @@ impl Owner {
     }
 
     /// Long poll for the guest's out-of-memory reports, after a pause; ends with the agent.
-    fn watch_memory(&mut self, pause: Duration) {
+    fn watch_memory(&mut self, after: Duration) {
         let agent = self.agent.clone();
         self.run_aside(async move {
-            let _ = timeout(pause, std::future::pending::<()>()).await;
+            pause("a guest may report as often as it likes", after).await;
             let report = agent.get_oom_event().await;
             commit(move |owner| match report {
                 Ok(container) => {

@@ -1,7 +1,6 @@
 //! What is done about a sandbox whose shim is gone.
 
 use std::{
-    error::Error,
     fmt, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -9,6 +8,7 @@ use std::{
 
 use network::detach_blocking;
 use resources::cgroup::remove_all;
+use system::error::chain;
 
 use super::{ProcessRecord, SandboxState, dir, monitor, mounts};
 
@@ -68,7 +68,7 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     let state = match dir::load(path) {
         Ok(state) => state,
         Err(error) => {
-            report.problems.push(whole(&error));
+            report.problems.push(chain(&error));
             None
         }
     };
@@ -85,7 +85,7 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref())
         && let Err(error) = detach_blocking(&network.path, network.id())
     {
-        report.problems.push(whole(&error));
+        report.problems.push(chain(&error));
     }
     let recorded = state.iter().flat_map(|state| state.mounts.iter().rev());
     for point in recorded {
@@ -93,7 +93,7 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     }
     let cgroups = state.as_ref().map(|state| state.cgroups.as_slice());
     for left in remove_all(cgroups.unwrap_or_default()) {
-        report.problems.push(whole(&left));
+        report.problems.push(chain(&left));
     }
     remove_directory(path, damaged, &mut report);
     report
@@ -112,13 +112,6 @@ fn is_of(state: &SandboxState, bundle: &Path) -> bool {
 fn same_directory(one: &Path, other: &Path) -> bool {
     let resolved = |path: &Path| path.canonicalize().ok();
     one == other || resolved(one).is_some_and(|one| resolved(other) == Some(one))
-}
-
-/// An error and its causes, in one line.
-fn whole(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let told: Vec<String> = causes.map(ToString::to_string).collect();
-    told.join(": ")
 }
 
 fn end_monitors(path: &Path, state: Option<&SandboxState>, report: &mut Report) {
@@ -179,7 +172,7 @@ fn unmount(point: &Path, report: &mut Report) {
 fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     if !path.is_dir() {
         if let Err(error) = dir::unlink_vm(path) {
-            report.problems.push(whole(&error));
+            report.problems.push(chain(&error));
         }
         return;
     }
@@ -201,6 +194,6 @@ fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     }
     match dir::remove(path) {
         Ok(()) => report.removed = true,
-        Err(error) => report.problems.push(whole(&error)),
+        Err(error) => report.problems.push(chain(&error)),
     }
 }

@@ -5,19 +5,13 @@ use std::{
     fs, io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, pidfd_send_signal},
-};
+use hypervisors::VmmKind;
 use system::process;
 
 use super::ProcessRecord;
-
-/// Beginnings of the names of monitors' binaries, for sandboxes without a readable record.
-const MONITORS: [&str; 3] = ["qemu-system-", "qemu-kvm", "cloud-hypervisor"];
 
 impl ProcessRecord {
     /// The calling process; `None` where there is no `/proc`.
@@ -31,46 +25,23 @@ impl ProcessRecord {
 /// The process of the record, if it still runs: the descriptor names it whatever becomes of its
 /// pid.
 pub(super) fn open(recorded: ProcessRecord) -> io::Result<Option<OwnedFd>> {
-    let Some(held) = process::hold(recorded.pid)? else {
-        return Ok(None);
-    };
-    // Read after the descriptor was opened: if it matches, the descriptor's process is meant.
-    match process::start_time(recorded.pid) {
-        Ok(started) if started == recorded.start_time => Ok(Some(held)),
-        _ => Ok(None),
-    }
+    process::hold_started(recorded.pid, recorded.start_time)
 }
 
 /// Kills the process and waits for its end, at most until `deadline`. Says whether it ended.
 pub(super) fn kill(process: &OwnedFd, deadline: Instant) -> io::Result<bool> {
-    match pidfd_send_signal(process, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => return Err(error.into()),
-    }
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = timespec(left);
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    process::kill(process)?;
+    process::ends_by(process, deadline)
 }
 
 /// Monitors of the sandbox whose directory is `dir`: processes with a path below it among their
 /// arguments, or a socket below it as their input, that run `binary`, or, if that is not known, a
 /// binary with a monitor's name.
 pub(super) fn find(dir: &Path, binary: Option<&Path>) -> Vec<ProcessRecord> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
     let mut below = dir.as_os_str().as_encoded_bytes().to_vec();
     below.push(b'/');
     let sockets = sockets_below(&below);
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    process::all()
         .filter_map(|pid| {
             let start_time = process::start_time(pid).ok()?;
             let proc = PathBuf::from(format!("/proc/{pid}"));
@@ -137,8 +108,16 @@ fn is_monitor(runs: &Path, binary: Option<&Path>) -> bool {
         None => runs
             .file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| MONITORS.iter().any(|monitor| name.starts_with(monitor))),
+            .is_some_and(is_monitors_name),
     }
+}
+
+/// For sandboxes without a readable record.
+fn is_monitors_name(name: &str) -> bool {
+    let programs = VmmKind::ALL.iter().flat_map(|kind| kind.programs());
+    programs
+        .into_iter()
+        .any(|program| name.starts_with(program))
 }
 
 fn canonical(binary: &Path) -> Option<PathBuf> {
@@ -146,11 +125,4 @@ fn canonical(binary: &Path) -> Option<PathBuf> {
         let directory = binary.parent()?.canonicalize().ok()?;
         Some(directory.join(binary.file_name()?))
     })
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
 }

@@ -1,9 +1,7 @@
 //! Undoes mounts that a shim left behind.
 
 use std::{
-    ffi::OsString,
-    fs, io,
-    os::unix::ffi::OsStringExt,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +9,7 @@ use nix::{
     errno::Errno,
     mount::{MntFlags, umount2},
 };
-use system::mountinfo::unescape;
+use system::mounts;
 
 /// Unmounts `path`, once, if it is a mount point. It is taken out of the tree at once; what still
 /// uses it keeps it alive. Says whether anything was unmounted.
@@ -23,16 +21,10 @@ pub(super) fn unmount(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Mount points at or below `dir`, the last made first.
+/// Mount points at or below `dir` in the calling thread's mount namespace, the last made first.
 pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    // The thread's own table: a caller may work in another namespace than its process.
-    let table = fs::read("/proc/thread-self/mountinfo")?;
-    let mut found: Vec<PathBuf> = table
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| line.split(|&byte| byte == b' ').nth(4))
-        .map(|point| PathBuf::from(OsString::from_vec(unescape(point))))
-        .filter(|point| point.starts_with(dir))
-        .collect();
+    let points = mounts::all()?.into_iter().map(|mount| mount.point);
+    let mut found: Vec<PathBuf> = points.filter(|point| point.starts_with(dir)).collect();
     found.reverse();
     Ok(found)
 }

@@ -2,15 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use hypervisors::VmmProcess;
 use network::{Namespace, NamespaceId};
 use serde::{Deserialize, Serialize};
+use system::file;
 
 use super::StateError;
 
@@ -147,20 +146,13 @@ pub(super) fn load(path: &Path) -> Result<Option<SandboxState>, StateError> {
         path: path.to_owned(),
         reason,
     };
-    let mut content = Vec::new();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path);
-    match opened {
-        Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut content),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => Err(error),
-    }
-    .map_err(StateError::io("Reading", path))?;
-    if content.len() as u64 > MAX_BYTES {
-        return Err(unreadable(format!("larger than {MAX_BYTES} bytes")));
-    }
+    let content = match file::read(path, MAX_BYTES) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Err(unreadable(error.to_string()));
+        }
+        read => read.map_err(StateError::io("Reading", path))?,
+    };
     let state: SandboxState =
         serde_json::from_slice(&content).map_err(|error| unreadable(error.to_string()))?;
     if state.version != VERSION {
@@ -173,18 +165,7 @@ pub(super) fn load(path: &Path) -> Result<Option<SandboxState>, StateError> {
 /// Replaces the record at `path`. A reader sees the old one or the new one, also when the writer
 /// dies half-way. The run root lives in memory and ends with the machine, so nothing is synced.
 pub(super) fn store(path: &Path, state: &SandboxState) -> Result<(), StateError> {
-    let aside = path.with_extension("json.new");
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&aside)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        drop(file);
-        fs::rename(&aside, path)
-    };
-    write().map_err(StateError::io("Writing", path))
+    let text = serde_json::to_vec_pretty(state).map_err(io::Error::other);
+    text.and_then(|text| file::replace(path, &text))
+        .map_err(StateError::io("Writing", path))
 }

@@ -13,13 +13,11 @@ mod origin;
 mod path;
 mod remove;
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::path::PathBuf;
 
 use cgroups_rs::fs::{Hierarchy, hierarchies};
 use slog::{Logger, warn};
+use system::sync::{Mutex, MutexGuard};
 
 pub use error::CgroupError;
 pub use list::union;
@@ -49,7 +47,7 @@ pub fn expect_move() {
 /// wanted.
 fn moving() -> MutexGuard<'static, ()> {
     static MOVING: Mutex<()> = Mutex::new(());
-    MOVING.lock().unwrap_or_else(PoisonError::into_inner)
+    MOVING.lock()
 }
 
 /// The cgroups of one pod.

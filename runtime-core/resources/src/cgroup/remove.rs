@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
+use system::process;
 
 use super::CgroupError;
 
@@ -58,7 +55,7 @@ fn remove(directory: &Path) -> Result<(), CgroupError> {
         }
         let left: Vec<u32> = killed
             .into_iter()
-            .filter(|(_, process)| !ends(process, end))
+            .filter(|(_, process)| !process::ends_by(process, end).unwrap_or_default())
             .map(|(pid, _)| pid)
             .collect();
         if !left.is_empty() {
@@ -93,26 +90,9 @@ fn members(directory: &Path) -> Vec<u32> {
 /// Kills a member. It is looked for again when its descriptor is held, so that another process that
 /// was given its number meanwhile is spared.
 fn kill(directory: &Path, pid: u32) -> Option<OwnedFd> {
-    let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let process = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+    let process = process::hold_here(pid).ok()??;
     if !members(directory).contains(&pid) {
         return None;
     }
-    pidfd_send_signal(&process, Signal::KILL).ok()?;
-    Some(process)
-}
-
-fn ends(process: &OwnedFd, deadline: Instant) -> bool {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Ok(left) = Timespec::try_from(left) else {
-            return false;
-        };
-        let mut fds = [PollFd::new(process, PollFlags::IN)];
-        match poll(&mut fds, Some(&left)) {
-            Ok(0) => return false,
-            Err(rustix::io::Errno::INTR) => {}
-            other => return other.is_ok(),
-        }
-    }
+    process::kill(&process).ok()?.then_some(process)
 }

@@ -9,7 +9,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use agent_client::Agent;
@@ -17,13 +17,17 @@ use rustix::fs::inotify::{
     CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch,
 };
 use slog::{Logger, debug, info, warn};
-use tokio::{io::unix::AsyncFd, task::AbortHandle};
+use system::readiness::register;
+use system::sync::{Mutex, MutexGuard};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::AbortHandle,
+};
 
 use super::Copy;
 use crate::{
     VolumeError,
     look::{CURRENT, Kind},
-    readiness::register,
 };
 
 /// The watches of a sandbox. Dropped, they end.
@@ -54,7 +58,7 @@ impl Watcher {
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
         let table = Arc::new(Table {
-            inotify: register(inotify).map_err(fail)?,
+            inotify: register(inotify, Interest::READABLE).map_err(fail)?,
             by_number: Mutex::default(),
         });
         let task = tokio::spawn(follow(table.clone(), agent, log)).abort_handle();
@@ -114,9 +118,7 @@ impl Drop for Registration {
 
 impl Table {
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Weak<Copy>>> {
-        self.by_number
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.by_number.lock()
     }
 
     /// Waits for events, and takes all that are there: the numbers of the watches to look at.

@@ -11,7 +11,7 @@ async fn a_device_that_the_host_does_not_have_is_an_error_and_leaves_nothing() {
     let mut spec = spec("c", &[], &format!(r#"{{"devices": [{NODE}]}}"#));
     let error = node.volumes.provide("c", &mut spec).await.unwrap_err();
     assert!(matches!(error, VolumeError::Io { .. }), "{error}");
-    assert!(node.vm.disks.lock().unwrap().is_empty());
+    assert!(node.vm.disks.lock().is_empty());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use agent_client::{
@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures::stream;
 use oci::GUEST_SHARED;
 use protobuf::well_known_types::empty::Empty;
+use system::sync::Mutex;
 use tempfile::TempDir;
 use tokio::{io::duplex, sync::watch};
 use ttrpc::asynchronous::{Server, TtrpcContext, transport::Listener};
@@ -53,7 +54,7 @@ impl Guest {
             .add_listener(listener)
             .register_service(service);
         server.start().await.unwrap();
-        self.0.servers.lock().unwrap().push(server);
+        self.0.servers.lock().push(server);
         Agent::over(host)
     }
 
@@ -66,7 +67,7 @@ impl Guest {
     }
 
     pub(super) fn copied(&self) -> Vec<String> {
-        self.0.copied.lock().unwrap().clone()
+        self.0.copied.lock().clone()
     }
 
     /// Waits until a path of the guest holds this.
@@ -83,7 +84,7 @@ impl Guest {
 
     /// What the ended container has left.
     pub(super) fn leave_message(&self, message: &str) {
-        message.clone_into(&mut self.0.message.lock().unwrap());
+        message.clone_into(&mut self.0.message.lock());
     }
 
     fn write(&self, request: &CopyFileRequest) {
@@ -120,7 +121,7 @@ impl Guest {
 impl AgentService for Guest {
     async fn copy_file(&self, _: &TtrpcContext, request: CopyFileRequest) -> ttrpc::Result<Empty> {
         self.write(&request);
-        self.0.copied.lock().unwrap().push(request.path);
+        self.0.copied.lock().push(request.path);
         self.0.count.send_modify(|count| *count += 1);
         Ok(Empty::new())
     }
@@ -131,7 +132,7 @@ impl AgentService for Guest {
         request: GetDiagnosticDataRequest,
     ) -> ttrpc::Result<GetDiagnosticDataResponse> {
         assert_eq!(request.log_type, "termination_log");
-        let data = self.0.message.lock().unwrap().clone();
+        let data = self.0.message.lock().clone();
         Ok(GetDiagnosticDataResponse {
             data,
             ..Default::default()

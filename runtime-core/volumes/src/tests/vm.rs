@@ -2,11 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use hypervisors::{AgentChannel, DiskSpec, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess};
+use system::sync::Mutex;
 
 pub(super) struct FakeVm {
     channel: AgentChannel,
@@ -56,25 +57,18 @@ impl Vm for FakeVm {
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        self.disks
-            .lock()
-            .unwrap()
-            .push((disk.path.clone(), disk.read_only));
+        self.disks.lock().push((disk.path.clone(), disk.read_only));
         Ok("02/00".parse().unwrap())
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
         assert!(id.starts_with("vol-"));
-        self.disks.lock().unwrap().pop();
+        self.disks.lock().pop();
         Ok(())
     }
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
         Ok("03/00".parse().unwrap())
-    }
-
-    async fn remove_net(&self, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn wait(&self) -> VmExit {

@@ -1,18 +1,16 @@
 //! One clone, restored as a pod's VM is, and what it says of itself.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use agent_client::{
     Agent, Code, Error,
     agent::{CreateSandboxRequest, GetDiagnosticDataRequest},
 };
-use factory::{StartPath, StartPlan, chain};
+use factory::{StartPath, StartPlan};
 use hypervisors::{AgentChannel, Hypervisor, Vm, VmSpec};
 use serde::Deserialize;
 use slog::Logger;
+use system::{error::chain, time::since_epoch};
 
 use crate::{setup::Setup, verify::RunDir};
 
@@ -141,8 +139,5 @@ fn channel(channel: &AgentChannel) -> String {
 }
 
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    since_epoch().as_secs_f64()
 }

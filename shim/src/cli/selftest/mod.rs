@@ -3,10 +3,11 @@
 mod clone;
 mod compare;
 
-use factory::{StartPlan, chain};
+use factory::StartPlan;
 use hypervisors::Hypervisor;
 use serde::Serialize;
 use slog::Logger;
+use system::error::chain;
 
 use self::{
     clone::Clone,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -23,6 +23,7 @@ use agent_client::{
 use async_trait::async_trait;
 use futures::stream;
 use protobuf::well_known_types::empty::Empty;
+use system::sync::Mutex;
 use tokio::{
     io::{copy_bidirectional, duplex},
     sync::{Notify, mpsc, watch},
@@ -105,7 +106,7 @@ impl Guest {
 
     /// Makes a call fail from now on.
     pub(super) fn fail(&self, call: &'static str) {
-        self.0.failing.lock().unwrap().push(call);
+        self.0.failing.lock().push(call);
     }
 
     /// Reports from now on, as often as it is asked, that a container is out of memory.
@@ -117,16 +118,16 @@ impl Guest {
 
     /// Leaves a call without an answer from now on.
     pub(super) fn silence(&self, call: &'static str) {
-        self.0.silent.lock().unwrap().push(call);
+        self.0.silent.lock().push(call);
     }
 
     /// Acknowledges signals from now on, and does nothing about them.
     pub(super) fn ignore_signals(&self) {
-        *self.0.deaf.lock().unwrap() = true;
+        *self.0.deaf.lock() = true;
     }
 
     async fn unless_silent(&self, call: &'static str) {
-        if self.0.silent.lock().unwrap().contains(&call) {
+        if self.0.silent.lock().contains(&call) {
             std::future::pending::<()>().await;
         }
     }
@@ -137,22 +138,21 @@ impl Guest {
     }
 
     pub(super) fn process(&self, exec: &str) -> Arc<FakeProcess> {
-        self.0.processes.lock().unwrap()[exec].clone()
+        self.0.processes.lock()[exec].clone()
     }
 
     pub(super) fn calls(&self, name: &str) -> usize {
         self.0
             .calls
             .lock()
-            .unwrap()
             .iter()
             .filter(|call| call.starts_with(name))
             .count()
     }
 
     fn arrive(&self, call: &'static str, id: &str) -> ttrpc::Result<()> {
-        self.0.calls.lock().unwrap().push(format!("{call} {id}"));
-        if self.0.failing.lock().unwrap().contains(&call) {
+        self.0.calls.lock().push(format!("{call} {id}"));
+        if self.0.failing.lock().contains(&call) {
             return Err(status(Code::INTERNAL, "told to fail"));
         }
         Ok(())
@@ -168,15 +168,11 @@ impl Guest {
             stdin: Mutex::default(),
             stdin_closed: watch::Sender::new(false),
         };
-        self.0
-            .processes
-            .lock()
-            .unwrap()
-            .insert(exec, Arc::new(process));
+        self.0.processes.lock().insert(exec, Arc::new(process));
     }
 
     fn known(&self, exec: &str) -> ttrpc::Result<Arc<FakeProcess>> {
-        let processes = self.0.processes.lock().unwrap();
+        let processes = self.0.processes.lock();
         processes
             .get(exec)
             .cloned()
@@ -188,7 +184,7 @@ impl FakeProcess {
     /// Writes to standard output.
     pub(super) fn write(&self, data: &[u8]) {
         self.unread.fetch_add(1, Ordering::SeqCst);
-        let stdout = self.stdout.lock().unwrap();
+        let stdout = self.stdout.lock();
         stdout.as_ref().unwrap().send(data.to_vec()).unwrap();
     }
 
@@ -199,7 +195,7 @@ impl FakeProcess {
 
     /// Closes its streams.
     pub(super) fn close_output(&self) {
-        self.stdout.lock().unwrap().take();
+        self.stdout.lock().take();
     }
 
     /// Exits, with its streams left as they are.
@@ -290,7 +286,7 @@ impl AgentService for Guest {
         self.arrive("signal_process", &exec)?;
         self.unless_silent("signal_process").await;
         let process = self.known(&exec)?;
-        if matches!(request.signal, 9 | 15) && !*self.0.deaf.lock().unwrap() {
+        if matches!(request.signal, 9 | 15) && !*self.0.deaf.lock() {
             process.exit(128 + i32::try_from(request.signal).unwrap());
         }
         Ok(Empty::new())
@@ -306,7 +302,7 @@ impl AgentService for Guest {
         let mut exit = process.exit.subscribe();
         let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
         // As the stock agent does: whoever comes later finds nothing.
-        self.0.processes.lock().unwrap().remove(&request.exec_id);
+        self.0.processes.lock().remove(&request.exec_id);
         Ok(WaitProcessResponse {
             status,
             ..Default::default()
@@ -352,7 +348,7 @@ impl AgentService for Guest {
         request: WriteStreamRequest,
     ) -> ttrpc::Result<WriteStreamResponse> {
         let process = self.known(&request.exec_id)?;
-        process.stdin.lock().unwrap().extend(&request.data);
+        process.stdin.lock().extend(&request.data);
         let len = u32::try_from(request.data.len()).unwrap();
         Ok(WriteStreamResponse {
             len,

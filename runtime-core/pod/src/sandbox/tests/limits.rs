@@ -36,7 +36,7 @@ fn limited(id: &str, millis: i64, mib: i64) -> NewContainer {
 
 impl Fixture {
     fn growth(&self) -> Vec<String> {
-        std::mem::take(&mut self.vm.growth.lock().unwrap())
+        std::mem::take(&mut self.vm.growth.lock())
     }
 }
 
@@ -103,7 +103,7 @@ async fn an_update_lets_the_vm_grow_before_the_container_may_use_more() {
 #[tokio::test]
 async fn a_vm_that_cannot_grow_says_so_and_the_limits_stand() {
     let fixture = Fixture::with_running("a").await;
-    *fixture.vm.stiff.lock().unwrap() = true;
+    *fixture.vm.stiff.lock() = true;
     let update = fixture.sandbox.update("a".into(), limits(2000, 0));
     let error = update.await.unwrap_err();
     assert_eq!(
@@ -121,7 +121,7 @@ async fn a_vm_that_cannot_grow_says_so_and_the_limits_stand() {
     assert!(matches!(made, Err(Error::Resize(_))), "{made:?}");
     assert_eq!(fixture.vm.plugged().len(), 1);
     // A limit that no VM can have promises nothing: the container gets what there is.
-    *fixture.vm.stiff.lock().unwrap() = false;
+    *fixture.vm.stiff.lock() = false;
     fixture
         .sandbox
         .create(limited("b", 64_000, 0))

@@ -41,7 +41,7 @@ async fn places(guest: Guest) -> (usize, Vec<u32>) {
         let container = of_an_image(id, f.dir.path()).await;
         f.sandbox.create(container).await.unwrap();
     }
-    let filled = f.vm.filled.lock().unwrap().clone();
+    let filled = f.vm.filled.lock().clone();
     (f.vm.plugged().len(), filled)
 }
 

@@ -97,7 +97,7 @@ async fn input_ends_with_the_last_writer_after_close_io() {
         .unwrap()
         .write_all(b"one ")
         .unwrap();
-    while process.stdin.lock().unwrap().len() < 4 {
+    while process.stdin.lock().len() < 4 {
         tokio::task::yield_now().await;
     }
     let mut client = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -108,7 +108,7 @@ async fn input_ends_with_the_last_writer_after_close_io() {
     drop(client);
     let mut closed = process.stdin_closed.subscribe();
     soon(closed.wait_for(|closed| *closed)).await.unwrap();
-    assert_eq!(*process.stdin.lock().unwrap(), b"one two");
+    assert_eq!(*process.stdin.lock(), b"one two");
 }
 
 #[tokio::test]

@@ -1,14 +1,12 @@
 //! A VM that is nothing but its promises.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use hypervisors::{
     AgentChannel, DiskSpec, Error, NetSpec, PciPath, Result, Vm, VmExit, VmmProcess,
 };
+use system::sync::Mutex;
 use tokio::sync::watch;
 
 pub(super) const PID: u32 = 4242;
@@ -47,18 +45,18 @@ impl FakeVm {
     }
 
     fn grow(&self, wish: String) -> Result<()> {
-        if *self.stiff.lock().unwrap() {
+        if *self.stiff.lock() {
             return Err(Error::Refused {
                 request: wish,
                 reason: "it is stiff".to_owned(),
             });
         }
-        self.growth.lock().unwrap().push(wish);
+        self.growth.lock().push(wish);
         Ok(())
     }
 
     pub(super) fn plugged(&self) -> Vec<String> {
-        self.disks.lock().unwrap().clone()
+        self.disks.lock().clone()
     }
 }
 
@@ -96,12 +94,12 @@ impl Vm for FakeVm {
     }
 
     async fn add_disk(&self, disk: &DiskSpec) -> Result<PciPath> {
-        self.disks.lock().unwrap().push(disk.id.clone());
+        self.disks.lock().push(disk.id.clone());
         Ok("02/00".parse().unwrap())
     }
 
     async fn remove_disk(&self, id: &str) -> Result<()> {
-        self.disks.lock().unwrap().retain(|disk| disk != id);
+        self.disks.lock().retain(|disk| disk != id);
         Ok(())
     }
 
@@ -110,16 +108,12 @@ impl Vm for FakeVm {
     }
 
     async fn fill_slot(&self, slot: u32, _: &Path) -> Result<()> {
-        self.filled.lock().unwrap().push(slot);
+        self.filled.lock().push(slot);
         Ok(())
     }
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
         Ok("03/00".parse().unwrap())
-    }
-
-    async fn remove_net(&self, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {

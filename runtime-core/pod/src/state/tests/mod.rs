@@ -1,6 +1,7 @@
 //! A sandbox's directory from its making to the cleaning up after a killed shim.
 
 mod cleaning;
+mod versions;
 
 use std::{
     fs,

@@ -1,0 +1,201 @@
+//! Files of this process's own, and files that another may have put something else in the place of.
+//!
+//! What is opened here is what has the name: a link is refused, not followed, and a fifo or a device
+//! does not hold the caller up. What is made here is closed to other users (mode 0600). What is read
+//! here is bounded.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::{encoding::hex, random};
+
+const PRIVATE: u32 = 0o600;
+
+/// Opens what has this name, whatever it is, for reading. A directory is opened too.
+///
+/// # Errors
+/// As of open(2); a link is `ELOOP` ([`ErrorKind::FilesystemLoop`]).
+pub fn open(path: &Path) -> io::Result<File> {
+    held_up_by_nothing().read(true).open(path)
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// As [`open`]; it is something else ([`ErrorKind::InvalidInput`]).
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    regular(open(path)?)
+}
+
+/// Opens a file for reading and writing, and makes an empty one where there is none. For locks, and
+/// for what is changed in place.
+///
+/// # Errors
+/// As of open(2).
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    held_up_by_nothing()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+/// Opens a file for writing behind what it has, and makes an empty one where there is none.
+///
+/// # Errors
+/// As of open(2).
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    held_up_by_nothing().append(true).create(true).open(path)
+}
+
+/// Opens a file that is there for reading and writing.
+///
+/// # Errors
+/// As of open(2).
+pub fn open_to_change(path: &Path) -> io::Result<File> {
+    held_up_by_nothing().read(true).write(true).open(path)
+}
+
+/// Makes a file that is not there yet, and opens it for writing.
+///
+/// # Errors
+/// As of open(2): there is something of that name ([`ErrorKind::AlreadyExists`]).
+pub fn make(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(PRIVATE);
+    options.open(path)
+}
+
+/// The content of a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_regular`]; it is longer ([`ErrorKind::FileTooLarge`]).
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, limit)
+}
+
+/// As [`read`], but links are followed: for files that an operator names.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_linked(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    read_bounded(regular(file)?, limit)
+}
+
+/// All that `from` has, at most `limit` bytes.
+///
+/// # Errors
+/// It has more ([`ErrorKind::FileTooLarge`]), or cannot be read.
+pub fn read_bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    from.take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        let why = format!("more than {limit} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(content)
+}
+
+/// Whether `path` names this open file, and not another one or none by now.
+///
+/// # Errors
+/// Either cannot be looked at.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file this content in one step: whoever opens it has all of the old content or all of the
+/// new, also where the writer dies half-way. It is not synced: after a crash of the machine it may be
+/// empty.
+///
+/// The new content is written into `.<name>.new` beside it first, which is locked (flock(2)), so that
+/// writers follow each other. It is gone afterwards, on an error too. What a writer that was killed
+/// left of it the next one takes over. Blocks while another writes.
+///
+/// # Errors
+/// As of open(2), write(2) and rename(2); the file is as it was.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let aside = beside(path, "new")?;
+    let mut file = take(&aside)?;
+    let done = file
+        .set_len(0)
+        .and_then(|()| file.write_all(content))
+        .and_then(|()| fs::rename(&aside, path));
+    if done.is_err() {
+        // Nobody else's: it is locked.
+        let _ = fs::remove_file(&aside);
+    }
+    done
+}
+
+/// Makes `path` a link to `target` in one step, as [`replace`] does.
+///
+/// The new link has a name beside it for a moment, as `.<name>.5a0e3c21`. A process that is killed in
+/// this moment leaves it.
+///
+/// # Errors
+/// As of symlink(2) and rename(2); what was there is there still.
+pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
+    let aside = beside(path, &hex(&random::bytes::<4>()?))?;
+    symlink(target, &aside)?;
+    fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
+/// A file that this process alone writes, for as long as it is open.
+fn take(path: &Path) -> io::Result<File> {
+    loop {
+        let file = open_or_make(path)?;
+        match file.lock() {
+            // Who had it before may have given it another name while this one waited.
+            Ok(()) if is_at(&file, path)? => return Ok(file),
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// A hidden name in the same directory.
+fn beside(path: &Path, what: &str) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().ok_or(ErrorKind::InvalidInput)?);
+    name.push(format!(".{what}"));
+    Ok(path.with_file_name(name))
+}
+
+fn held_up_by_nothing() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // Without O_NONBLOCK a fifo in a file's place would block the open.
+    options
+        .mode(PRIVATE)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        let why = "it is not a regular file";
+        Err(io::Error::new(ErrorKind::InvalidInput, why))
+    }
+}
+
+#[cfg(test)]
+mod tests;
