@@ -13,8 +13,9 @@ use super::{
     error::missing,
     factory,
     hypervisor::{self, Chosen},
+    key::invalid,
     keys,
-    schema::{Section, invalid},
+    schema::Section,
     source::Merged,
     view::View,
 };

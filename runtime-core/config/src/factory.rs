@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, error::missing,
-    keys::factory as keys, schema::invalid, view::View,
+    key::invalid, keys::factory as keys, view::View,
 };
 
 /// More templates than this lie on no node: each takes memory.

@@ -12,9 +12,8 @@ use regex::RegexBuilder;
 use super::{
     AnnotationGate, ConfigError, HypervisorConfig, RootfsType, RuntimeConfig,
     error::{missing, quote},
-    key::Key,
+    key::{Key, invalid},
     keys::{hypervisor::*, hypervisor_clh as clh_keys, hypervisor_qemu as qemu_keys},
-    schema::invalid,
     tree::Value,
     view::{View, program_problem},
 };
