@@ -39,8 +39,8 @@ pub use sizing::{Shape, Sizing};
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
 
-/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths that
-/// the kernel takes (unix(7)). What is laid out there is held to it.
+/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths
+/// that the kernel takes (unix(7)). What is laid out there is held to it.
 pub const RUN_ROOT_MAX: usize = 22;
 
 /// A configuration that was checked.

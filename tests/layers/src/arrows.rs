@@ -13,7 +13,8 @@ pub fn problems(root: &Path, page: &str, table: &[Row], packages: &[Package]) ->
         match table.iter().find(|row| row.place == package.place) {
             Some(row) => problems.extend(forbidden(root, page, row, package)),
             None => problems.push(format!(
-                "{page}: crate `{}` has no row in the table; add one for `{}`, below all that it uses",
+                "{page}: crate `{}` has no row in the table; add one for `{}`, below all that it \
+                 uses",
                 package.name, package.place
             )),
         }
@@ -103,7 +104,8 @@ mod tests {
         let fine = [package("proc", &[]), package("tmp", &["proc"])];
         assert_eq!(found(rows, &fine), Vec::<String>::new());
         let upward = [package("proc", &["tmp"]), package("tmp", &["proc"])];
-        let expected = "proc/Cargo.toml:1: `proc` must not depend on `tmp`: page.md:3 does not allow it";
+        let expected =
+            "proc/Cargo.toml:1: `proc` must not depend on `tmp`: page.md:3 does not allow it";
         assert_eq!(found(rows, &upward), [expected]);
     }
 

@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
-//! Holds the project's layers. Two rules, checked by `tests/workspace.rs` over the whole workspace:
+//! Holds the project's layers: two rules, which `tests/workspace.rs` checks over the workspace.
 //!
-//! 1. A crate uses only the crates that the table in `docs/architecture.md` ("What is where") allows
-//!    to it, and the table allows only crates of rows above ([`arrows`]).
+//! 1. A crate depends only on the crates that its row in the table of `docs/architecture.md`
+//!    ("What is where") names, and a row names only crates of rows above it ([`arrows`]).
 //! 2. The top-level modules of a crate (`src/x.rs`, `src/x/`) do not use each other in a circle
 //!    ([`modules`], [`circle`]). Code of tests may.
 //!
-//! A module *uses* another when its source names it: `use crate::other::...`, `super::other`,
-//! or a name that the crate's root re-exports from it. What the root file itself defines is common to
+//! A module *uses* another when its source names it: `use crate::other::...`, `super::other`, or a
+//! name that the crate's root re-exports from it. What the root file itself defines is common to
 //! all modules and belongs to none.
 
 pub mod arrows;

@@ -9,8 +9,8 @@ pub struct Found {
     pub names: Vec<Name>,
     /// Modules whose text is in another file.
     pub files: Vec<ModuleFile>,
-    /// What the file itself makes known by a `use`, if it is a root: a name, and the first part of its
-    /// path.
+    /// What the file itself makes known by a `use`, if it is a root: a name, and the first part of
+    /// its path.
     pub exports: Vec<(String, String)>,
 }
 

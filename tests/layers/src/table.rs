@@ -18,8 +18,8 @@ const PLACE: &str = "Crate";
 /// Title of the table's last column.
 const MAY_USE: &str = "May depend on";
 
-/// Reads the table whose first column is *Crate* and whose last is *May depend on*. A place that is no
-/// crate may be in a row too. The order is that of the page.
+/// Reads the table whose first column is *Crate* and whose last is *May depend on*. A place that is
+/// no crate may be in a row too. The order is that of the page.
 #[must_use]
 pub fn read(page: &str) -> Vec<Row> {
     let mut lines = (1..).zip(page.lines());

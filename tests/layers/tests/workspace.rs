@@ -18,9 +18,12 @@ use layers::{
 /// The page with the table of crates.
 const PAGE: &str = "docs/architecture.md";
 
-/// Arrows between modules of a crate that are in a circle and are still to be removed: the crate, the
-/// module, and what it should not use.
-const STILL_THERE: &[(&str, &str, &str)] = &[];
+/// Arrows between modules of a crate that are in a circle and are still to be removed: the crate,
+/// the module, and what it should not use.
+const STILL_THERE: &[(&str, &str, &str)] = &[
+    ("factory", "identity", "manifest"),
+    ("factory", "unfit", "manifest"),
+];
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -69,7 +72,7 @@ fn modules_of_a_crate_do_not_use_each_other_in_a_circle() {
     }
     let stale = STILL_THERE.iter().filter(|arrow| !excused.contains(arrow));
     problems.extend(stale.map(|(package, from, to)| {
-        format!("{package}: `{from}` is in no circle by its use of `{to}`; remove it from the exceptions")
+        format!("{package}: `{from}` uses `{to}` in no circle; remove it from the exceptions")
     }));
     none(&problems, "Modules of a crate use each other in a circle:");
 }
