@@ -22,12 +22,12 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 pub use config::ClhConfig;
-pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
+pub use saved::{SAVED_CONFIG, SAVED_STATE};
 
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
     launch::{Monitor, Program, Sockets},
-    restore::Loaded,
+    restore::{Loaded, OwnFiles},
     slots::{MAX_DISK_SLOTS, Prepared},
     version::Version,
     vm::{ClhVm, Given, Origin},
@@ -147,11 +147,11 @@ impl Hypervisor for Clh {
 
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
-        restore::check(spec, saved)?;
+        let own = OwnFiles::of(spec, saved)?;
         let (monitor, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
-            let Loaded { took, info } = restore::load(&monitor, self.version, spec, saved).await?;
+            let Loaded { took, info } = restore::load(&monitor, self.version, spec, own.dir()).await?;
             let saved = saved.to_owned();
             Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
         };

@@ -21,15 +21,17 @@ pub mod qemu;
 mod rights;
 #[cfg(test)]
 mod sample;
+mod size;
 mod slots;
 mod spec;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 pub use choice::MonitorConfig;
 pub use contract::{
-    AgentChannel, Capabilities, Counters, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
+    AgentChannel, Capabilities, Counters, Hypervisor, Identity, Vm, VmExit, VmmProcess,
 };
 pub use error::{Error, Result};
+pub use size::VmSize;
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,

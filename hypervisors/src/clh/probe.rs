@@ -13,7 +13,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Result, SavedForm, host_cpu,
+    Capabilities, Error, Identity, Result, host_cpu,
     kept::{Key, read, replace},
     loop_device,
 };
@@ -143,7 +143,6 @@ fn capabilities() -> Capabilities {
         memory_hotplug_beside_file: false,
         disk_slots: loop_device::are_there(),
         private_file_restore: true,
-        saved_form: SavedForm::WithConfig,
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     layout, migration,
     qmp::Version,
 };
-use crate::{Capabilities, Error, Identity, Result, SavedForm, host_cpu};
+use crate::{Capabilities, Error, Identity, Result, host_cpu};
 
 /// ACPI hot-plug behind root ports of q35 came with 6.1; before it, an unplug takes seconds.
 const MINIMUM: (u32, u32) = (6, 1);
@@ -176,7 +176,6 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
             .migration
             .iter()
             .any(|name| name == migration::IGNORE_SHARED),
-        saved_form: SavedForm::State,
     }
 }
 
