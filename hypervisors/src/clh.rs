@@ -151,7 +151,8 @@ impl Hypervisor for Clh {
         let (monitor, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
-            let Loaded { took, info } = restore::load(&monitor, self.version, spec, own.dir()).await?;
+            let Loaded { took, info } =
+                restore::load(&monitor, self.version, spec, own.dir()).await?;
             let saved = saved.to_owned();
             Ok((given(spec, slots, &info)?, Origin::Restored { saved, took }))
         };

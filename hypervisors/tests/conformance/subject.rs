@@ -9,8 +9,8 @@ use std::{
 };
 
 use hypervisors::{
-    AgentChannel, DiskSlots, GuestRoot, Hypervisor, KernelSpec, MemoryBacking, MemorySpec,
-    Vm, VmSpec,
+    AgentChannel, DiskSlots, GuestRoot, Hypervisor, KernelSpec, MemoryBacking, MemorySpec, Vm,
+    VmSpec,
     clh::{Clh, ClhConfig, SAVED_STATE},
     qemu::{AcceleratorChoice, Qemu, QemuConfig},
 };
