@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     identity::KnownIdentity,
     source_file::{FileStamp, sha256},
-    unfit::Unfit,
+    unusable::Unusable,
 };
 
 /// Version of the template's layout and of the manifest. A change of either changes it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// No manifest is longer: fields are paths, one command line and a few digests.
 const MAX_LENGTH: u64 = 64 * 1024;
@@ -34,7 +34,7 @@ pub struct Manifest {
     pub(crate) identity: KnownIdentity,
     /// The guest's memory.
     pub(crate) memory: MemoryFile,
-    /// What the monitor wrote.
+    /// What the VMM wrote.
     pub(crate) state: Vec<StateFile>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct MemoryFile {
     pub(crate) digest: String,
 }
 
-/// A file of the monitor's state, short enough to be read and compared at every start.
+/// A file of the VMM's state, short enough to be read and compared at every start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StateFile {
@@ -91,7 +91,7 @@ impl Manifest {
     }
 
     /// Reads and checks a manifest. Whatever the content is, the answer is a manifest or a reason.
-    pub(crate) fn decode(from: impl Read) -> Result<Self, Unfit> {
+    pub(crate) fn decode(from: impl Read) -> Result<Self, Unusable> {
         let mut text = Vec::new();
         from.take(MAX_LENGTH + 1)
             .read_to_end(&mut text)
@@ -101,7 +101,7 @@ impl Manifest {
         }
         let version: VersionOnly = serde_json::from_slice(&text).map_err(|e| damaged(&e))?;
         if version.format_version != FORMAT_VERSION {
-            return Err(Unfit::FormatVersion {
+            return Err(Unusable::FormatVersion {
                 found: version.format_version,
             });
         }
@@ -129,8 +129,8 @@ impl Manifest {
     }
 }
 
-fn damaged(why: &dyn std::fmt::Display) -> Unfit {
-    Unfit::Damaged {
+fn damaged(why: &dyn std::fmt::Display) -> Unusable {
+    Unusable::Damaged {
         what: format!("manifest: {why}"),
     }
 }
@@ -177,10 +177,10 @@ mod tests {
     #[test]
     fn another_version_is_named_whatever_the_rest_is() {
         let text = br#"{"format_version": 7, "anything": []}"#;
-        let unfit = Manifest::decode(&text[..]).unwrap_err();
+        let unusable = Manifest::decode(&text[..]).unwrap_err();
         assert!(
-            matches!(unfit, Unfit::FormatVersion { found: 7 }),
-            "{unfit}"
+            matches!(unusable, Unusable::FormatVersion { found: 7 }),
+            "{unusable}"
         );
     }
 
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn an_endless_manifest_is_refused() {
-        let unfit = Manifest::decode(io::repeat(b' ')).unwrap_err();
-        assert!(unfit.to_string().contains("longer than"), "{unfit}");
+        let unusable = Manifest::decode(io::repeat(b' ')).unwrap_err();
+        assert!(unusable.to_string().contains("longer than"), "{unusable}");
     }
 
     #[test]

@@ -1,40 +1,90 @@
-//! How long the steps of a sandbox's start took: for the log, and in the sandbox's directory for
-//! whoever asks later.
-//!
-//! `start.json`, mode 0600, written once when the first container has been made:
-//!
-//! ```json
-//! {
-//!   "start_path": "restored",
-//!   "template_key": "3f6c...",
-//!   "reason": "...",
-//!   "reason_label": "fits",
-//!   "shape": {"memory_mib": 256, "vcpus": 1, "max_memory_mib": 1024, "max_vcpus": 2},
-//!   "proof": "...",
-//!   "total_ms": 312.4,
-//!   "phases": [{"name": "config", "start_ms": 0.0, "ms": 1.2}]
-//! }
-//! ```
-//!
-//! `start_ms` counts from the arrival of the Create request. Phases overlap where steps run beside
-//! each other. Names: `config`, `probe`, `plan`, `turn` (the wait for the node's other
-//! starts), `vm` (with those of the VM's start beneath it,
-//! as `vm.<name>`, one after the other), `rootfs` (with `rootfs.pack` when an image was made),
-//! `sandbox`, `disk`, `container`.
+//! When each step of a pod's start began, and how long it took.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    fmt,
     time::{Duration, Instant},
 };
 
-use factory::Shape;
-use serde::Serialize;
+use super::report::Phase;
 
-/// Name of the file.
-pub const FILE: &str = "start.json";
+/// The steps, each with its name in reports and metrics: what is not in this list is not recorded.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $step:ident = $name:literal,)*) => {
+        /// A step of a pod's start. Steps overlap where work goes on beside other work. Those of the
+        /// VM's start (`vm.*`) follow one another; after a restore that failed, those of the boot
+        /// follow.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum StartStep {
+            $($(#[$doc])* $step,)*
+        }
+
+        impl StartStep {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$step),*];
+
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$step => $name,)*
+                }
+            }
+        }
+    };
+}
+
+steps! {
+    /// Reading the configuration, making the sandbox's directory.
+    Config = "config",
+    /// Making and entering the pod's cgroups.
+    Cgroup = "cgroup",
+    /// Finding out what the VMM can do.
+    Probe = "probe",
+    /// Looking at the node's templates.
+    Plan = "plan",
+    /// The wait for the node's other starts.
+    Limit = "turn",
+    /// All of the VM's start.
+    Vm = "vm",
+    /// The VMM's start, and the load of the saved state.
+    Restore = "vm.restore",
+    /// Letting the vCPUs run.
+    Resume = "vm.resume",
+    /// The guest's agent answers.
+    Connect = "vm.connect",
+    /// Fresh entropy and the time, acknowledged by the guest.
+    Unique = "vm.unique",
+    /// Growing to the size that the pod needs.
+    Grow = "vm.grow",
+    /// What a way that failed took since its last step, with the end of its VM.
+    Failed = "vm.failed",
+    /// The VMM's start, and the start of the kernel.
+    Boot = "vm.boot",
+    /// Preparing the first container's root file system.
+    Rootfs = "rootfs",
+    /// Of that, making an image.
+    RootfsPack = "rootfs.pack",
+    /// Finding the pod's interfaces and joining them to taps.
+    NetworkAttach = "network.attach",
+    /// Giving the VM its interfaces.
+    NetworkDevices = "network.devices",
+    /// The agent sets addresses.
+    NetworkInterfaces = "network.interfaces",
+    /// The agent sets routes.
+    NetworkRoutes = "network.routes",
+    /// Opening the sandbox in the guest.
+    Sandbox = "sandbox",
+    /// Giving the VM the first container's root disk.
+    Disk = "disk",
+    /// The agent makes the first container.
+    Container = "container",
+}
+
+impl fmt::Display for StartStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// Steps with their times, since a common beginning.
 #[derive(Debug, Clone)]
@@ -43,37 +93,9 @@ pub struct Timeline {
     phases: Vec<Phase>,
 }
 
-/// One step.
-#[derive(Debug, Clone, Serialize)]
-pub struct Phase {
-    name: String,
-    start_ms: f64,
-    ms: f64,
-}
-
-/// How a sandbox was started: the content of the file.
-#[derive(Debug, Serialize)]
-pub struct StartReport {
-    /// `restored` or `booted`.
-    pub start_path: String,
-    /// The template's key; absent where none was looked at.
-    pub template_key: Option<String>,
-    /// Why this path.
-    pub reason: String,
-    /// The reason as one stable word, as the metrics have it.
-    pub reason_label: &'static str,
-    /// The VM's size: a template may be larger than what was asked for.
-    pub shape: Shape,
-    /// The monitor's words on how the VM came to be.
-    pub proof: String,
-    /// From the Create request to the container being made.
-    pub total_ms: f64,
-    /// The steps.
-    pub phases: Vec<Phase>,
-}
-
 impl Timeline {
     /// Begins now.
+    #[must_use]
     pub fn begin() -> Self {
         Self {
             began: Instant::now(),
@@ -82,66 +104,83 @@ impl Timeline {
     }
 
     /// Records a step that ends now.
-    pub fn ended(&mut self, name: impl Into<String>, start: Instant) {
-        self.took(name, start, start.elapsed());
+    pub fn ended(&mut self, step: StartStep, start: Instant) {
+        self.took(step, start, start.elapsed());
     }
 
     /// Records a step by its length.
-    pub fn took(&mut self, name: impl Into<String>, start: Instant, length: Duration) {
-        let start_ms = ms(start.saturating_duration_since(self.began));
+    pub fn took(&mut self, step: StartStep, start: Instant, length: Duration) {
         self.phases.push(Phase {
-            name: name.into(),
-            start_ms,
+            name: step.name().to_owned(),
+            start_ms: ms(start.saturating_duration_since(self.began)),
             ms: ms(length),
         });
     }
 
     /// Milliseconds since the beginning.
+    #[must_use]
     pub fn total_ms(&self) -> f64 {
         ms(self.began.elapsed())
     }
 
-    /// The steps.
+    /// The steps so far, in the order in which they ended.
+    #[must_use]
     pub fn phases(&self) -> &[Phase] {
         &self.phases
     }
+}
 
-    /// Name of each step, and its length in milliseconds.
-    pub fn lengths(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.phases
-            .iter()
-            .map(|phase| (phase.name.as_str(), phase.ms))
+/// Steps that follow one another: each mark ends one and begins the next.
+pub(super) struct Steps<'a> {
+    timeline: &'a mut Timeline,
+    since: Instant,
+}
+
+impl<'a> Steps<'a> {
+    /// Begins now.
+    pub(super) fn begin(timeline: &'a mut Timeline) -> Self {
+        Self {
+            timeline,
+            since: Instant::now(),
+        }
     }
 
-    /// The steps in one line: `name=ms`, separated by spaces.
-    pub fn line(&self) -> String {
-        let phases: Vec<String> = self
-            .phases
-            .iter()
-            .map(|phase| format!("{}={:.1}", phase.name, phase.ms))
-            .collect();
-        phases.join(" ")
+    pub(super) fn mark(&mut self, step: StartStep) {
+        let now = Instant::now();
+        self.timeline.took(step, self.since, now - self.since);
+        self.since = now;
     }
 }
 
-impl StartReport {
-    /// Writes the file into a sandbox's directory, and answers its content.
-    ///
-    /// # Errors
-    /// It could not be written; nobody depends on it.
-    pub fn write(&self, directory: &Path) -> io::Result<Vec<u8>> {
-        let text = serde_json::to_vec(self)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(directory.join(FILE))?;
-        file.write_all(&text)?;
-        Ok(text)
-    }
-}
-
+/// To a tenth of a millisecond: what is finer says nothing.
 fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn steps_that_follow_one_another_begin_where_the_one_before_ended() {
+        let mut timeline = Timeline::begin();
+        let mut steps = Steps::begin(&mut timeline);
+        steps.mark(StartStep::Restore);
+        steps.mark(StartStep::Failed);
+        steps.mark(StartStep::Boot);
+        let names: Vec<_> = timeline.phases().iter().map(|one| &*one.name).collect();
+        assert_eq!(names, ["vm.restore", "vm.failed", "vm.boot"]);
+        for pair in timeline.phases().windows(2) {
+            let end = pair[0].start_ms + pair[0].ms;
+            assert!((pair[1].start_ms - end).abs() < 0.3, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_steps_have_one_name() {
+        let names: BTreeSet<_> = StartStep::ALL.iter().map(|step| step.name()).collect();
+        assert_eq!(names.len(), StartStep::ALL.len());
+    }
 }

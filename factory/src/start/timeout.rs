@@ -1,8 +1,8 @@
-//! How long a step may take, also on a node that has too much to do.
+//! Timeouts that are longer on a busy node.
 //!
-//! A budget is meant for a machine that gets round to it. Where each CPU has ten threads that want
-//! it, a step takes ten times as long and nothing is wrong: giving it up for a boot would only add
-//! to the load. So a budget that is over is measured against the load of that moment.
+//! Where each CPU has ten threads that want it, a step takes ten times as long and nothing is wrong;
+//! to cancel it for a boot would only add to the load. So a timeout that is over is multiplied by the
+//! load per CPU of that moment, up to a limit.
 
 use std::{
     fs,
@@ -12,27 +12,51 @@ use std::{
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// A budget that has begun.
+/// How long a start may wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    began: Instant,
-    budget: Duration,
-    stretch: u32,
+pub struct Timeouts {
+    /// For a restored VM to be ready, from the VMM's start on. A restore that takes longer is
+    /// cancelled, and the VM booted. A restore takes under 0.1 s where it works, so the default of
+    /// 5 s only ends one that hangs.
+    pub restore: Duration,
+    /// For a booted guest's agent to answer.
+    pub agent: Duration,
+    /// How many times longer both may be on a node each of whose CPUs has that many threads that
+    /// want it. 1 for never longer.
+    pub max_stretch: u32,
 }
 
-impl Patience {
-    /// Begins now; no load makes it longer than `stretch` times the budget.
-    pub(super) fn begin(budget: Duration, stretch: u32) -> Self {
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            restore: Duration::from_secs(5),
+            agent: Duration::from_secs(60),
+            max_stretch: 1,
+        }
+    }
+}
+
+/// A timeout that has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeout {
+    began: Instant,
+    within: Duration,
+    max_stretch: u32,
+}
+
+impl Timeout {
+    /// Begins now; no load makes it longer than `max_stretch` times `within`.
+    pub(super) fn begin(within: Duration, max_stretch: u32) -> Self {
         Self {
             began: Instant::now(),
-            budget,
-            stretch,
+            within,
+            max_stretch,
         }
     }
 
     /// The longest that can be left.
     pub(super) fn most(&self) -> Duration {
-        let most = self.budget.saturating_mul(self.stretch.max(1));
+        let most = self.within.saturating_mul(self.max_stretch.max(1));
         most.saturating_sub(self.began.elapsed())
     }
 
@@ -40,13 +64,13 @@ impl Patience {
     pub(super) async fn over(&self) {
         loop {
             let elapsed = self.began.elapsed();
-            if elapsed >= self.budget && elapsed >= self.allowed(load()) {
+            if elapsed >= self.within && elapsed >= self.allowed(load()) {
                 return;
             }
-            // The load is looked at again when the budget is over, and after each further part of it.
-            let next = self.budget.saturating_sub(elapsed);
+            // The load is looked at again when the time is over, and after each further part of it.
+            let next = self.within.saturating_sub(elapsed);
             let next = if next.is_zero() {
-                self.budget / 4
+                self.within / 4
             } else {
                 next
             };
@@ -54,15 +78,15 @@ impl Patience {
         }
     }
 
-    /// What has passed, told where it is more than the budget.
+    /// What has passed, where it is more than the timeout of an idle node.
     pub(super) fn waited(&self) -> Option<Duration> {
         let elapsed = self.began.elapsed();
-        (elapsed > self.budget + self.budget / 4).then_some(elapsed)
+        (elapsed > self.within + self.within / 4).then_some(elapsed)
     }
 
     fn allowed(&self, load: f64) -> Duration {
-        let times = load.clamp(1.0, f64::from(self.stretch.max(1)));
-        self.budget.mul_f64(times)
+        let times = load.clamp(1.0, f64::from(self.max_stretch.max(1)));
+        self.within.mul_f64(times)
     }
 }
 
@@ -71,7 +95,7 @@ async fn expired(after: Duration) {
     let _ = tokio::time::timeout(after, pending::<()>()).await;
 }
 
-/// How many threads want each CPU of the node now; 1 where that cannot be told.
+/// How many threads want each CPU of the node now; 1 where that is not known.
 fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cpus = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
@@ -89,27 +113,27 @@ fn runnable(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const BUDGET: Duration = Duration::from_secs(5);
+    const WITHIN: Duration = Duration::from_secs(5);
 
     #[test]
-    fn a_budget_grows_with_the_load_and_not_without_end() {
-        let patience = Patience::begin(BUDGET, 12);
-        assert_eq!(patience.allowed(0.1), BUDGET);
-        assert_eq!(patience.allowed(1.0), BUDGET);
-        assert_eq!(patience.allowed(4.0), BUDGET * 4);
-        assert_eq!(patience.allowed(100.0), BUDGET * 12);
-        assert!(patience.most() > BUDGET * 11);
-        let firm = Patience::begin(BUDGET, 1);
-        assert_eq!(firm.allowed(100.0), BUDGET);
+    fn a_timeout_grows_with_the_load_and_not_without_end() {
+        let timeout = Timeout::begin(WITHIN, 12);
+        assert_eq!(timeout.allowed(0.1), WITHIN);
+        assert_eq!(timeout.allowed(1.0), WITHIN);
+        assert_eq!(timeout.allowed(4.0), WITHIN * 4);
+        assert_eq!(timeout.allowed(100.0), WITHIN * 12);
+        assert!(timeout.most() > WITHIN * 11);
+        let firm = Timeout::begin(WITHIN, 1);
+        assert_eq!(firm.allowed(100.0), WITHIN);
         assert_eq!(firm.waited(), None);
     }
 
     #[tokio::test]
-    async fn it_ends_and_not_before_its_budget() {
-        let budget = Duration::from_millis(20);
-        let patience = Patience::begin(budget, 3);
-        patience.over().await;
-        assert!(patience.began.elapsed() >= budget);
+    async fn it_ends_and_not_before_its_time() {
+        let within = Duration::from_millis(20);
+        let timeout = Timeout::begin(within, 3);
+        timeout.over().await;
+        assert!(timeout.began.elapsed() >= within);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
+use hypervisors::VmSize;
+
 use super::{
-    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, assemble::missing,
-    keys, schema::invalid, view::View,
+    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, assemble::missing, keys,
+    schema::invalid, view::View,
 };
 
 /// More templates than this lie on no node: each takes memory.
@@ -74,11 +76,8 @@ fn template_path(
 }
 
 /// The shapes that are written; without any, that of a pod that asks for nothing.
-fn shapes(
-    table: View<'_>,
-    hypervisor: &HypervisorConfig,
-) -> Result<Vec<TemplateShape>, ConfigError> {
-    let usual = TemplateShape {
+fn shapes(table: View<'_>, hypervisor: &HypervisorConfig) -> Result<Vec<VmSize>, ConfigError> {
+    let usual = VmSize {
         vcpus: hypervisor.vcpus,
         memory_mib: hypervisor.memory_mib,
     };
@@ -89,7 +88,7 @@ fn shapes(
             let given = View(Some(shape)).count(key);
             given.map_or(or, |given| u32::try_from(given).unwrap_or(u32::MAX))
         };
-        shapes.push(TemplateShape {
+        shapes.push(VmSize {
             vcpus: number("vcpus", usual.vcpus),
             memory_mib: number("memory", usual.memory_mib),
         });

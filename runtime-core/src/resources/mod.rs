@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   annotations of the sandbox --+
-//!                                +--> Demand --> Sizing::shape --> Shape --> boot, or VmSize::grow
+//!                                +--> Demand --> Sizing::size --> VmSize --> boot, or RunningSize::ensure
 //!   limits of the containers ----+
 //!   linux.cgroupsPath --> PodCgroups: shim and monitor in it (or only the vCPUs' threads)
 //! ```
@@ -16,9 +16,9 @@ mod pod;
 mod shape;
 
 pub use demand::Demand;
-pub use grow::{Beyond, ResizeError, VmSize};
+pub use grow::{Beyond, ResizeError, RunningSize};
 pub use pod::PodResources;
-pub use shape::{Fit, Shape, Sizing};
+pub use shape::{PodSize, Sizing};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! How large a VM is made for what its pod asks for.
 
+use hypervisors::VmSize;
+
 use super::Demand;
 use crate::config::Config;
 
@@ -10,32 +12,6 @@ const BLOCK_MIB: u32 = 128;
 /// 4 KiB).
 const ACCOUNT: u64 = 64;
 
-/// The size of a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// vCPUs.
-    pub vcpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
-}
-
-impl Shape {
-    /// Whether there is as much of everything as in `other`.
-    #[must_use]
-    pub fn covers(self, other: Self) -> bool {
-        self.vcpus >= other.vcpus && self.memory_mib >= other.memory_mib
-    }
-
-    /// The larger of both, in each.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            vcpus: self.vcpus.max(other.vcpus),
-            memory_mib: self.memory_mib.max(other.memory_mib),
-        }
-    }
-}
-
 /// The rules by which VMs are sized.
 ///
 /// A VM has the configured size, which is also its template's, unless its pod asks for more: then
@@ -44,9 +20,9 @@ impl Shape {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sizing {
     /// The configured size.
-    pub base: Shape,
+    pub base: VmSize,
     /// The largest size.
-    pub most: Shape,
+    pub most: VmSize,
     /// vCPUs beside those for the pod.
     pub overhead_vcpus: f64,
     /// MiB beside those for the pod.
@@ -55,11 +31,11 @@ pub struct Sizing {
     pub fixed: bool,
 }
 
-/// A size, and whether it is what was asked for.
+/// The size of a pod's VM, and whether it is what the pod asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fit {
+pub struct PodSize {
     /// The size.
-    pub shape: Shape,
+    pub size: VmSize,
     /// More was asked for than a VM may have.
     pub clipped: bool,
 }
@@ -70,11 +46,11 @@ impl Sizing {
     pub fn of(config: &Config) -> Self {
         let hypervisor = &config.hypervisor;
         Self {
-            base: Shape {
+            base: VmSize {
                 vcpus: hypervisor.vcpus,
                 memory_mib: hypervisor.memory_mib,
             },
-            most: Shape {
+            most: VmSize {
                 vcpus: hypervisor.max_vcpus.max(hypervisor.vcpus),
                 memory_mib: hypervisor.max_memory_mib.max(hypervisor.memory_mib),
             },
@@ -86,11 +62,11 @@ impl Sizing {
 
     /// The size for what a pod asks for.
     #[must_use]
-    pub fn shape(&self, demand: Demand) -> Fit {
+    pub fn size(&self, demand: Demand) -> PodSize {
         let vcpus = self.vcpus(demand.cpu_millis);
         let (memory_mib, memory_clipped) = self.memory(demand.memory_bytes);
-        Fit {
-            shape: Shape {
+        PodSize {
+            size: VmSize {
                 vcpus: vcpus.clamp(self.base.vcpus, self.most.vcpus),
                 memory_mib,
             },

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use factory::{Budgets, TemplateStore};
+use factory::{
+    TemplateStore,
+    start::{Request, Survey},
+};
 use hypervisors::{Hypervisor, VmSpec};
 use runtime_core::{
     config::{Config, ConfigError, NetworkModel},
@@ -10,6 +13,8 @@ use runtime_core::{
 };
 use slog::Logger;
 use tokio::sync::OnceCell;
+
+use crate::request::request;
 
 /// A configuration that was loaded.
 pub(crate) struct Setup {
@@ -34,7 +39,7 @@ impl Setup {
         self.config.factory.enable_template
     }
 
-    pub(crate) async fn monitor(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
+    pub(crate) async fn vmm(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
         self.config.monitor().probe(log).await
     }
 
@@ -54,7 +59,7 @@ impl Setup {
         Ok(specs)
     }
 
-    /// The same VM with what stands for a pod's first interface. A monitor looks for the tap in the
+    /// The same VM with what stands for a pod's first interface. A VMM looks for the tap in the
     /// network namespace that it is in.
     async fn connected(&self, mut spec: VmSpec) -> Result<VmSpec, NetworkError> {
         if self.config.runtime.network != NetworkModel::None {
@@ -74,12 +79,15 @@ impl Setup {
             .join(format!("verify-{}", number()))
     }
 
-    pub(crate) fn budgets(&self) -> Budgets {
-        Budgets {
-            agent: self.config.agent.connect_timeout,
-            restore: self.config.factory.restore_timeout,
-            ..Budgets::default()
-        }
+    /// What a pod asks for whose VM is that of `spec`.
+    pub(crate) fn request(&self, spec: VmSpec) -> Request {
+        let size = spec.size();
+        request(&self.config, spec, size)
+    }
+
+    /// The facts of the start of such a pod.
+    pub(crate) async fn survey(&self, spec: &VmSpec, vmm: &dyn Hypervisor) -> Survey {
+        Survey::of(&self.request(spec.clone()), vmm).await
     }
 }
 

@@ -11,11 +11,11 @@ use containerd_shim_protos::ttrpc::{
     asynchronous::{Server, TtrpcContext, transport::Listener},
 };
 use futures::stream;
-use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
+use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmSize, VmmProcess};
 use protobuf::well_known_types::empty::Empty;
 use runtime_core::{
     container::RootDisks,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize},
+    resources::{Demand, PodResources, RunningSize, Sizing},
     sandbox::{EVENTS, NewSandbox},
     volumes::VolumeSettings,
 };
@@ -108,7 +108,7 @@ impl Vm for Machine {
     }
 }
 
-const SHAPE: Shape = Shape {
+const SIZE: VmSize = VmSize {
     vcpus: 1,
     memory_mib: 256,
 };
@@ -178,13 +178,13 @@ impl Fixture {
 async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger) -> Sandbox {
     let vm: Arc<dyn Vm> = Arc::new(Machine(AgentChannel::VirtioSerial("/none".into())));
     let sizing = Sizing {
-        base: SHAPE,
-        most: SHAPE,
+        base: SIZE,
+        most: SIZE,
         overhead_vcpus: 0.0,
         overhead_memory_mib: 64,
         fixed: true,
     };
-    let size = VmSize::new(vm.clone(), agent.clone(), sizing, SHAPE, log.clone());
+    let size = RunningSize::new(vm.clone(), agent.clone(), sizing, SIZE, log.clone());
     let new = NewSandbox {
         id: "pod".to_owned(),
         pod_uid: None,
@@ -192,7 +192,7 @@ async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger
         hostname: "host".to_owned(),
         dns: Vec::new(),
         volumes: VolumeSettings::default(),
-        disks: RootDisks::new(&DiskSlots::default(), &["pod"], log.clone()),
+        disks: RootDisks::new(&DiskSlots::default(), None, log.clone()),
         storages: Vec::new(),
         resources: PodResources::new(size, Demand::default(), None, log.clone()),
         vm,

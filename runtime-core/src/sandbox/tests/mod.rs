@@ -11,7 +11,7 @@ mod vm;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use hypervisors::DiskSlots;
+use hypervisors::{DiskSlots, VmSize};
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
@@ -21,7 +21,7 @@ use crate::{
     io::{Sink, Stdio},
     oci::{Bundle, ContainerKind, SpecOptions},
     process::NewExec,
-    resources::{Demand, PodResources, Shape, Sizing, VmSize, cgroup::PodCgroups},
+    resources::{Demand, PodResources, RunningSize, Sizing, cgroup::PodCgroups},
     rootfs::Rootfs,
 };
 use guest::Guest;
@@ -39,11 +39,11 @@ struct Fixture {
 const MAIN: &str = "main";
 
 const SIZING: Sizing = Sizing {
-    base: Shape {
+    base: VmSize {
         vcpus: 1,
         memory_mib: 256,
     },
-    most: Shape {
+    most: VmSize {
         vcpus: 4,
         memory_mib: 2048,
     },
@@ -74,7 +74,8 @@ impl Fixture {
         let vm = FakeVm::new();
         let (sender, events) = mpsc::channel(EVENTS);
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
-        let size = VmSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
+        let size = RunningSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
+        let first = (!slots.contents.is_empty()).then_some(MAIN);
         let sandbox = Sandbox::open(NewSandbox {
             id: MAIN.into(),
             main: MAIN.into(),
@@ -82,7 +83,7 @@ impl Fixture {
             dns: vec![],
             pod_uid: None,
             volumes: VolumeSettings::default(),
-            disks: RootDisks::new(slots, &[MAIN], log.clone()),
+            disks: RootDisks::new(slots, first, log.clone()),
             storages: vec![],
             resources: PodResources::new(size, Demand::default(), cgroups, log.clone()),
             vm: vm.clone(),
