@@ -13,6 +13,7 @@ use hypervisors::DiskSlots;
 use runtime_core::{
     config::Config,
     container::{self, Counts, RootDisks},
+    network::NetworkError,
     oci::{self, ContainerKind},
     resources::{
         Demand, PodResources, RunningSize, Sizing,
@@ -163,8 +164,6 @@ impl Opening {
         Ok(machine)
     }
 
-    /// The first of the three that fails ends the others: a VM that is being started is not waited
-    /// for. Only the network's work goes on to its end, which is soon, so that what it did is undone.
     async fn beside_each_other(
         &mut self,
         new: &NewTask,
@@ -183,45 +182,29 @@ impl Opening {
             first_image,
         };
         let launched = launch.launch(&self.config, wanted, &mut self.timeline, &self.log);
-        let launched = async { Ok::<_, Error>(launched.await?) };
-        let slots = self.config.disk_slots();
+        let root = self.files.is_none().then(|| Root {
+            new,
+            slots: self.config.disk_slots(),
+            cache: &self.cache,
+        });
         let rootfs = async {
-            if self.files.is_some() {
-                return Ok(None);
+            match root {
+                Some(root) => {
+                    let rootfs = root.prepare(&mut self.dir, prepared, &self.log);
+                    rootfs.await.map(Some)
+                }
+                None => Ok(None),
             }
-            let root = Root {
-                new,
-                slots,
-                cache: &self.cache,
-            };
-            root.prepare(&mut self.dir, prepared, &self.log)
-                .await
-                .map(Some)
         };
-        // A start that is dropped leaves nothing. Its VMM's process goes with the value that holds it,
-        // of a VM that is there or of one that is being made (`hypervisors`): it is sent SIGKILL and
-        // its sockets are removed at once. The lease of a template, and the place among the node's
-        // starts, go with the future. `undo` then waits for the end of what is in the pod's cgroups,
-        // the VMM among it, and removes the run directory after that.
-        let mut made = pin!(async { tokio::try_join!(launched, rootfs) });
-        let mut attaching = pin!(self.network.attach(&self.log));
-        let (made, network) = tokio::select! {
-            network = &mut attaching => {
-                let network = network?;
-                (made.await, Ok(network))
-            }
-            made = &mut made => (made, attaching.await),
-        };
-        let ((vm, rootfs), network) = (made?, network?);
+        let network = self.network.attach(&self.log);
+        let (vm, rootfs, network) = all_or_none(launched, rootfs, network).await?;
         let (rootfs, prepared) = rootfs.unzip();
-        Ok((
-            Machine {
-                vm,
-                rootfs,
-                network,
-            },
-            prepared,
-        ))
+        let machine = Machine {
+            vm,
+            rootfs,
+            network,
+        };
+        Ok((machine, prepared))
     }
 
     /// Opens the sandbox in its VM.
@@ -302,6 +285,36 @@ impl Opening {
             warn!(self.log, "sandbox's directory stays"; "error" => %error);
         }
     }
+}
+
+/// What the three yield. The first that fails ends the others: a VM that is being started, or an image
+/// that is being packed, is not waited for. Only the network's work goes on to its end, which is soon,
+/// so that what it did can be undone.
+///
+/// A start that is dropped leaves nothing. Its VMM's process goes with the value that holds it, be it a
+/// VM or one in the making (`hypervisors`): it is sent SIGKILL, and its sockets are removed, at once.
+/// The lease of a template and the place among the node's starts go with the future.
+/// [`Opening::undo`] then waits for the end of what is in the pod's cgroups, the VMM among it, before
+/// it removes the run directory.
+async fn all_or_none<R>(
+    vm: impl Future<Output = Result<Started, LaunchError>>,
+    rootfs: impl Future<Output = Result<R, Error>>,
+    network: impl Future<Output = Result<Waiting, NetworkError>>,
+) -> Result<(Started, R, Waiting), Error> {
+    let vm = async { Ok::<_, Error>(vm.await?) };
+    let mut made = pin!(async { tokio::try_join!(vm, rootfs) });
+    let mut network = pin!(network);
+    let ((vm, rootfs), network) = tokio::select! {
+        attached = &mut network => {
+            let attached = attached?;
+            (made.await?, attached)
+        }
+        made = &mut made => {
+            let attached = network.await;
+            (made?, attached?)
+        }
+    };
+    Ok((vm, rootfs, network))
 }
 
 /// The first container's root file system, before it is prepared.
