@@ -8,11 +8,11 @@ use std::{
 
 use system::{file, time::since_epoch};
 
-use crate::{private, unfit::Unfit};
+use crate::{private_files, unusable::Unusable};
 
 pub(crate) const FAILURES: &str = "failures";
 
-/// Failed restores in a row after which a template is set aside.
+/// Failed restores in a row after which a template is disabled.
 pub const MAX_FAILURES: usize = 3;
 
 /// Longer records are neither read nor written.
@@ -22,25 +22,25 @@ const MAX_REASON: usize = 500;
 
 /// Refuses the template in `dir` if its last restores all failed. A record that cannot be read is no
 /// licence to try.
-pub(crate) fn check(dir: &Path) -> Result<(), Unfit> {
+pub(crate) fn check(dir: &Path) -> Result<(), Unusable> {
     let path = dir.join(FAILURES);
     let mut bytes = Vec::new();
-    match private::open_file(&path) {
+    match private_files::open_file(&path) {
         Ok((file, _)) => file
             .take(MAX_LENGTH)
             .read_to_end(&mut bytes)
-            .map_err(|e| Unfit::unreadable(&path, e))?,
+            .map_err(|e| Unusable::unreadable(&path, &e))?,
         Err(_) if path.symlink_metadata().is_err_and(|e| is_missing(&e)) => return Ok(()),
-        Err(unfit) => return Err(unfit),
+        Err(unusable) => return Err(unusable),
     };
     judge(&String::from_utf8_lossy(&bytes))
 }
 
 /// What a record says.
-pub(crate) fn judge(text: &str) -> Result<(), Unfit> {
+pub(crate) fn judge(text: &str) -> Result<(), Unusable> {
     let failures = text.lines().count();
     match text.lines().last() {
-        Some(line) if failures >= MAX_FAILURES => Err(Unfit::SetAside {
+        Some(line) if failures >= MAX_FAILURES => Err(Unusable::SetAside {
             failures,
             last: shown(line.split_once(' ').map_or(line, |(_when, reason)| reason)),
         }),
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_third_failure_in_a_row_sets_aside_and_a_success_forgets() {
+    fn the_third_failure_in_a_row_disables_and_a_success_forgets() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
             for reason in ["one", "two\nlines"] {
@@ -93,10 +93,10 @@ mod tests {
                 add(dir.path(), reason).unwrap();
             }
             add(dir.path(), "three").unwrap();
-            let unfit = check(dir.path()).unwrap_err();
+            let unusable = check(dir.path()).unwrap_err();
             assert!(
-                matches!(&unfit, Unfit::SetAside { failures: 3, last } if last == "three"),
-                "{unfit}"
+                matches!(&unusable, Unusable::SetAside { failures: 3, last } if last == "three"),
+                "{unusable}"
             );
             clear(dir.path()).unwrap();
         }
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn a_record_of_any_form_is_counted_by_its_lines() {
         for text in ["a\nb\nc", "\n\n\n", "1 x\n2 y\n\u{1b}[2J"] {
-            let unfit = judge(text).unwrap_err().to_string();
-            assert!(!unfit.contains('\u{1b}'), "{unfit:?}");
+            let unusable = judge(text).unwrap_err().to_string();
+            assert!(!unusable.contains('\u{1b}'), "{unusable:?}");
         }
         assert!(judge("1 a\n2 b\n").is_ok());
     }

@@ -86,7 +86,7 @@ pub fn template(bytes: &[u8]) {
 }
 
 fn use_up(manifest: &Manifest) {
-    assert_eq!(manifest.identity.differences(&manifest.identity), []);
+    assert_eq!(manifest.identity.mismatches(&manifest.identity), []);
     let _ = manifest.made_from();
 }
 

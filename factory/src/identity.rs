@@ -6,49 +6,17 @@
 
 use std::{io, path::Path};
 
-use hypervisors::{GuestRoot, Machine, VmSpec};
+use hypervisors::{GuestRoot, Machine, VmSize, VmSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use system::encoding::hex;
 
 use crate::{
-    difference::{Difference, Field},
     manifest::FORMAT_VERSION,
+    mismatch::{Field, Mismatch},
     source_file::{DigestedFile, StampedFile},
-    unfit::Unfit,
+    unusable::Unusable,
 };
-
-/// The size of a VM. Ordered by what it costs: memory first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Shape {
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// vCPUs present at boot.
-    pub vcpus: u32,
-    /// Memory in MiB that can be plugged in all.
-    pub max_memory_mib: u32,
-    /// vCPUs that can be plugged in all.
-    pub max_vcpus: u32,
-}
-
-impl Shape {
-    /// The size of the VM that `spec` describes.
-    pub fn of(spec: &VmSpec) -> Self {
-        Self {
-            memory_mib: spec.memory.mib,
-            vcpus: spec.vcpus,
-            max_memory_mib: spec.memory.max_mib,
-            max_vcpus: spec.max_vcpus,
-        }
-    }
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} vCPU, {} MiB", self.vcpus, self.memory_mib)
-    }
-}
 
 /// What the guest's root is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,19 +31,21 @@ pub(crate) enum RootKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity<F> {
-    pub(crate) monitor: String,
-    pub(crate) monitor_version: String,
-    pub(crate) monitor_binary: F,
+    pub(crate) vmm: String,
+    pub(crate) vmm_version: String,
+    pub(crate) vmm_binary: F,
     pub(crate) machine: Machine,
     pub(crate) cpu: String,
     pub(crate) kernel: F,
     pub(crate) command_line: String,
     pub(crate) root_kind: RootKind,
     pub(crate) root: F,
-    pub(crate) shape: Shape,
     pub(crate) disk_slots: String,
     pub(crate) nic: bool,
     pub(crate) host_kernel: String,
+    pub(crate) size: VmSize,
+    /// What it can grow to.
+    pub(crate) max_size: VmSize,
 }
 
 /// What a pod wants its template to have been made from.
@@ -94,10 +64,20 @@ pub struct IdentityError {
 }
 
 impl IdentityError {
-    pub(crate) fn into_unfit(self) -> Unfit {
-        Unfit::Unreadable {
+    /// Of which file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The system's words.
+    pub(crate) fn why(&self) -> String {
+        self.source.to_string()
+    }
+
+    pub(crate) fn into_unusable(self) -> Unusable {
+        Unusable::Unreadable {
+            why: self.why(),
             path: self.path,
-            source: self.source,
         }
     }
 
@@ -110,9 +90,9 @@ impl IdentityError {
 }
 
 impl TemplateIdentity {
-    /// The identity of a VM that `monitor` would make from `spec` on this host. Reads no file but
+    /// The identity of a VM that `vmm` would make from `spec` on this host. Reads no file but
     /// the kernel's release in /proc.
-    pub fn of(monitor: &hypervisors::Identity, spec: &VmSpec) -> Result<Self, IdentityError> {
+    pub fn of(vmm: &hypervisors::Identity, spec: &VmSpec) -> Result<Self, IdentityError> {
         let look = |path: &Path| StampedFile::look(path).map_err(IdentityError::at(path));
         let (root_kind, root) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (RootKind::Initrd, path),
@@ -121,16 +101,17 @@ impl TemplateIdentity {
         let release = Path::new("/proc/sys/kernel/osrelease");
         let host_kernel = std::fs::read_to_string(release).map_err(IdentityError::at(release))?;
         Ok(Self {
-            monitor: monitor.vmm.to_owned(),
-            monitor_version: monitor.version.clone(),
-            monitor_binary: look(&monitor.binary)?,
-            machine: monitor.machine.clone(),
-            cpu: monitor.cpu.clone(),
+            vmm: vmm.vmm.to_owned(),
+            vmm_version: vmm.version.clone(),
+            vmm_binary: look(&vmm.binary)?,
+            machine: vmm.machine.clone(),
+            cpu: vmm.cpu.clone(),
             kernel: look(&spec.kernel.kernel)?,
             command_line: spec.kernel.command_line.clone(),
             root_kind,
             root: look(root)?,
-            shape: Shape::of(spec),
+            size: spec.size(),
+            max_size: spec.max_size(),
             disk_slots: format!("{} of {} MiB", spec.slots.count, spec.slots.mib),
             nic: spec.nic.is_some(),
             host_kernel: host_kernel.trim_end().to_owned(),
@@ -147,16 +128,17 @@ impl TemplateIdentity {
                 .map_err(IdentityError::at(&file.path))
         };
         Ok(Identity {
-            monitor: self.monitor.clone(),
-            monitor_version: self.monitor_version.clone(),
-            monitor_binary: digest(&self.monitor_binary, |known| &known.monitor_binary)?,
+            vmm: self.vmm.clone(),
+            vmm_version: self.vmm_version.clone(),
+            vmm_binary: digest(&self.vmm_binary, |known| &known.vmm_binary)?,
             machine: self.machine.clone(),
             cpu: self.cpu.clone(),
             kernel: digest(&self.kernel, |known| &known.kernel)?,
             command_line: self.command_line.clone(),
             root_kind: self.root_kind,
             root: digest(&self.root, |known| &known.root)?,
-            shape: self.shape,
+            size: self.size,
+            max_size: self.max_size,
             disk_slots: self.disk_slots.clone(),
             nic: self.nic,
             host_kernel: self.host_kernel.clone(),
@@ -167,23 +149,26 @@ impl TemplateIdentity {
 impl KnownIdentity {
     /// Every part of the identity, in a fixed order.
     pub(crate) fn fields(&self) -> Vec<Field> {
+        let mut fields = self.parts();
+        fields.extend(sizes(self.size, self.max_size));
+        fields
+    }
+
+    /// Every part but the sizes.
+    fn parts(&self) -> Vec<Field> {
         let root_name = match self.root_kind {
             RootKind::Initrd => "initrd",
             RootKind::Image => "image",
         };
         let mut fields = vec![
-            Field::text("monitor", &self.monitor),
-            Field::text("monitor version", &self.monitor_version),
-            Field::file("monitor binary", &self.monitor_binary),
+            Field::text("VMM", &self.vmm),
+            Field::text("VMM version", &self.vmm_version),
+            Field::file("VMM binary", &self.vmm_binary),
             Field::text("CPU", &self.cpu),
             Field::file("kernel", &self.kernel),
             Field::text("kernel command line", &self.command_line),
             Field::text("kind of guest root", root_name),
             Field::file("guest root", &self.root),
-            Field::size("vCPUs", self.shape.vcpus),
-            Field::size("maximum of vCPUs", self.shape.max_vcpus),
-            Field::size("memory in MiB", self.shape.memory_mib),
-            Field::size("memory at most in MiB", self.shape.max_memory_mib),
             Field::text("disk slots", &self.disk_slots),
             Field::text("network interface", if self.nic { "yes" } else { "no" }),
             Field::text("host kernel", &self.host_kernel),
@@ -210,15 +195,47 @@ impl KnownIdentity {
         hex(&hash.finalize())
     }
 
-    /// Where this template does not serve a VM that `wanted` describes; empty if it fits. All must
-    /// be the same, but a size, which may be larger.
-    pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
-        let pairs = self.fields().into_iter().zip(wanted.fields());
+    /// Where this template, but for its sizes, is not what a VM that `wanted` describes would be
+    /// made from.
+    pub(crate) fn mismatches(&self, wanted: &Self) -> Vec<Mismatch> {
+        let pairs = self.parts().into_iter().zip(wanted.parts());
         pairs
-            .filter(|(template, wanted)| !template.serves(wanted))
-            .map(|(template, wanted)| Difference { template, wanted })
+            .filter(|(template, wanted)| !template.matches(wanted))
+            .map(|(template, wanted)| Mismatch { template, wanted })
             .collect()
     }
+}
+
+/// Where a template of the size `has`, which can grow to `has_max`, is too small for a VM of the size
+/// `wanted` that is to grow to `wanted_max`. A larger one serves a smaller VM.
+pub(crate) fn size_mismatches(
+    (has, has_max): (VmSize, VmSize),
+    (wanted, wanted_max): (VmSize, VmSize),
+) -> Vec<Mismatch> {
+    let large_enough = [
+        has.vcpus >= wanted.vcpus,
+        has_max.vcpus >= wanted_max.vcpus,
+        has.memory_mib >= wanted.memory_mib,
+        has_max.memory_mib >= wanted_max.memory_mib,
+    ];
+    let pairs = sizes(has, has_max)
+        .into_iter()
+        .zip(sizes(wanted, wanted_max));
+    pairs
+        .zip(large_enough)
+        .filter(|(_, large_enough)| !large_enough)
+        .map(|((template, wanted), _)| Mismatch { template, wanted })
+        .collect()
+}
+
+/// The sizes as parts of an identity.
+fn sizes(size: VmSize, max: VmSize) -> [Field; 4] {
+    [
+        Field::number("vCPUs", size.vcpus),
+        Field::number("maximum of vCPUs", max.vcpus),
+        Field::number("memory in MiB", size.memory_mib),
+        Field::number("memory at most in MiB", max.memory_mib),
+    ]
 }
 
 #[cfg(test)]
@@ -264,13 +281,22 @@ pub(crate) mod tests {
         (monitor, spec)
     }
 
+    fn all(template: &KnownIdentity, wanted: &KnownIdentity) -> Vec<Mismatch> {
+        let mut all = template.mismatches(wanted);
+        all.extend(size_mismatches(
+            (template.size, template.max_size),
+            (wanted.size, wanted.max_size),
+        ));
+        all
+    }
+
     #[test]
     fn every_field_of_a_vm_changes_the_key_and_names_itself() {
         type Change = fn(&mut hypervisors::Identity, &mut VmSpec);
         let changes: [(&str, Change); 17] = [
-            ("monitor", |m, _| m.vmm = "other"),
-            ("monitor version", |m, _| m.version = "2".into()),
-            ("monitor binary", |m, _| {
+            ("VMM", |m, _| m.vmm = "other"),
+            ("VMM version", |m, _| m.version = "2".into()),
+            ("VMM binary", |m, _| {
                 std::fs::write(&m.binary, "changed").unwrap()
             }),
             ("machine type", |m, _| {
@@ -321,8 +347,10 @@ pub(crate) mod tests {
             let after = TemplateIdentity::of(&monitor, &spec).unwrap();
             let after = after.digested(Some(&before)).unwrap();
             assert_ne!(before.key(), after.key(), "{name}");
-            let differences = before.differences(&after);
-            let names: Vec<_> = differences.iter().map(|d| d.template.name).collect();
+            let names: Vec<_> = all(&before, &after)
+                .iter()
+                .map(|mismatch| mismatch.template.name)
+                .collect();
             assert_eq!(names, [name]);
         }
     }
@@ -339,8 +367,8 @@ pub(crate) mod tests {
         (spec.vcpus, spec.max_vcpus) = (2, 4);
         (spec.memory.mib, spec.memory.max_mib) = (3, 9);
         let large = known(&spec);
-        assert_eq!(large.differences(&small), []);
-        assert_eq!(small.differences(&large).len(), 4);
+        assert_eq!(all(&large, &small), []);
+        assert_eq!(all(&small, &large).len(), 4);
         assert_ne!(small.key(), large.key());
     }
 
@@ -359,7 +387,7 @@ pub(crate) mod tests {
             .unwrap()
             .digested(None)
             .unwrap();
-        assert_eq!(before.differences(&after), []);
+        assert_eq!(all(&before, &after), []);
         assert_eq!(before.key(), after.key());
     }
 
@@ -376,7 +404,7 @@ pub(crate) mod tests {
             .unwrap()
             .digested(None)
             .unwrap();
-        let text = before.differences(&after)[0].to_string();
+        let text = all(&before, &after)[0].to_string();
         assert_eq!(text, "memory in MiB: template has 1, wanted 2");
     }
 

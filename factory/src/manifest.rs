@@ -11,7 +11,7 @@ use system::file;
 use crate::{
     identity::KnownIdentity,
     source_file::{FileStamp, sha256},
-    unfit::Unfit,
+    unusable::Unusable,
 };
 
 /// Version of the template's layout and of the manifest. A change of either changes it.
@@ -35,7 +35,7 @@ pub struct Manifest {
     pub(crate) identity: KnownIdentity,
     /// The guest's memory.
     pub(crate) memory: MemoryFile,
-    /// What the monitor wrote.
+    /// What the VMM wrote.
     pub(crate) state: Vec<StateFile>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct MemoryFile {
     pub(crate) digest: String,
 }
 
-/// A file of the monitor's state, short enough to be read and compared at every start.
+/// A file of the VMM's state, short enough to be read and compared at every start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StateFile {
@@ -92,11 +92,11 @@ impl Manifest {
     }
 
     /// Reads and checks a manifest. Whatever the content is, the answer is a manifest or a reason.
-    pub(crate) fn decode(from: impl Read) -> Result<Self, Unfit> {
+    pub(crate) fn decode(from: impl Read) -> Result<Self, Unusable> {
         let text = file::read_bounded(from, MAX_LENGTH).map_err(|e| damaged(&e))?;
         let version: VersionOnly = serde_json::from_slice(&text).map_err(|e| damaged(&e))?;
         if version.format_version != FORMAT_VERSION {
-            return Err(Unfit::FormatVersion {
+            return Err(Unusable::FormatVersion {
                 found: version.format_version,
             });
         }
@@ -124,8 +124,8 @@ impl Manifest {
     }
 }
 
-fn damaged(why: &dyn std::fmt::Display) -> Unfit {
-    Unfit::Damaged {
+fn damaged(why: &dyn std::fmt::Display) -> Unusable {
+    Unusable::Damaged {
         what: format!("manifest: {why}"),
     }
 }
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn another_version_is_named_whatever_the_rest_is() {
         let text = br#"{"format_version": 7, "anything": []}"#;
-        let unfit = Manifest::decode(&text[..]).unwrap_err();
+        let unusable = Manifest::decode(&text[..]).unwrap_err();
         assert!(
-            matches!(unfit, Unfit::FormatVersion { found: 7 }),
-            "{unfit}"
+            matches!(unusable, Unusable::FormatVersion { found: 7 }),
+            "{unusable}"
         );
     }
 
@@ -199,8 +199,8 @@ mod tests {
 
     #[test]
     fn an_endless_manifest_is_refused() {
-        let unfit = Manifest::decode(io::repeat(b' ')).unwrap_err();
-        assert!(unfit.to_string().contains("more than"), "{unfit}");
+        let unusable = Manifest::decode(io::repeat(b' ')).unwrap_err();
+        assert!(unusable.to_string().contains("more than"), "{unusable}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where templates are kept: finding the one that fits, and destroying them all.
+//! Where templates are kept: listing them, and destroying them all.
 
 use std::{
     fs::{File, TryLockError},
@@ -8,12 +8,11 @@ use std::{
 };
 
 use crate::{
-    identity::{IdentityError, TemplateIdentity},
     mount::{self, Mounted},
-    private,
-    stray::kill_mappers_of,
+    orphan::kill_mappers_of,
+    private_files,
     template::{MANIFEST, MEMORY, Template},
-    unfit::Unfit,
+    unusable::Unusable,
 };
 
 /// Prefix of a template in the making.
@@ -84,44 +83,8 @@ impl TemplateStore {
         &self.path
     }
 
-    /// A template that fits `wanted`, or the reason why there is none. Reads manifest and state
-    /// (some 350 KiB), and of a file whose stamp changed since the template was made, all.
-    pub async fn fetch(&self, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
-        let (store, wanted) = (self.clone(), wanted.clone());
-        blocking(move || store.fetch_now(&wanted)).await
-    }
-
-    /// The smallest that fits, and of two alike the newest. What is wrong with a template that would
-    /// fit says more than why another does not.
-    fn fetch_now(&self, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
-        let (mut fitting, mut reasons) = (Vec::new(), Vec::new());
-        for found in self.list()? {
-            match found.and_then(|template| compare(template, wanted)) {
-                Ok(template) => fitting.push(template),
-                Err(unfit) => reasons.push(unfit),
-            }
-        }
-        fitting.sort_by_key(|template| (template.shape(), u64::MAX - template.manifest().created));
-        let mut damage = Vec::new();
-        for template in fitting {
-            match template
-                .check_files()
-                .and_then(|()| template.check_record())
-            {
-                Ok(()) => return Ok(template),
-                Err(unfit) => damage.push(unfit),
-            }
-        }
-        let nearest = reasons.into_iter().min_by_key(|reason| match reason {
-            Unfit::Mismatch { differences } => differences.len(),
-            _ => 0,
-        });
-        let reason = damage.into_iter().next().or(nearest);
-        Err(reason.unwrap_or_else(|| self.absent()))
-    }
-
     /// All templates here, also those that cannot be read.
-    pub fn list(&self) -> Result<Vec<Result<Template, Unfit>>, Unfit> {
+    pub fn list(&self) -> Result<Vec<Result<Template, Unusable>>, Unusable> {
         let found = self.template_dirs()?;
         Ok(found
             .iter()
@@ -130,13 +93,13 @@ impl TemplateStore {
     }
 
     /// Directories in which a template is or was, sorted.
-    fn template_dirs(&self) -> Result<Vec<PathBuf>, Unfit> {
-        match private::open_dir(&self.path) {
-            Err(Unfit::Damaged { .. }) => return Err(self.absent()),
+    fn template_dirs(&self) -> Result<Vec<PathBuf>, Unusable> {
+        match private_files::open_dir(&self.path) {
+            Err(Unusable::Damaged { .. }) => return Err(self.absent()),
             other => other?,
         };
         let entries =
-            std::fs::read_dir(&self.path).map_err(|e| Unfit::unreadable(&self.path, e))?;
+            std::fs::read_dir(&self.path).map_err(|e| Unusable::unreadable(&self.path, &e))?;
         let mut dirs: Vec<_> = entries
             .flatten()
             .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
@@ -148,8 +111,8 @@ impl TemplateStore {
         Ok(dirs)
     }
 
-    fn absent(&self) -> Unfit {
-        Unfit::Absent {
+    fn absent(&self) -> Unusable {
+        Unusable::Absent {
             path: self.path.clone(),
         }
     }
@@ -241,28 +204,14 @@ impl TemplateStore {
     }
 }
 
-/// Removes one unfinished template and the monitor that still maps its memory.
+/// Removes one unfinished template and the VMM that still maps its memory.
 pub(crate) async fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     let memory = dir.join(MEMORY);
     let stray = blocking(move || kill_mappers_of(&memory)).await;
-    stray.map_err(StoreError::io("Ending the monitor of", dir))?;
+    stray.map_err(StoreError::io("Ending the VMM of", dir))?;
     match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(StoreError::io("Removing", dir)),
-    }
-}
-
-/// The template, if it was made from what is wanted. Its files are not looked at.
-fn compare(template: Template, wanted: &TemplateIdentity) -> Result<Template, Unfit> {
-    let made_from = &template.manifest().identity;
-    let wanted = wanted
-        .digested(Some(made_from))
-        .map_err(IdentityError::into_unfit)?;
-    let differences = made_from.differences(&wanted);
-    if differences.is_empty() {
-        Ok(template)
-    } else {
-        Err(Unfit::Mismatch { differences })
     }
 }
 

@@ -6,15 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hypervisors::{MemoryBacking, MemorySpec, VmSpec};
+use hypervisors::{MemoryBacking, MemorySpec, VmSize, VmSpec};
 
 use crate::{
     failures,
-    identity::Shape,
     manifest::Manifest,
-    private,
+    private_files,
     source_file::{FileStamp, memory_digest, sha256},
-    unfit::Unfit,
+    unusable::Unusable,
 };
 
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -31,9 +30,9 @@ pub struct Template {
 
 impl Template {
     /// Takes a lease of the template in `dir`. `None`: there is none, or it is being removed.
-    pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Unfit> {
+    pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Unusable> {
         let path = dir.join(MANIFEST);
-        let opened = private::open_dir(dir).and_then(|_| private::open_file(&path));
+        let opened = private_files::open_dir(dir).and_then(|_| private_files::open_file(&path));
         let (mut file, _) = match opened {
             // Whatever else went wrong, what has no manifest is no template.
             Err(_) if is_missing(&path) => return Ok(None),
@@ -42,11 +41,11 @@ impl Template {
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(Unfit::unreadable(&path, e)),
+            Err(TryLockError::Error(e)) => return Err(Unusable::unreadable(&path, &e)),
         }
         let links = file
             .metadata()
-            .map_err(|e| Unfit::unreadable(&path, e))?
+            .map_err(|e| Unusable::unreadable(&path, &e))?
             .nlink();
         if links == 0 {
             return Ok(None);
@@ -59,7 +58,7 @@ impl Template {
         }))
     }
 
-    /// Where its files are: the monitor's state lies here.
+    /// Where its files are: the VMM's state lies here.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -75,8 +74,13 @@ impl Template {
     }
 
     /// The size of its clones.
-    pub fn shape(&self) -> Shape {
-        self.manifest.identity.shape
+    pub fn size(&self) -> VmSize {
+        self.manifest.identity.size
+    }
+
+    /// The size that its clones can grow to.
+    pub fn max_size(&self) -> VmSize {
+        self.manifest.identity.max_size
     }
 
     /// The VM that a clone of this template is, for the pod that asked for `spec`: it has the
@@ -86,13 +90,13 @@ impl Template {
             path: self.dir.join(MEMORY),
             shared: false,
         };
-        let shape = self.shape();
+        let (size, max_size) = (self.size(), self.max_size());
         VmSpec {
-            vcpus: shape.vcpus,
-            max_vcpus: shape.max_vcpus,
+            vcpus: size.vcpus,
+            max_vcpus: max_size.vcpus,
             memory: MemorySpec {
-                mib: shape.memory_mib,
-                max_mib: shape.max_memory_mib,
+                mib: size.memory_mib,
+                max_mib: max_size.memory_mib,
                 backing,
             },
             ..spec.clone()
@@ -101,9 +105,9 @@ impl Template {
 
     /// Whether its files are those that were saved. The memory is judged by its stamp, which a
     /// write or a truncation changes; the state is read.
-    pub(crate) fn check_files(&self) -> Result<(), Unfit> {
+    pub(crate) fn check_files(&self) -> Result<(), Unusable> {
         let path = self.dir.join(MEMORY);
-        let (_, meta) = private::open_file(&path)?;
+        let (_, meta) = private_files::open_file(&path)?;
         let (found, saved) = (FileStamp::of(&meta), self.manifest.memory.stamp);
         if found.size != saved.size {
             return Err(damaged(
@@ -116,7 +120,7 @@ impl Template {
         }
         for saved in &self.manifest.state {
             let path = self.dir.join(&saved.name);
-            let (mut file, meta) = private::open_file(&path)?;
+            let (mut file, meta) = private_files::open_file(&path)?;
             let length = meta.len();
             if length != saved.length {
                 return Err(damaged(
@@ -124,7 +128,7 @@ impl Template {
                     &format!("has {length} bytes, not {}", saved.length),
                 ));
             }
-            let digest = sha256(&mut file).map_err(|e| Unfit::unreadable(&path, e))?;
+            let digest = sha256(&mut file).map_err(|e| Unusable::unreadable(&path, &e))?;
             if digest != saved.sha256 {
                 return Err(damaged(&path, &"is not what was saved"));
             }
@@ -133,10 +137,10 @@ impl Template {
     }
 
     /// Whether the memory, read in full, is what was saved. Takes as long as reading it does.
-    pub fn verify_memory(&self) -> Result<(), Unfit> {
+    pub fn verify_memory(&self) -> Result<(), Unusable> {
         let path = self.dir.join(MEMORY);
-        let (mut file, _) = private::open_file(&path)?;
-        let digest = memory_digest(&mut file).map_err(|e| Unfit::unreadable(&path, e))?;
+        let (mut file, _) = private_files::open_file(&path)?;
+        let digest = memory_digest(&mut file).map_err(|e| Unusable::unreadable(&path, &e))?;
         if digest == self.manifest.memory.digest {
             Ok(())
         } else {
@@ -145,7 +149,7 @@ impl Template {
     }
 
     /// Refuses a template whose last restores all failed.
-    pub(crate) fn check_record(&self) -> Result<(), Unfit> {
+    pub(crate) fn check_record(&self) -> Result<(), Unusable> {
         failures::check(&self.dir)
     }
 
@@ -165,8 +169,8 @@ fn is_missing(path: &Path) -> bool {
         .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Unfit {
-    Unfit::Damaged {
+fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Unusable {
+    Unusable::Damaged {
         what: format!("{} {why}", path.display()),
     }
 }

@@ -1,5 +1,5 @@
-//! Each way in which a template can fail, produced on a real QEMU: the VM is ready by boot, within
-//! the budget, and nothing of the attempt is left.
+//! Each way in which a template can fail, produced on a real QEMU: the VM is ready by boot, in
+//! time, and nothing of the attempt is left.
 //!
 //! Without `IMPRINT_E2E=1` only some are tried: each one costs a boot. The table that this prints is
 //! the one in `docs/fallback.md`.
@@ -10,6 +10,7 @@
 )]
 
 mod faulty;
+#[allow(dead_code, reason = "each test binary uses a part")]
 #[path = "support/guest.rs"]
 mod guest;
 mod real;
@@ -20,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use factory::{Budgets, StartPath, StartRecord};
+use factory::start::{FirstImage, Start, StartPath, StartReport, Survey, Timeline, Timeouts};
 use faulty::{
     Faulty, Trouble,
     damage::{
@@ -31,10 +32,10 @@ use guest::GuestFault;
 use hypervisors::VmSpec;
 use real::Bench;
 
-/// What a restore may take here; a hanging one costs it in full.
+/// The timeout of a restore here; a hanging one costs it in full.
 const RESTORE: Duration = Duration::from_secs(2);
-/// What giving up may take beside it: the monitor is killed and waited for.
-const GIVING_UP: Duration = Duration::from_secs(2);
+/// What a cancelled restore may take beside it: the VMM is killed and waited for.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// How a template is damaged before the start.
 type Damage = fn(&Path);
@@ -161,25 +162,25 @@ const CASES: [Case; 21] = [
         "3 failed restores in a row",
     ),
     troubled(
-        "monitor refuses the state",
+        "VMM refuses the state",
         Trouble::StateCutWhileRestoring,
         "loading the saved state",
     ),
     Case {
         always: true,
         ..troubled(
-            "monitor is killed while it loads",
+            "VMM is killed while it loads",
             Trouble::KilledWhileLoading,
             "",
         )
     },
     troubled(
-        "monitor stops while it loads",
+        "VMM stops while it loads",
         Trouble::StoppedWhileLoading,
         "not ready within 2s",
     ),
     troubled(
-        "monitor is killed after the resume",
+        "VMM is killed after the resume",
         Trouble::KilledAfterResume,
         "",
     ),
@@ -251,24 +252,30 @@ async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> Strin
         damage(dir);
     }
     let faulty = Faulty::new(&bench.qemu, case.trouble);
-    let budgets = Budgets {
+    let mut request = bench.request(spec);
+    request.timeouts = Timeouts {
         restore: RESTORE,
         agent: Duration::from_secs(60),
-        stretch: 1,
+        max_stretch: 1,
+    };
+    let start = Start {
+        request: &request,
+        vmm: &faulty,
+        log: &bench.log,
     };
     let began = Instant::now();
-    let plan = factory::choose(true, &bench.store, &faulty, spec).await;
+    let survey = Survey::of(&request, &faulty).await;
     let planned = began.elapsed();
-    let started = factory::start(plan, &faulty, spec, budgets, &bench.log)
-        .await
-        .unwrap();
+    let mut timeline = Timeline::begin();
+    let started = start.run(survey, FirstImage::none(), &mut timeline).await;
+    let started = started.unwrap();
     let took = began.elapsed();
     started.agent.check().await.unwrap();
 
-    let record = &started.record;
+    let record = &started.report;
     let (name, reason) = (case.name, &record.reason);
     assert_eq!(record.path, StartPath::Booted, "{name}: {reason}");
-    assert_eq!(record.reason_label, case.label, "{name}: {reason}");
+    assert_eq!(record.reason_label.as_str(), case.label, "{name}: {reason}");
     assert!(reason.contains(case.reason), "{name}: {reason}");
     assert_eq!(
         record.template_key.is_some(),
@@ -276,8 +283,8 @@ async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> Strin
         "{name}"
     );
     let lost = lost(record);
-    assert!(lost < RESTORE + GIVING_UP, "{name}: {lost:?}");
-    assert_eq!(bench.processes(), 1, "{name}: a monitor was left");
+    assert!(lost < RESTORE + ENDING, "{name}: {lost:?}");
+    assert_eq!(bench.processes(), 1, "{name}: a VMM was left");
     started.vm.kill().await.unwrap();
     assert_eq!(bench.processes(), 0, "{name}");
     let left: Vec<_> = fs::read_dir(&spec.run_dir).unwrap().collect();
@@ -296,12 +303,9 @@ async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> Strin
 }
 
 /// What was spent before the boot began.
-fn lost(record: &StartRecord) -> Duration {
-    let phases = record.phases.iter();
-    phases
-        .take_while(|phase| phase.name != "boot")
-        .map(|phase| phase.took)
-        .sum()
+fn lost(report: &StartReport) -> Duration {
+    let boot = report.phases.iter().find(|phase| phase.name == "vm.boot");
+    Duration::from_secs_f64(boot.unwrap().start_ms / 1e3)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,13 +332,12 @@ async fn whatever_a_template_does_the_vm_is_ready() {
     other.kernel.command_line.push_str(" debug");
     table.push(survive(&bench, &MISMATCH, &dir, &other).await);
     // After all that it is still the template it was.
-    let plan = bench.plan(&spec).await;
-    let started = bench.start(plan, &spec).await;
+    let started = bench.start(&spec).await;
     assert_eq!(
-        started.record.path,
+        started.report.path,
         StartPath::Restored,
         "{}",
-        started.record.reason
+        started.report.reason
     );
     started.vm.kill().await.unwrap();
 

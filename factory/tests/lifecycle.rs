@@ -1,4 +1,4 @@
-//! Making, replacing and destroying templates on a faked monitor: nothing is ever left half made.
+//! Making, replacing and destroying templates on a faked VMM: nothing is ever left half made.
 #![allow(
     clippy::unwrap_used,
     reason = "allowed in tests, of which these are parts"
@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use factory::{InitError, InitOptions, StartPath, Step, StoreError};
+use factory::{
+    InitError, NewTemplates, Step, StoreError,
+    start::{ReasonLabel, StartPath, Survey},
+};
 use support::{Bench, Fault, GuestFault, can_mount};
 
 fn mounts_at(path: &Path) -> usize {
@@ -70,20 +73,8 @@ async fn the_template_guest_carries_the_nonce_of_the_manifest() {
     }
     let bench = Bench::new();
     let hypervisor = bench.hypervisor(None);
-    let options = InitOptions {
-        replace: false,
-        agent_deadline: Duration::from_secs(1),
-    };
     let never = std::future::pending();
-    let made = factory::init(
-        &bench.store,
-        &hypervisor,
-        std::slice::from_ref(&bench.spec),
-        &options,
-        &|_, _| {},
-        never,
-        &bench.log,
-    );
+    let made = factory::init(bench.templates(&hypervisor), &|_, _| {}, never);
     let nonce = made.await.unwrap()[0].manifest().nonce.clone();
     let lines = hypervisor.command_lines.lock();
     assert_eq!(*lines, [format!("quiet imprint.template={nonce}")]);
@@ -168,20 +159,11 @@ async fn an_init_that_is_interrupted_undoes_everything() {
                 stop.notify_one();
             }
         };
-        let options = InitOptions {
-            replace: false,
-            agent_deadline: Duration::from_millis(300),
+        let new = NewTemplates {
+            agent_timeout: Duration::from_millis(300),
+            ..bench.templates(&hypervisor)
         };
-        let cancelled = stop.notified();
-        let error = factory::init(
-            &bench.store,
-            &hypervisor,
-            std::slice::from_ref(&bench.spec),
-            &options,
-            &progress,
-            cancelled,
-            &bench.log,
-        );
+        let error = factory::init(new, &progress, stop.notified());
         let error = error.await.unwrap_err();
         let expected = match stop_at {
             Step::Saving | Step::Sealing => matches!(error, InitError::Agent(_)),
@@ -276,20 +258,14 @@ async fn destroy_waits_for_a_start_that_has_begun() {
     let bench = Bench::new();
     bench.init(None, false).await.unwrap();
     let hypervisor = bench.hypervisor(None);
-    let plan = factory::choose(true, &bench.store, &hypervisor, &bench.spec).await;
+    let request = bench.request();
+    let survey = Survey::of(&request, &hypervisor).await;
     let dir = bench.template_dir();
 
     let store = bench.store.clone();
     let destroying = tokio::spawn(async move { store.destroy().await });
-    let started = factory::start(
-        plan,
-        &hypervisor,
-        &bench.spec,
-        support::budgets(),
-        &bench.log,
-    )
-    .await;
-    assert_eq!(started.unwrap().record.path, StartPath::Restored);
+    let started = bench.run(&request, &hypervisor, survey).await;
+    assert_eq!(started.unwrap().report.path, StartPath::Restored);
     destroying.await.unwrap().unwrap();
     assert!(!dir.exists());
     nothing_left(&bench);
@@ -301,7 +277,7 @@ async fn keep_starting(
     bench: Arc<Bench>,
     worker: usize,
     stop: tokio::sync::watch::Receiver<bool>,
-) -> BTreeMap<&'static str, usize> {
+) -> BTreeMap<ReasonLabel, usize> {
     let hypervisor = bench.hypervisor(None);
     let mut labels = BTreeMap::new();
     for number in 0.. {
@@ -311,12 +287,10 @@ async fn keep_starting(
         let mut spec = bench.spec.clone();
         spec.run_dir = bench.dir.path().join(format!("run-{worker}-{number}"));
         std::fs::create_dir(&spec.run_dir).unwrap();
-        let plan = factory::choose(true, &bench.store, &hypervisor, &spec).await;
-        let budgets = factory::Budgets::default();
-        let started = factory::start(plan, &hypervisor, &spec, budgets, &bench.log)
-            .await
-            .unwrap();
-        *labels.entry(started.record.reason_label).or_default() += 1;
+        let mut request = bench.request_of(&spec);
+        request.timeouts = factory::start::Timeouts::default();
+        let started = bench.try_start(&request, &hypervisor).await.unwrap();
+        *labels.entry(started.report.reason_label).or_default() += 1;
         started.vm.kill().await.unwrap();
     }
     labels
@@ -347,10 +321,10 @@ async fn starts_go_on_while_templates_come_and_go() {
         }
     }
     eprintln!("starts: {labels:?}");
-    assert!(labels.contains_key("fits"), "{labels:?}");
+    assert!(labels.contains_key(&ReasonLabel::Match), "{labels:?}");
     let other: Vec<_> = labels
         .keys()
-        .filter(|label| !["fits", "absent"].contains(label))
+        .filter(|label| ![ReasonLabel::Match, ReasonLabel::Absent].contains(label))
         .collect();
     assert!(other.is_empty(), "{labels:?}");
     nothing_left(&bench);

@@ -4,8 +4,19 @@ mod real;
 
 use std::fs::OpenOptions;
 
-use factory::{StartPath, StartPlan, Unfit};
+use factory::{
+    Unusable,
+    start::{BootReason, StartPath, Survey, Way},
+};
 use real::Bench;
+
+/// Why a VM is booted.
+fn reason(survey: &Survey) -> BootReason {
+    match survey.plan().way {
+        Way::Boot { reason } => reason,
+        Way::Restore { key, .. } => panic!("template {key} would be restored"),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clones_are_restored_at_once_and_leave_the_template_as_it_was() {
@@ -17,19 +28,19 @@ async fn clones_are_restored_at_once_and_leave_the_template_as_it_was() {
     assert!(bench.store.path().join("memory").is_file());
 
     let (a, b) = (bench.spec("a"), bench.spec("b"));
-    let (plan_a, plan_b) = tokio::join!(bench.plan(&a), bench.plan(&b));
-    let (one, two) = tokio::join!(bench.start(plan_a, &a), bench.start(plan_b, &b));
+    let (found_a, found_b) = tokio::join!(bench.survey(&a), bench.survey(&b));
+    let (one, two) = tokio::join!(bench.run(found_a, &a), bench.run(found_b, &b));
     for started in [&one, &two] {
         assert_eq!(
-            started.record.path,
+            started.report.path,
             StartPath::Restored,
             "{}",
-            started.record.reason
+            started.report.reason
         );
         assert!(
-            started.record.proof.contains("incoming"),
+            started.report.proof.contains("incoming"),
             "{}",
-            started.record.proof
+            started.report.proof
         );
     }
     let templates = bench.store.list().unwrap();
@@ -38,21 +49,20 @@ async fn clones_are_restored_at_once_and_leave_the_template_as_it_was() {
 
     let mut larger = bench.spec("larger");
     larger.memory.mib += 64;
-    match bench.plan(&larger).await {
-        StartPlan::Boot(reason) => assert_eq!(
-            reason.to_string(),
-            "Template does not fit: memory in MiB: template has 192, wanted 256"
-        ),
-        StartPlan::Restore(_) => panic!("a template of another size was chosen"),
-    }
+    larger.memory.max_mib += 64;
+    assert_eq!(
+        reason(&bench.survey(&larger).await).to_string(),
+        "Template does not match: memory in MiB: template has 192, wanted 256; memory at most in MiB: \
+         template has 192, wanted 256"
+    );
 
     bench.store.destroy().await.unwrap();
     assert!(!bench.store.path().exists());
     one.agent.check().await.unwrap();
-    let plan = bench.plan(&a).await;
+    let absent = reason(&bench.survey(&a).await);
     assert!(
-        matches!(&plan, StartPlan::Boot(reason) if reason.label() == "absent"),
-        "{plan:?}"
+        matches!(absent, BootReason::NoTemplate(Unusable::Absent { .. })),
+        "{absent}"
     );
     one.vm.kill().await.unwrap();
     two.vm.kill().await.unwrap();
@@ -67,11 +77,8 @@ async fn a_state_that_qemu_refuses_ends_booted() {
     };
     bench.init().await;
     let spec = bench.spec("pod");
-    let plan = bench.plan(&spec).await;
-    let StartPlan::Restore(template) = &plan else {
-        panic!("{plan:?}")
-    };
-    let state = template.dir().join("state");
+    let survey = bench.survey(&spec).await;
+    let state = survey.template().unwrap().dir().join("state");
 
     // Behind the back of the check that fetching makes: QEMU itself meets the damage.
     let length = state.metadata().unwrap().len();
@@ -81,22 +88,18 @@ async fn a_state_that_qemu_refuses_ends_booted() {
         .unwrap()
         .set_len(length / 2)
         .unwrap();
-    let started = bench.start(plan, &spec).await;
-    assert_eq!(started.record.path, StartPath::Booted);
+    let started = bench.run(survey, &spec).await;
+    assert_eq!(started.report.path, StartPath::Booted);
     assert!(
-        started.record.reason.contains("loading the saved state"),
+        started.report.reason.contains("loading the saved state"),
         "{}",
-        started.record.reason
+        started.report.reason
     );
     assert_eq!(bench.processes(), 1, "the failed restore was left");
     started.vm.kill().await.unwrap();
 
     // And by the check.
-    match bench.plan(&spec).await {
-        StartPlan::Boot(factory::BootReason::Unfit(Unfit::Damaged { what })) => {
-            assert!(what.contains("bytes, not"), "{what}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let damaged = reason(&bench.survey(&spec).await);
+    assert!(damaged.to_string().contains("bytes, not"), "{damaged}");
     bench.store.destroy().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Several templates side by side, on a faked monitor: made together, chosen by size.
+//! Several templates side by side, on a faked VMM: made together, chosen by size.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,10 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use factory::{InitError, InitOptions, StartPath, Step};
+use factory::{
+    InitError, NewTemplates, Step,
+    start::{ReasonLabel, StartPath},
+};
 use hypervisors::{MemoryBacking, VmSpec};
 use support::{Bench, FakeHypervisor, Fault, can_mount};
 
@@ -26,20 +29,12 @@ async fn init(
     specs: &[VmSpec],
     replace: bool,
 ) -> Result<usize, InitError> {
-    let options = InitOptions {
-        replace,
-        agent_deadline: std::time::Duration::from_millis(500),
-    };
-    let never = std::future::pending();
-    let made = factory::init(
-        &bench.store,
-        hypervisor,
+    let new = NewTemplates {
         specs,
-        &options,
-        &|_, _| {},
-        never,
-        &bench.log,
-    );
+        replace,
+        ..bench.templates(hypervisor)
+    };
+    let made = factory::init(new, &|_, _| {}, std::future::pending());
     made.await.map(|templates| templates.len())
 }
 
@@ -64,11 +59,10 @@ async fn a_pod_gets_the_smallest_template_that_holds_it() {
         ((1, 17), None),
     ] {
         let wanted = spec(&bench, asked.0, asked.1);
-        let plan = factory::choose(true, &bench.store, &hypervisor, &wanted).await;
-        let budgets = support::budgets();
-        let started = factory::start(plan, &hypervisor, &wanted, budgets, &bench.log);
-        let record = started.await.unwrap().record;
-        let shape = (record.shape.vcpus, record.shape.memory_mib);
+        let request = bench.request_of(&wanted);
+        let started = bench.try_start(&request, &hypervisor).await.unwrap();
+        let record = started.report;
+        let shape = (record.size.vcpus, record.size.memory_mib);
         match got {
             Some(got) => {
                 assert_eq!(
@@ -90,7 +84,12 @@ async fn a_pod_gets_the_smallest_template_that_holds_it() {
             None => {
                 assert_eq!(record.path, StartPath::Booted, "{asked:?}");
                 assert_eq!(shape, asked);
-                assert_eq!(record.reason_label, "mismatch", "{}", record.reason);
+                assert_eq!(
+                    record.reason_label,
+                    ReasonLabel::Mismatch,
+                    "{}",
+                    record.reason
+                );
             }
         }
         std::fs::remove_file(bench.spec.run_dir.join("agent.sock")).unwrap();
@@ -110,13 +109,13 @@ async fn a_damaged_template_gives_way_to_the_next_larger_one() {
     let small = templates
         .iter()
         .flatten()
-        .find(|one| one.shape().memory_mib == 4);
+        .find(|one| one.size().memory_mib == 4);
     std::fs::write(small.unwrap().dir().join("state"), b"STATE").unwrap();
     drop(templates);
 
     let started = bench.start(&hypervisor).await;
-    assert_eq!(started.record.path, StartPath::Restored);
-    assert_eq!(started.record.shape.memory_mib, 8);
+    assert_eq!(started.report.path, StartPath::Restored);
+    assert_eq!(started.size.memory_mib, 8);
 }
 
 #[tokio::test]
@@ -131,7 +130,7 @@ async fn templates_are_made_all_or_none() {
     assert!(
         matches!(
             error,
-            InitError::Monitor {
+            InitError::Vmm {
                 step: Step::Saving,
                 ..
             }
@@ -148,7 +147,7 @@ async fn templates_are_made_all_or_none() {
     init(&bench, &failing, &shapes, true).await.unwrap_err();
     let left = bench.store.list().unwrap();
     assert_eq!(left.len(), 1);
-    assert_eq!(left[0].as_ref().unwrap().shape().memory_mib, 4);
+    assert_eq!(left[0].as_ref().unwrap().size().memory_mib, 4);
     drop(left);
 
     assert_eq!(init(&bench, &good, &shapes, true).await.unwrap(), 2);

@@ -20,7 +20,7 @@ use std::{
 };
 
 use agent_client::agent::GetDiagnosticDataRequest;
-use factory::{StartPath, Started};
+use factory::start::{FirstImage, ReasonLabel, Start, StartPath, Started, Timeline};
 use real::Bench;
 use sha2::{Digest, Sha256};
 
@@ -80,13 +80,18 @@ async fn every_restore_is_unique_and_none_changes_the_template() {
     let spec = bench.spec("pod");
     let (mut all, mut times, mut per_clone) = (BTreeSet::new(), Vec::new(), 0);
     for n in 0..restores {
-        let began = Instant::now();
-        let plan = factory::choose(true, &bench.store, &bench.qemu, &spec).await;
-        let budgets = real::budgets();
-        let started = factory::start(plan, &bench.qemu, &spec, budgets, &bench.log);
-        let started = started.await.unwrap();
+        let request = bench.request(&spec);
+        let start = Start {
+            request: &request,
+            vmm: &bench.qemu,
+            log: &bench.log,
+        };
+        let (began, mut timeline) = (Instant::now(), Timeline::begin());
+        let survey = start.survey().await;
+        let started = start.run(survey, FirstImage::none(), &mut timeline).await;
+        let started = started.unwrap();
         times.push(began.elapsed());
-        let record = &started.record;
+        let record = &started.report;
         assert_eq!(
             record.path,
             StartPath::Restored,
@@ -144,10 +149,9 @@ async fn vms_start_while_templates_come_and_go() {
                 let later = Duration::from_millis(600) * u32::try_from(n).unwrap();
                 system::time::pause("starts are spread", later).await;
                 let spec = bench.spec(&format!("pod-{n}"));
-                let plan = bench.plan(&spec).await;
-                let started = bench.start(plan, &spec).await;
+                let started = bench.start(&spec).await;
                 started.vm.kill().await.unwrap();
-                (started.record.path, started.record.reason_label)
+                (started.report.path, started.report.reason_label)
             })
         })
         .collect();
@@ -163,8 +167,12 @@ async fn vms_start_while_templates_come_and_go() {
         .count();
     for (path, label) in &ways {
         let expected = match path {
-            StartPath::Restored => &["fits"][..],
-            StartPath::Booted => &["absent", "damaged", "restore-failed"],
+            StartPath::Restored => &[ReasonLabel::Match][..],
+            StartPath::Booted => &[
+                ReasonLabel::Absent,
+                ReasonLabel::Damaged,
+                ReasonLabel::RestoreFailed,
+            ],
         };
         assert!(expected.contains(label), "{path:?}: {label}");
     }

@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use factory::{FORMAT_VERSION, InitError, StartPath, TemplateStore, Unfit};
+use factory::{FORMAT_VERSION, InitError, TemplateStore, Unusable, start::StartPath};
 use support::{Bench, can_mount};
 
 /// What `imprint factory init` wrote, by the version of its format. Who raises [`FORMAT_VERSION`]
@@ -80,7 +80,7 @@ fn a_manifest_of_another_version_is_refused_by_its_number() {
         let found = store_with(directory.path(), manifest).list().unwrap();
         let refused = found[0].as_ref().unwrap_err();
         assert!(
-            matches!(refused, Unfit::FormatVersion { found } if *found == version),
+            matches!(refused, Unusable::FormatVersion { found } if *found == version),
             "{refused}"
         );
     }
@@ -99,12 +99,12 @@ async fn a_vm_boots_beside_a_template_of_another_version_until_a_new_one_is_made
 
     let hypervisor = bench.hypervisor(None);
     let started = bench.start(&hypervisor).await;
-    assert_eq!(started.record.path, StartPath::Booted);
+    assert_eq!(started.report.path, StartPath::Booted);
     let reason = format!("format version {}", FORMAT_VERSION + 1);
     assert!(
-        started.record.reason.contains(&reason),
+        started.report.reason.contains(&reason),
         "{}",
-        started.record.reason
+        started.report.reason
     );
     drop(started);
 

@@ -23,7 +23,9 @@ pub trait Hypervisor: Send + Sync {
     /// On an error no process and no socket is left.
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>>;
 
-    /// Makes a VM from what [`Vm::save`] wrote into `saved`, and leaves it paused.
+    /// Makes a VM from what [`Vm::save`] wrote into `saved`, and leaves it paused. Nothing in `saved`
+    /// changes, so any number of VMs can be restored from it: what a VMM needs to find there for this
+    /// one VM alone is written into [`VmSpec::run_dir`] and removed again.
     ///
     /// On an error no process and no socket is left.
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>>;
@@ -140,19 +142,6 @@ pub struct Capabilities {
     pub disk_slots: bool,
     /// A VM can be restored on a private mapping of its memory file.
     pub private_file_restore: bool,
-    /// What [`Vm::save`] writes.
-    pub saved_form: SavedForm,
-}
-
-/// What is written when a VM is saved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SavedForm {
-    /// Its state. What else the VM is comes from the specification it is restored with.
-    State,
-    /// Its state, and a configuration that names the memory, the sockets and the disks of the VM
-    /// that was saved. Before another VM is restored from it, the configuration has to be made to
-    /// fit that one, see [`SavedConfig`](crate::clh::SavedConfig).
-    WithConfig,
 }
 
 /// What a saved VM inherits from its VMM and machine. Two equal identities can exchange saved

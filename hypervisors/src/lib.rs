@@ -35,16 +35,16 @@ mod process;
 pub mod qemu;
 #[cfg(test)]
 mod sample;
+mod size;
 mod spec;
 mod vmm_config;
 mod vmm_kind;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
-pub use contract::{
-    AgentChannel, Capabilities, Hypervisor, Identity, SavedForm, Vm, VmExit, VmmProcess,
-};
+pub use contract::{AgentChannel, Capabilities, Hypervisor, Identity, Vm, VmExit, VmmProcess};
 pub use error::{Error, Result};
 pub use machine::Machine;
+pub use size::VmSize;
 pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,

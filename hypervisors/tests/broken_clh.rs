@@ -11,7 +11,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use fake::Fake;
 use hypervisors::{
     DiskSpec, Error, Hypervisor, Vm,
-    clh::{SAVED_CONFIG, SAVED_STATE, SavedConfig},
+    clh::{SAVED_CONFIG, SAVED_STATE},
 };
 use tokio::time::timeout;
 
@@ -117,17 +117,18 @@ async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
     let state = fs::read_to_string(saved.join(SAVED_STATE)).unwrap();
     assert!(state.contains(r#"\"acked_features\":1,"#), "{state}");
 
-    let spec = fake.spec_with_nic("b");
-    let refused = clh.restore(&spec, &saved).await.map(drop);
-    assert!(matches!(refused, Err(Error::InvalidSpec(_))), "{refused:?}");
-    let path = saved.join(SAVED_CONFIG);
-    let config = SavedConfig::parse(&fs::read(&path).unwrap()).unwrap();
-    let config = config.fitted(&spec).unwrap();
-    fs::write(&path, config.encode().unwrap()).unwrap();
-    let vm = clh.restore(&spec, &saved).await.unwrap();
+    let files = [SAVED_CONFIG, SAVED_STATE].map(|name| saved.join(name));
+    let before = files.each_ref().map(|path| fs::read(path).unwrap());
+    let vm = clh.restore(&fake.spec_with_nic("b"), &saved).await.unwrap();
     assert_eq!(vm.nic(), Some(place));
+    let after = files.each_ref().map(|path| fs::read(path).unwrap());
+    assert!(before == after, "a clone changed what it was restored from");
     vm.kill().await.unwrap();
     fake.assert_nothing_left("b");
+
+    let without = clh.restore(&fake.spec("c"), &saved).await.map(drop);
+    assert!(matches!(without, Err(Error::InvalidSpec(_))), "{without:?}");
+    fake.assert_nothing_left("c");
 }
 
 #[tokio::test]

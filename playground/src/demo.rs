@@ -9,7 +9,7 @@ use crate::{
     installation::Artefacts,
     node::Node,
     playground::Playground,
-    starts::{Start, side_by_side},
+    starts::{self, StartReport, side_by_side},
 };
 
 /// Starts of each kind; odd, so that the median is one of them.
@@ -44,7 +44,7 @@ struct Sample {
     /// How long the guest's kernel has been up, by its own account.
     uptime: Duration,
     output: String,
-    start: Start,
+    start: StartReport,
 }
 
 /// Runs the demonstration; progress goes to standard error.
@@ -110,7 +110,7 @@ fn sample(node: &Node) -> Result<Sample> {
     let script = format!("echo '{GREETING}'; cat /proc/uptime; echo {END}; read line");
     let mut running = node.ctr().run(&id).shell(&script).open_input().start()?;
     running.read_until(END)?;
-    let start = Start::read(&node.settings().run_root, &id)?;
+    let start = starts::read(&node.settings().run_root, &id)?;
     running.write(b"\n");
     let ended = running.finish()?;
     let first_byte = ended.first_byte.unwrap_or_default();
@@ -151,9 +151,9 @@ fn conclude(mut booted: Vec<Sample>, mut restored: Vec<Sample>) -> Result<Outcom
         } in samples
         {
             ensure!(
-                start.path == path,
+                start.path.as_str() == path,
                 "A VM was {}, not {path}: {}",
-                start.path,
+                start.path.as_str(),
                 start.reason
             );
             // A guest that has been up for longer than its VMM exists was up before.
@@ -177,7 +177,7 @@ fn conclude(mut booted: Vec<Sample>, mut restored: Vec<Sample>) -> Result<Outcom
         boot_ms: round(ms(slow.first_byte)),
         restore_ms: round(ms(fast.first_byte)),
         ratio: round(ratio),
-        start_path: fast.start.path.clone(),
+        start_path: fast.start.path.as_str().to_owned(),
         template_key: fast.start.template_key.clone().unwrap_or_default(),
         output: fast.output.clone(),
     })

@@ -18,7 +18,7 @@ use crate::{
     proc::{MARK, Process},
     program::Program,
     settings::{Settings, VmmKind},
-    starts::Start,
+    starts::{self, StartReport},
     sweep,
     wait::{Deadline, shield},
 };
@@ -176,10 +176,10 @@ impl Node {
     }
 
     /// How the sandbox that was started since the mark came to be, as its shim logged it.
-    pub fn start_since(&self, mark: Mark) -> Result<Start> {
+    pub fn start_since(&self, mark: Mark) -> Result<StartReport> {
         let deadline = Deadline::after(Duration::from_secs(10));
         self.log()
-            .wait_for(mark, deadline, "the shim to log its start", Start::parse)
+            .wait_for(mark, deadline, "the shim to log its start", starts::parse)
     }
 
     /// The VMMs that run on this node.

@@ -1,90 +1,30 @@
-//! How a sandbox came to be: as its shim logged it, and as its `start.json` keeps it.
+//! How a sandbox came to be: the report that its shim logs, and keeps in the sandbox's directory.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+pub use factory::start::{FirstDisk, Phase, ReasonLabel, StartPath, StartReport};
 
 use crate::{Error, Result};
 
 /// Message of the log line.
 const MESSAGE: &str = "sandbox started";
 
-/// How one sandbox was started.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-pub struct Start {
-    /// The way it was started: `restored` or `booted`.
-    #[serde(rename = "start_path")]
-    pub path: String,
-    /// Key of the template it was restored from.
-    pub template_key: Option<String>,
-    /// Why this path was taken.
-    pub reason: String,
-    /// The reason as one stable word; not in the log line.
-    #[serde(default)]
-    pub reason_label: String,
-    /// From the request to the container being made, in milliseconds; not in the log line.
-    #[serde(default)]
-    pub total_ms: f64,
-    /// The VMM's own words for it; not in the log line.
-    #[serde(default)]
-    pub proof: String,
-    /// The steps, in order.
-    pub phases: Vec<Phase>,
+/// Reads the report of a sandbox that runs.
+pub fn read(run_root: &Path, sandbox: &str) -> Result<StartReport> {
+    let read = StartReport::read(&run_root.join("s").join(sandbox));
+    read.map_err(|error| Error::Unexpected(system::error::chain(&error)))
 }
 
-/// A step of a start.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-pub struct Phase {
-    /// Name of the step, as in `vm.load`.
-    pub name: String,
-    /// When it began, in milliseconds after the request came; not in the log line.
-    #[serde(default)]
-    pub start_ms: f64,
-    /// How long it took, in milliseconds.
-    pub ms: f64,
-}
-
-impl Start {
-    /// Reads the `start.json` of a sandbox that runs.
-    pub fn read(run_root: &Path, sandbox: &str) -> Result<Self> {
-        let path = run_root.join("s").join(sandbox).join("start.json");
-        let text = fs::read_to_string(&path).map_err(Error::io("Reading", &path))?;
-        let read = serde_json::from_str(&text);
-        read.map_err(|error| Error::Unexpected(format!("{}: {error}", path.display())))
+/// Reads the report in a line of the log; `None` for a line about something else.
+#[must_use]
+pub fn parse(line: &str) -> Option<StartReport> {
+    let fields = logfmt(line);
+    let field = |key: &str| fields.iter().find(|(known, _)| known == key);
+    let (_, message) = field("msg")?;
+    if message != MESSAGE {
+        return None;
     }
-
-    /// Reads a line of the log; `None` for one that tells something else.
-    #[must_use]
-    pub fn parse(line: &str) -> Option<Self> {
-        let fields = logfmt(line);
-        let field = |key: &str| {
-            fields
-                .iter()
-                .find(|(known, _)| known == key)
-                .map(|(_, value)| value.clone())
-        };
-        if field("msg")? != MESSAGE {
-            return None;
-        }
-        Some(Self {
-            path: field("start_path")?,
-            template_key: field("template_key").filter(|key| key != "none"),
-            reason: field("reason")?,
-            reason_label: String::new(),
-            total_ms: 0.0,
-            proof: String::new(),
-            phases: field("phases")?.split(' ').filter_map(phase).collect(),
-        })
-    }
-}
-
-fn phase(text: &str) -> Option<Phase> {
-    let (name, ms) = text.split_once('=')?;
-    Some(Phase {
-        name: name.to_owned(),
-        start_ms: 0.0,
-        ms: ms.parse().ok()?,
-    })
+    serde_json::from_str(&field("report")?.1).ok()
 }
 
 /// The pairs of a line of `key=value`, where a value with spaces is quoted.
@@ -121,7 +61,7 @@ fn unquote(text: &str) -> (String, &str) {
 
 /// The phases of two starts, side by side, in the order in which they happened.
 #[must_use]
-pub fn side_by_side(booted: &Start, restored: &Start) -> String {
+pub fn side_by_side(booted: &StartReport, restored: &StartReport) -> String {
     let mut names: Vec<&str> = Vec::new();
     for phase in booted.phases.iter().chain(&restored.phases) {
         if !names.contains(&phase.name.as_str()) {
@@ -129,7 +69,7 @@ pub fn side_by_side(booted: &Start, restored: &Start) -> String {
         }
     }
     let mut table = format!("{:<24} {:>12} {:>12}\n", "phase (ms)", "booted", "restored");
-    let cell = |start: &Start, name: &str| {
+    let cell = |start: &StartReport, name: &str| {
         let found = start.phases.iter().find(|phase| phase.name == name);
         found.map_or_else(|| "-".to_owned(), |phase| format!("{:.1}", phase.ms))
     };
@@ -144,54 +84,65 @@ pub fn side_by_side(booted: &Start, restored: &Start) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Phase, Start, side_by_side};
+pub(crate) mod tests {
+    use factory::start::ReasonLabel;
 
-    fn phases(list: &[(&str, f64)]) -> Vec<Phase> {
-        list.iter()
-            .map(|(name, ms)| Phase {
-                name: (*name).to_owned(),
-                start_ms: 0.0,
-                ms: *ms,
-            })
-            .collect()
+    use super::*;
+
+    /// A report with these phases: name, beginning, length.
+    pub(crate) fn report(path: StartPath, phases: &[(&str, f64, f64)]) -> StartReport {
+        let size = serde_json::from_str(r#"{"memory_mib":256,"vcpus":1}"#).unwrap();
+        let phase = |(name, start_ms, ms): &(&str, f64, f64)| Phase {
+            name: (*name).to_owned(),
+            start_ms: *start_ms,
+            ms: *ms,
+        };
+        StartReport {
+            version: 1,
+            sandbox: "a".to_owned(),
+            path,
+            template_key: None,
+            reason: "Fits \"x\"".to_owned(),
+            reason_label: ReasonLabel::Match,
+            size,
+            max_size: size,
+            first_disk: FirstDisk::InSlot,
+            proof: String::new(),
+            total_ms: 47.5,
+            phases: phases.iter().map(phase).collect(),
+        }
     }
 
     #[test]
     fn a_start_is_read_from_its_line_and_no_other() {
-        let line = concat!(
-            r#"time="2026" level=info msg="sandbox started" sandbox=a start_path=restored "#,
-            r#"template_key=ab12 reason="Fits \"x\"" total_ms=47.5 "#,
-            r#"phases="config=0.5 vm.load=12""#,
+        let report = report(
+            StartPath::Restored,
+            &[("config", 0.0, 0.5), ("vm", 1.0, 12.0)],
         );
-        let start = Start::parse(line).unwrap();
-        assert_eq!(
-            (&*start.path, start.template_key.as_deref()),
-            ("restored", Some("ab12"))
+        let json = report.to_json().unwrap();
+        let quoted = json.replace('\\', "\\\\").replace('"', "\\\"");
+        let line = format!(
+            r#"time="2026" level=info msg="sandbox started" sandbox=a reason="Fits \"x\"" report="{quoted}""#
         );
-        assert_eq!(start.reason, r#"Fits "x""#);
-        assert_eq!(start.phases, phases(&[("config", 0.5), ("vm.load", 12.0)]));
+        assert_eq!(parse(&line), Some(report));
         assert_eq!(
-            Start::parse(r#"level=info msg="sandbox stopped" start_path=booted"#),
+            parse(r#"level=info msg="sandbox stopped" start_path=booted"#),
             None
         );
-        assert_eq!(Start::parse("no pairs here"), None);
+        assert_eq!(parse("no pairs here"), None);
     }
 
     #[test]
     fn phases_of_either_start_are_in_the_table() {
-        let start = |list: &[(&str, f64)]| Start {
-            path: String::new(),
-            template_key: None,
-            reason: String::new(),
-            reason_label: String::new(),
-            total_ms: 0.0,
-            proof: String::new(),
-            phases: phases(list),
-        };
         let table = side_by_side(
-            &start(&[("spawn", 30.0), ("kernel", 2000.0)]),
-            &start(&[("spawn", 31.0), ("load", 9.0)]),
+            &report(
+                StartPath::Booted,
+                &[("spawn", 0.0, 30.0), ("kernel", 30.0, 2000.0)],
+            ),
+            &report(
+                StartPath::Restored,
+                &[("spawn", 0.0, 31.0), ("load", 31.0, 9.0)],
+            ),
         );
         let rows: Vec<Vec<&str>> = table
             .lines()

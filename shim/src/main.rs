@@ -27,11 +27,10 @@ mod pod_config;
 mod pod_files;
 mod publisher;
 mod report;
+mod request;
 mod service;
 mod start;
 mod stats;
-mod timeline;
-mod turn;
 
 use std::{env, error::Error as StdError, ffi::OsString, process::ExitCode};
 

@@ -14,6 +14,7 @@ use std::{
 
 use agent_client::Agent;
 use config::{Config, NetworkModel};
+use factory::start::{StartStep, Started, Timeline};
 use hypervisors::{NicSpec, Vm};
 use network::{Attached, Namespace, NetworkError, PlugPhases, Request, Tap};
 use oci_spec::runtime::Spec;
@@ -21,8 +22,6 @@ use pod::state::{NetworkRecord, SandboxState};
 use slog::{Logger, info, warn};
 use system::error::chain;
 use tokio::task::JoinHandle;
-
-use crate::{launch, timeline::Timeline};
 
 /// The network a pod is to have.
 pub struct PodNetwork {
@@ -102,7 +101,7 @@ impl PodNetwork {
 
     /// What the network needs after its making: one that this shim made is looked at again, and in
     /// one that others made they find the guest behind the loopback, at one of `addresses`.
-    pub fn keep(self, vm: &launch::Vm, addresses: Vec<IpAddr>, log: &Logger) -> KeptNetwork {
+    pub fn keep(self, vm: &Started, addresses: Vec<IpAddr>, log: &Logger) -> KeptNetwork {
         if !self.existing {
             return KeptNetwork::Late(Box::new(LateNetwork {
                 network: self,
@@ -175,8 +174,8 @@ impl Waiting {
     }
 
     /// Begins to plug.
-    pub fn plug(self, vm: &launch::Vm, timeline: &mut Timeline) -> Plugging {
-        timeline.took("network.attach", self.start, self.took);
+    pub fn plug(self, vm: &Started, timeline: &mut Timeline) -> Plugging {
+        timeline.took(StartStep::NetworkAttach, self.start, self.took);
         let (vm, agent) = (vm.vm.clone(), vm.agent.clone());
         let start = Instant::now();
         let plugging = self.attached.map(|attached| {
@@ -203,12 +202,12 @@ impl Plugging {
         };
         let phases = plugging.await.unwrap_or(Err(NetworkError::Lost))?;
         let mut at = self.start;
-        for (name, took) in [
-            ("network.devices", phases.devices),
-            ("network.interfaces", phases.interfaces),
-            ("network.routes", phases.routes),
+        for (step, took) in [
+            (StartStep::NetworkDevices, phases.devices),
+            (StartStep::NetworkInterfaces, phases.interfaces),
+            (StartStep::NetworkRoutes, phases.routes),
         ] {
-            timeline.took(name, at, took);
+            timeline.took(step, at, took);
             at += took;
         }
         Ok(())

@@ -10,11 +10,12 @@ use std::{
 };
 
 use config::Config;
+use factory::start::StartReport;
 use hypervisors::DiskSpec;
 use oci::{Bundle, ContainerKind, SpecOptions};
 use oci_spec::runtime::Spec;
 use pod::{
-    container::{NewContainer, root_disks},
+    container::{CreatePhases, NewContainer, root_disks},
     io::Stdio,
     process::{Exit, STATUS_KILLED, STATUS_LOST, TaskId},
     sandbox::{self, Sandbox},
@@ -80,8 +81,8 @@ pub struct Pod {
     pub(crate) api: Option<ApiSandbox>,
     /// When it was ready for containers.
     pub(crate) created: SystemTime,
-    /// How it was started: the content of `start.json`.
-    pub(crate) start_report: OnceLock<Vec<u8>>,
+    /// How it was started.
+    pub(crate) start_report: OnceLock<StartReport>,
     /// Its containers and processes.
     pub sandbox: Sandbox,
     /// What stands for them on this node.
@@ -181,16 +182,7 @@ impl Pod {
             let rootfs = rootfs.map_err(|error| self.not_prepared(error))?;
             self.note_disks(&new.id, disk_records(&new.id, &rootfs))
                 .await?;
-            let container = NewContainer {
-                id: new.id,
-                kind: new.kind,
-                bundle: new.bundle,
-                rootfs,
-                mounts: new.mounts,
-                stdio: new.stdio,
-                options: self.options,
-            };
-            Ok(self.sandbox.create(container).await?)
+            self.make(new, rootfs).await
         };
         match added.await {
             Ok(_) => Ok(()),
@@ -200,6 +192,23 @@ impl Pod {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a container whose root file system is prepared.
+    ///
+    /// # Errors
+    /// Nothing of it is left in the VM.
+    pub(crate) async fn make(&self, new: NewTask, rootfs: Rootfs) -> Result<CreatePhases, Error> {
+        let container = NewContainer {
+            id: new.id,
+            kind: new.kind,
+            bundle: new.bundle,
+            rootfs,
+            mounts: new.mounts,
+            stdio: new.stdio,
+            options: self.options,
+        };
+        Ok(self.sandbox.create(container).await?)
     }
 
     /// Has a container see the processes that its specification names.

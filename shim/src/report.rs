@@ -2,56 +2,42 @@
 
 use std::sync::Arc;
 
-use factory::StartPath;
+use factory::start::{StartPath, StartReport, Started, Timeline};
 use pod::{container::Counts, state::SandboxDir};
 use slog::{info, warn};
 
 use crate::{
-    launch::Vm,
     management::{Management, Metrics},
     pod::Pod,
-    timeline::{StartReport, Timeline},
 };
 
-/// Tells the log, whoever asks later, and whoever collects metrics how a pod was started.
-pub async fn report(pod: &Pod, vm: &Vm, disks: Arc<Counts>, timeline: &Timeline) {
-    let record = &vm.record;
+/// Reports how a pod was started.
+pub async fn report(pod: &Pod, vm: Started, disks: Arc<Counts>, timeline: &Timeline) {
+    let report = vm.report.as_of(timeline);
     info!(pod.log, "sandbox started";
-        "sandbox" => &pod.main,
-        "start_path" => record.path.as_str(),
-        "template_key" => record.template_key.as_deref().unwrap_or("none"),
-        "reason" => &record.reason,
-        "total_ms" => timeline.total_ms(),
-        "phases" => timeline.line());
-    let report = StartReport {
-        start_path: record.path.as_str().to_owned(),
-        template_key: record.template_key.clone(),
-        reason: record.reason.clone(),
-        reason_label: record.reason_label,
-        shape: record.shape,
-        proof: record.proof.clone(),
-        total_ms: timeline.total_ms(),
-        phases: timeline.phases().to_vec(),
-    };
+        "sandbox" => &report.sandbox,
+        "start_path" => report.path.as_str(),
+        "reason" => &report.reason,
+        "total_ms" => report.total_ms,
+        "report" => report.to_json().unwrap_or_default());
     if let Some(dir) = pod.dir.lock().await.as_ref() {
-        let pid = vm.vm.process().pid;
-        let metrics = Metrics::of_start(&pod.main, &vm.record, timeline, disks, pid);
-        tell(pod, vm, dir, metrics, &report);
+        let metrics = Metrics::of_start(&report, disks, vm.vm.process().pid);
+        publish(pod, dir, metrics, &report);
     }
+    // No request could have come for it before.
+    let _ = pod.start_report.set(report);
 }
 
-/// Leaves what others look for: the record, the link to a restored VM, the management socket. The
+/// Leaves what others look for: the report, the link to a restored VM, the management socket. The
 /// pod depends on none of it.
-fn tell(pod: &Pod, vm: &Vm, dir: &SandboxDir, metrics: Metrics, report: &StartReport) {
-    if vm.record.path == StartPath::Restored
+fn publish(pod: &Pod, dir: &SandboxDir, metrics: Metrics, report: &StartReport) {
+    if report.path == StartPath::Restored
         && let Err(error) = dir.link_vm()
     {
         warn!(pod.log, "link to the VM was not made"; "error" => %error);
     }
-    let served = report.write(dir.path()).and_then(|record| {
-        let _ = pod.start_report.set(record.clone());
-        Management::serve(dir.path(), metrics, record, &pod.log)
-    });
+    let written = report.write(dir.path());
+    let served = written.and_then(|()| Management::serve(dir.path(), metrics, report, &pod.log));
     match served {
         Ok(management) => drop(pod.management.set(management)),
         Err(error) => warn!(pod.log, "start is not reported"; "error" => %error),

@@ -164,7 +164,7 @@ fn a_template_is_made_shown_verified_and_destroyed() {
     let (code, out, _) = bench.run(&["factory", "status", "--json", "--verify"]);
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &answer["on"]), (0, &serde_json::Value::Bool(true)));
-    assert_eq!(answer["templates"][0]["verified"]["path"], "restored");
+    assert_eq!(answer["templates"][0]["verified"]["start_path"], "restored");
     assert_eq!(bench.monitors(), 0);
 
     let (code, out, err) = bench.run(&["selftest", "--json"]);
@@ -196,7 +196,7 @@ fn a_template_is_made_shown_verified_and_destroyed() {
     assert_eq!(
         out,
         "vm factory is off\n\
-         reason: Template does not fit: memory in MiB: template has 192, wanted 256\n"
+         reason: Template does not match: memory in MiB: template has 192, wanted 256\n"
     );
     assert_eq!(bench.run(&["check"]).0, 1);
     let (code, out, _) = bench.run(&["factory", "init", "--replace"]);
@@ -235,7 +235,7 @@ fn every_shape_gets_its_template() {
     bench.configure(true, 192, &format!("{shapes}memory = 320\n"));
     let (_, out, _) = bench.run(&["factory", "status"]);
     assert!(
-        out.contains("no template of 1 vCPU, 320 MiB: Template does not fit"),
+        out.contains("no template of 1 vCPU, 320 MiB: Template does not match"),
         "{out}"
     );
     assert_eq!(bench.run(&["factory", "destroy"]).0, 0);

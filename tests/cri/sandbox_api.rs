@@ -3,8 +3,13 @@
 
 use e2e_tests::harness::Case;
 use playground::{
-    Error, Result, containerd::SANDBOX_HANDLER, cri::Kubelet, ctr::Ctr, ensure, node::Node,
-    starts::Start,
+    Error, Result,
+    containerd::SANDBOX_HANDLER,
+    cri::Kubelet,
+    ctr::Ctr,
+    ensure,
+    node::Node,
+    starts::{self, StartReport},
 };
 
 use crate::{
@@ -52,17 +57,13 @@ fn start(node: &Node) -> Result<()> {
     let mark = node.mark();
     let pod = kubelet.run("told")?;
     let info = pod.info()?;
-    let told: Start = serde_json::from_value(info["start"].clone())
+    let told: StartReport = serde_json::from_value(info["start"].clone())
         .map_err(|error| Error::Unexpected(format!("{error}: {info}")))?;
     let logged = node.start_since(mark)?;
-    ensure!(
-        (&told.path, &told.reason, &told.template_key)
-            == (&logged.path, &logged.reason, &logged.template_key),
-        "{told:?} instead of {logged:?}"
-    );
+    ensure!(told == logged, "{told:?} instead of {logged:?}");
     let named = |name: &str| told.phases.iter().any(|phase| phase.name == name);
     ensure!(named("vm") && told.total_ms > 0.0, "{told:?}");
-    let kept = Start::read(&node.settings().run_root, pod.id())?;
+    let kept = starts::read(&node.settings().run_root, pod.id())?;
     ensure!(kept == told, "{kept:?} instead of {told:?}");
     ensure!(
         info["pid"].as_i64() == node.vmms().first().map(|vmm| i64::from(vmm.pid)),

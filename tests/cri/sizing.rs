@@ -61,8 +61,8 @@ fn growing(node: &Node) -> Result<()> {
     let cri = kubelet.cri();
     let grown = cri.update(container.id(), limited(500 * MIB, 200_000));
     // Its memory is in a file, beside which this monitor plugs none.
-    let fixed =
-        VmmKind::chosen() == VmmKind::CloudHypervisor && node.start_since(mark)?.path == "restored";
+    let fixed = VmmKind::chosen() == VmmKind::CloudHypervisor
+        && node.start_since(mark)?.path.as_str() == "restored";
     let memory = if fixed {
         let words = grown.err().map(|error| error.to_string());
         let told = words

@@ -57,7 +57,7 @@ fn asked_for(node: &Node) -> Result<()> {
     let (id, running) = service(node, "vsock")?;
     let start = node.start_since(mark)?;
     ensure!(
-        start.path == "booted" && start.reason.contains("channel"),
+        start.path.as_str() == "booted" && start.reason.contains("channel"),
         "{start:?}"
     );
     let vmms = node.vmms();

@@ -13,7 +13,7 @@ use playground::{
     program::Program,
     running::Finished,
     settings::{Settings, VmmKind},
-    starts::Start,
+    starts,
 };
 
 use crate::lifecycle::service;
@@ -54,8 +54,8 @@ fn ten_at_once(node: &Node) -> Result<()> {
         running.read_until("clone-answers\n")?;
     }
     for (id, _) in &clones {
-        let start = Start::read(&settings.run_root, id)?;
-        ensure!(start.path == "restored", "{start:?}");
+        let start = starts::read(&settings.run_root, id)?;
+        ensure!(start.path.as_str() == "restored", "{start:?}");
     }
     let vmms = node.vmms();
     ensure!(vmms.len() == CLONES, "{} VMMs run", vmms.len());
@@ -146,11 +146,11 @@ fn proof(node: &Node) -> Result<()> {
     let mut running = node.ctr().run(&id).shell(script).open_input().start()?;
     running.read_until("\n\n")?;
     let vmms = node.vmms();
-    let start = Start::read(&node.settings().run_root, &id)?;
+    let start = starts::read(&node.settings().run_root, &id)?;
     running.write(b"\n");
     let ended = running.finish()?;
     ensure!(
-        start.path == "restored" && start.template_key.is_some(),
+        start.path.as_str() == "restored" && start.template_key.is_some(),
         "{start:?}"
     );
     ensure!(!start.proof.is_empty(), "The shim kept no proof: {start:?}");

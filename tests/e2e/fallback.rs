@@ -31,7 +31,7 @@ fn boots_because(node: &Node, words: &[&str]) -> Result<()> {
         "{ended:?}"
     );
     let start = node.start_since(mark)?;
-    ensure!(start.path == "booted", "{start:?}");
+    ensure!(start.path.as_str() == "booted", "{start:?}");
     let reason = start.reason.to_lowercase();
     ensure!(
         words.iter().any(|word| reason.contains(word)),

@@ -37,7 +37,7 @@ fn runs(node: &Node, path: &str) -> Result<String> {
     let mark = node.mark();
     let (id, running) = service(node, "image")?;
     let start = node.start_since(mark)?;
-    ensure!(start.path == path, "{start:?}");
+    ensure!(start.path.as_str() == path, "{start:?}");
     let said = node
         .ctr()
         .exec(

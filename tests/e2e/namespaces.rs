@@ -49,7 +49,7 @@ fn another_pid_namespace(node: &Node) -> Result<()> {
     let mark = node.mark();
     let (id, running) = service(node, "from-a-pod")?;
     let start = node.start_since(mark)?;
-    ensure!(start.path == "restored", "{start:?}");
+    ensure!(start.path.as_str() == "restored", "{start:?}");
     end(node, &id, running)?;
     let printed = factory(node, "destroy").succeed()?;
     ensure!(printed == "vm factory destroyed\n", "{printed}");

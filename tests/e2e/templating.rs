@@ -80,7 +80,7 @@ fn scenario(node: &Node) -> Result<()> {
 fn observed(node: &Node, settings: &Settings, id: &str) -> Result<()> {
     let told = node.imprint(&["explain", id]).succeed()?;
     ensure!(
-        told.contains("start: restored\nreason: Template fits\n"),
+        told.contains("start: restored\nreason: Template matches (match)\n"),
         "{told}"
     );
     ensure!(told.contains("vm.restore"), "{told}");

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Instant};
 
 use playground::{
     Error, Result, installation::Artefacts, log::Mark, node::Node, playground::Playground,
-    settings::Settings, starts::Start, wait,
+    settings::Settings, starts, wait,
 };
 
 /// How the sandboxes of a case are started.
@@ -295,11 +295,11 @@ fn paths(node: &Node, began: Mark, case: &Case) -> Result<()> {
         // A log without a single start proves nothing of how sandboxes start.
         node.start_since(began)?;
     }
-    for start in node.log().since(began).lines().filter_map(Start::parse) {
+    for start in node.log().since(began).lines().filter_map(starts::parse) {
         playground::ensure!(
-            start.path == expected,
+            start.path.as_str() == expected,
             "A sandbox was {}, because: {}",
-            start.path,
+            start.path.as_str(),
             start.reason
         );
     }

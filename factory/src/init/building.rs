@@ -20,7 +20,7 @@ use super::InitError;
 use crate::{
     identity::KnownIdentity,
     manifest::{Manifest, MemoryFile, StateFile},
-    private,
+    private_files,
     source_file::{FileStamp, memory_digest, sha256},
     store::{BUILDING, TemplateStore, blocking, remove_unfinished},
     template::{MANIFEST, MEMORY, Template},
@@ -55,8 +55,8 @@ impl Building {
             published: false,
             vm: None,
         };
-        private::make_dir(&building.dir)
-            .and_then(|()| private::make_dir(&building.run_dir()))
+        private_files::make_dir(&building.dir)
+            .and_then(|()| private_files::make_dir(&building.run_dir()))
             .map_err(|source| {
                 let _ = std::fs::remove_dir(&building.dir);
                 InitError::io("Making", &building.dir)(source)
@@ -80,7 +80,7 @@ impl Building {
         self.dir.join(MEMORY)
     }
 
-    /// The memory file, of exact length: some monitors map it as they find it. All of it is there
+    /// The memory file, of exact length: some VMMs map it as they find it. All of it is there
     /// from now on: a page that is not is made, for ever, by the first clone that writes to it, and
     /// charged to that one's pod beside the clone's own page.
     pub(super) async fn make_memory(&self) -> Result<(), InitError> {
@@ -128,8 +128,8 @@ impl Building {
                 template.check_files().map_err(InitError::Useless)?;
                 Ok(template)
             }
-            Ok(None) => Err(InitError::Useless(crate::Unfit::Absent { path: home })),
-            Err(unfit) => Err(InitError::Useless(unfit)),
+            Ok(None) => Err(InitError::Useless(crate::Unusable::Absent { path: home })),
+            Err(unusable) => Err(InitError::Useless(unusable)),
         }
     }
 
@@ -139,12 +139,12 @@ impl Building {
             && let Err(e) = vm.kill().await
         {
             let pid = vm.process().pid;
-            left.push(format!("monitor process {pid} ({e})"));
+            left.push(format!("VMM process {pid} ({e})"));
         }
         let removed = if self.published {
             self.store.retire(&self.dir).await
         } else {
-            // Also finds a monitor whose start was interrupted before it became a VM.
+            // Also finds a VMM whose start was interrupted before it became a VM.
             remove_unfinished(&self.dir).await
         };
         if let Err(e) = removed {
@@ -166,7 +166,7 @@ fn describe(
         std::fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
         let Ok(name) = entry.file_name().into_string() else {
             return Err(io::Error::other(
-                "the monitor saved a file whose name is no text",
+                "the VMM saved a file whose name is no text",
             ));
         };
         if name != MEMORY {

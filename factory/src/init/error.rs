@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Step;
-use crate::{identity::IdentityError, store::StoreError, unfit::Unfit};
+use crate::{identity::IdentityError, store::StoreError, unusable::Unusable};
 
 /// A template that was not made. Unless the text says what was left behind, nothing was.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +26,11 @@ pub enum InitError {
     /// A kernel, initrd or binary cannot be looked at.
     #[error("No template was made")]
     Identity(#[from] IdentityError),
-    /// This monitor cannot restore on a private mapping.
-    #[error("Monitor {monitor} cannot restore a VM copy-on-write; no template was made")]
+    /// This VMM cannot restore on a private mapping.
+    #[error("VMM {vmm} cannot restore a VM copy-on-write; no template was made")]
     NotSupported {
         /// Its name.
-        monitor: &'static str,
+        vmm: &'static str,
     },
     /// What the template holds would be missed by others.
     #[error(
@@ -43,9 +43,9 @@ pub enum InitError {
         /// What the kernel says can be had without swapping.
         available_mib: u64,
     },
-    /// The monitor failed.
+    /// The VMM failed.
     #[error("No template was made: {step} failed")]
-    Monitor {
+    Vmm {
         /// Where.
         step: Step,
         /// Why.
@@ -61,10 +61,8 @@ pub enum InitError {
         /// In which step, and why.
         reason: String,
     },
-    /// The monitor ended before its guest's agent answered.
-    #[error(
-        "No template was made: the monitor ended before the guest's agent answered: {last_words}"
-    )]
+    /// The VMM ended before its guest's agent answered.
+    #[error("No template was made: the VMM ended before the guest's agent answered: {last_words}")]
     Ended {
         /// Its last lines on standard error.
         last_words: String,
@@ -82,12 +80,12 @@ pub enum InitError {
     },
     /// What was just made does not read back.
     #[error("No template was made: what was saved cannot be used")]
-    Useless(#[source] Unfit),
+    Useless(#[source] Unusable),
     /// Asked to stop.
     #[error("Interrupted; no template was made")]
     Interrupted,
     /// A failure whose traces could not all be removed.
-    #[error("{error}; left behind: {}", left.join(", "))]
+    #[error("Making the template failed, and this could not be removed: {}", left.join(", "))]
     LeftBehind {
         /// The failure.
         #[source]
@@ -99,7 +97,7 @@ pub enum InitError {
 
 impl InitError {
     pub(super) fn at(step: Step) -> impl FnOnce(hypervisors::Error) -> Self {
-        move |source| Self::Monitor { step, source }
+        move |source| Self::Vmm { step, source }
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -2,15 +2,10 @@
 
 use std::path::PathBuf;
 
-use hypervisors::{Hypervisor, VmSpec};
+use hypervisors::VmSpec;
 
-use super::{InitError, InitOptions, Progress, building::Building, make, place};
-use crate::{
-    identity::{Shape, TemplateIdentity},
-    mount,
-    store::TemplateStore,
-    template::Template,
-};
+use super::{InitError, NewTemplates, Progress, building::Building, make, place};
+use crate::{identity::TemplateIdentity, mount, store::TemplateStore, template::Template};
 
 /// What a command has made so far.
 pub(super) struct Making {
@@ -43,19 +38,18 @@ impl Making {
     /// Makes them all.
     pub(super) async fn all(
         &mut self,
-        hypervisor: &dyn Hypervisor,
+        new: &NewTemplates<'_>,
         wanted: Vec<(&VmSpec, TemplateIdentity)>,
-        options: &InitOptions,
         progress: Progress<'_>,
     ) -> Result<Vec<Template>, InitError> {
         let mut templates = Vec::new();
         for (spec, identity) in wanted {
-            let shape = Shape::of(spec);
+            let size = spec.size();
             let building = self
                 .building
                 .insert(Building::new(&self.store, spec.memory.mib)?);
-            let told = |step| progress(step, shape);
-            let template = make(building, hypervisor, spec, identity, options, &told).await?;
+            let begun = |step| progress(step, size);
+            let template = make(building, new, spec, identity, &begun).await?;
             self.published.push(template.dir().to_owned());
             self.building = None;
             templates.push(template);

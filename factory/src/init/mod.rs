@@ -9,7 +9,7 @@ mod place;
 use std::{fmt, future::Future, time::Duration};
 
 use agent_client::Agent;
-use hypervisors::{Hypervisor, MemoryBacking, Vm, VmSpec};
+use hypervisors::{Hypervisor, MemoryBacking, Vm, VmSize, VmSpec};
 use slog::{Logger, info};
 use system::time::since_epoch;
 
@@ -17,7 +17,7 @@ pub use error::InitError;
 
 use self::{building::Building, making::Making};
 use crate::{
-    identity::{Shape, TemplateIdentity},
+    identity::TemplateIdentity,
     start::{guest_channel, refresh},
     store::TemplateStore,
     template::Template,
@@ -26,13 +26,21 @@ use crate::{
 /// Parameter of the kernel command line that carries [`crate::Manifest::nonce`].
 const NONCE_PARAMETER: &str = "imprint.template";
 
-/// How templates are made.
-#[derive(Debug, Clone)]
-pub struct InitOptions {
+/// Templates to make.
+#[derive(Clone, Copy)]
+pub struct NewTemplates<'a> {
+    /// Where they will be.
+    pub store: &'a TemplateStore,
+    /// The VMM that makes them, and can restore them.
+    pub vmm: &'a dyn Hypervisor,
+    /// The VM that each is made of; ids, run directories and memory backings are not used.
+    pub specs: &'a [VmSpec],
     /// Make new ones although there are some; the old ones go when all new ones are there.
     pub replace: bool,
-    /// How long the guest may take until its agent answers.
-    pub agent_deadline: Duration,
+    /// How long each guest may take until its agent answers.
+    pub agent_timeout: Duration,
+    /// Told of each template that was made.
+    pub log: &'a Logger,
 }
 
 /// Where the making of a template is.
@@ -62,39 +70,36 @@ impl fmt::Display for Step {
     }
 }
 
-/// Hears of each step as it begins, and of which template.
-pub type Progress<'a> = &'a (dyn Fn(Step, Shape) + Send + Sync);
+/// Hears of each step as it begins, and of the template's size.
+pub type Progress<'a> = &'a (dyn Fn(Step, VmSize) + Send + Sync);
 
-/// Makes a template of each VM that `specs` describe (their ids, run directories and memory
-/// backings are not used), one after the other, and returns them, leased.
+/// Makes templates, one after the other, and returns them, leased.
 ///
 /// When a step fails, or `cancelled` ends first, everything made is removed again: process, files,
 /// mount and directory, and also the templates that were finished.
 pub async fn init(
-    store: &TemplateStore,
-    hypervisor: &dyn Hypervisor,
-    specs: &[VmSpec],
-    options: &InitOptions,
+    new: NewTemplates<'_>,
     progress: Progress<'_>,
     cancelled: impl Future<Output = ()>,
-    log: &Logger,
 ) -> Result<Vec<Template>, InitError> {
-    if !hypervisor.capabilities().private_file_restore {
+    let NewTemplates { store, vmm, .. } = new;
+    if !vmm.capabilities().private_file_restore {
         return Err(InitError::NotSupported {
-            monitor: hypervisor.identity().vmm,
+            vmm: vmm.identity().vmm,
         });
     }
-    let wanted: Vec<_> = specs
+    let wanted: Vec<_> = new
+        .specs
         .iter()
-        .map(|spec| Ok((spec, TemplateIdentity::of(hypervisor.identity(), spec)?)))
+        .map(|spec| Ok((spec, TemplateIdentity::of(vmm.identity(), spec)?)))
         .collect::<Result<_, InitError>>()?;
     place::make_parents(store)?;
     let _lock = store.lock().await?;
-    let old = place::existing(store, options.replace)?;
-    let mut making = Making::begin(store, &old, specs).await?;
+    let old = place::existing(store, new.replace)?;
+    let mut making = Making::begin(store, &old, new.specs).await?;
 
     let made = tokio::select! {
-        made = making.all(hypervisor, wanted, options, progress) => made,
+        made = making.all(&new, wanted, progress) => made,
         () = cancelled => Err(InitError::Interrupted),
     };
     let templates = match made {
@@ -105,8 +110,8 @@ pub async fn init(
         store.retire(dir).await?;
     }
     for template in &templates {
-        info!(log, "template made"; "template_key" => template.key(),
-            "shape" => %template.shape(), "dir" => %template.dir().display());
+        info!(new.log, "template made"; "template_key" => template.key(),
+            "size" => %template.size(), "dir" => %template.dir().display());
     }
     Ok(templates)
 }
@@ -114,10 +119,9 @@ pub async fn init(
 /// Makes one template.
 async fn make(
     building: &mut Building,
-    hypervisor: &dyn Hypervisor,
+    new: &NewTemplates<'_>,
     spec: &VmSpec,
     identity: TemplateIdentity,
-    options: &InitOptions,
     progress: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<Template, InitError> {
     progress(Step::Preparing);
@@ -126,7 +130,8 @@ async fn make(
 
     progress(Step::Booting);
     let source = source_spec(building, spec);
-    let vm = hypervisor
+    let vm = new
+        .vmm
         .boot(&source)
         .await
         .map_err(InitError::at(Step::Booting))?;
@@ -134,7 +139,7 @@ async fn make(
 
     progress(Step::Asking);
     tokio::select! {
-        seen = see_agent(vm.as_ref(), options.agent_deadline) => seen?,
+        seen = see_agent(vm.as_ref(), new.agent_timeout) => seen?,
         exit = vm.wait() => return Err(InitError::Ended { last_words: exit.last_words }),
     }
 

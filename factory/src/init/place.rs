@@ -7,12 +7,12 @@ use system::memory;
 use super::InitError;
 use crate::{
     mount::{self, Mounted},
-    private,
+    private_files,
     store::TemplateStore,
     template::{MANIFEST, MEMORY},
 };
 
-/// Room on the tmpfs beside each memory, in MiB: the monitor's state (some 350 KiB), sockets, the
+/// Room on the tmpfs beside each memory, in MiB: the VMM's state (some 350 KiB), sockets, the
 /// manifest and the record of failures.
 const HEADROOM_MIB: u64 = 16;
 
@@ -95,7 +95,7 @@ pub(super) async fn prepare(
 
 fn make_mount_point(store: &TemplateStore) -> Result<(), InitError> {
     let path = store.path();
-    match private::make_dir(path) {
+    match private_files::make_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other.map_err(InitError::io("Making", path)),
     }

@@ -1,39 +1,38 @@
-//! Restoring a clone within its budget, or leaving nothing of it.
+//! Restoring a clone within its timeout, or leaving nothing of it.
 
 use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
-use hypervisors::{Hypervisor, Vm, VmSpec};
-use slog::{Logger, error};
+use hypervisors::{Vm, VmSpec};
+use slog::error;
 use system::error::chain;
 
 use super::{
-    Budgets,
-    patience::Patience,
-    record::Phases,
-    saved_form::Saved,
+    run::Start,
+    timeline::{StartStep, Steps},
+    timeout::Timeout,
     unique::{Paused, Unique},
 };
 use crate::template::Template;
 
-/// Why a clone was given up.
+/// Why there is no clone.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{step}: {cause}")]
     Step { step: &'static str, cause: String },
-    #[error("the monitor ended while {step}: {last_words}")]
+    #[error("the VMM ended while {step}: {last_words}")]
     Ended {
         step: &'static str,
         last_words: String,
     },
-    #[error("not ready within {budget:?}{}, while {step}", stretched(*waited))]
+    #[error("not ready within {timeout:?}{}, while {step}", stretched(*waited))]
     Late {
         step: &'static str,
-        budget: Duration,
+        timeout: Duration,
         waited: Option<Duration>,
     },
 }
 
-/// That more than the budget was waited, and why.
+/// That the wait was longer than the timeout, and why.
 fn stretched(waited: Option<Duration>) -> String {
     waited.map_or_else(String::new, |waited| {
         format!(", nor within {waited:.1?} on a node with too much to do")
@@ -48,7 +47,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn monitor(step: &'static str) -> impl FnOnce(hypervisors::Error) -> Self {
+    pub(super) fn vmm(step: &'static str) -> impl FnOnce(hypervisors::Error) -> Self {
         Self::step(step)
     }
 
@@ -62,17 +61,17 @@ impl Failure {
 }
 
 /// A restore under way: what it has cost so far, and when it must be over.
-struct Attempt<'a> {
-    budget: Duration,
-    patience: Patience,
-    phases: &'a mut Phases,
+struct Attempt<'a, 'b> {
+    within: Duration,
+    timeout: Timeout,
+    steps: &'a mut Steps<'b>,
 }
 
-impl Attempt<'_> {
-    /// Takes one step, unless the budget or the monitor ends first.
+impl Attempt<'_, '_> {
+    /// Takes one step, unless the timeout or the VMM ends first.
     async fn step<T>(
         &mut self,
-        phase: &'static str,
+        done: StartStep,
         step: &'static str,
         vm: Option<&dyn Vm>,
         work: impl Future<Output = Result<T, Failure>>,
@@ -83,49 +82,47 @@ impl Attempt<'_> {
                 None => std::future::pending().await,
             }
         };
-        let done = tokio::select! {
+        let value = tokio::select! {
             biased;
-            done = work => done?,
+            value = work => value?,
             exit = ended => return Err(Failure::Ended { step, last_words: exit.last_words }),
-            () = self.patience.over() => {
-                let waited = self.patience.waited();
-                return Err(Failure::Late { step, budget: self.budget, waited });
+            () = self.timeout.over() => {
+                let waited = self.timeout.waited();
+                return Err(Failure::Late { step, timeout: self.within, waited });
             }
         };
-        self.phases.mark(phase);
-        Ok(done)
+        self.steps.mark(done);
+        Ok(value)
     }
 }
 
 /// Makes a unique clone of `template`. On a failure no process of it is left.
 pub(super) async fn restore(
     template: &Template,
-    hypervisor: &dyn Hypervisor,
+    start: &Start<'_>,
     spec: &VmSpec,
-    budgets: Budgets,
-    phases: &mut Phases,
-    log: &Logger,
+    steps: &mut Steps<'_>,
 ) -> Result<Unique, Failure> {
     let spec = template.clone_spec(spec);
+    let timeouts = start.request.timeouts;
     let mut attempt = Attempt {
-        budget: budgets.restore,
-        patience: Patience::begin(budgets.restore, budgets.stretch),
-        phases,
+        within: timeouts.restore,
+        timeout: Timeout::begin(timeouts.restore, timeouts.max_stretch),
+        steps,
     };
+    const LOADING: &str = "loading the saved state";
     let load = async {
-        let saved = Saved::of(template, hypervisor.capabilities(), &spec);
-        let saved = saved.map_err(Failure::step("describing the clone to its monitor"))?;
-        let loaded = hypervisor.restore(&spec, saved.dir()).await;
-        loaded.map_err(Failure::monitor("loading the saved state"))
+        let loaded = start.vmm.restore(&spec, template.dir()).await;
+        loaded.map_err(Failure::vmm(LOADING))
     };
     let vm = attempt
-        .step("restore", "loading the saved state", None, load)
+        .step(StartStep::Restore, LOADING, None, load)
         .await?;
     match finish(&mut attempt, vm.clone()).await {
         Ok(unique) => Ok(unique),
         Err(failure) => {
             if let Err(e) = vm.kill().await {
-                error!(log, "the monitor of a failed restore may still run";
+                error!(start.log, "the VMM of a failed restore may still run";
                     "pid" => vm.process().pid, "error" => chain(&e));
             }
             Err(failure)
@@ -133,25 +130,24 @@ pub(super) async fn restore(
     }
 }
 
-async fn finish(attempt: &mut Attempt<'_>, vm: Arc<dyn Vm>) -> Result<Unique, Failure> {
+async fn finish(attempt: &mut Attempt<'_, '_>, vm: Arc<dyn Vm>) -> Result<Unique, Failure> {
     let watched = Some(vm.as_ref());
     let paused = Paused(vm.clone());
     let resume = paused.resume();
     let running = attempt
-        .step("resume", "resuming the vCPUs", watched, resume)
+        .step(StartStep::Resume, "resuming the vCPUs", watched, resume)
         .await?;
-    let connect = running.connect(attempt.patience.most());
+    let connect = running.connect(attempt.timeout.most());
     let connected = attempt.step(
-        "connect",
+        StartStep::Connect,
         "connecting to the guest's agent",
         watched,
         connect,
     );
-    let connected = connected.await?;
-    let unique = connected.make_unique();
+    let unique = connected.await?.make_unique();
     attempt
         .step(
-            "reseed and clock",
+            StartStep::Unique,
             "making the clone unique",
             watched,
             unique,

@@ -10,8 +10,7 @@ use agent_client::{
 use hypervisors::Vm;
 use system::{error::chain, random, time::since_epoch};
 
-use super::{StartPath, StartRecord, Started, guest_channel, record::Phases, restore::Failure};
-use crate::template::Template;
+use super::{Ready, guest_channel, restore::Failure};
 
 /// Bytes of host randomness for a clone. The kernel's pool holds 32; the rest is headroom for
 /// guests that divide it up.
@@ -40,7 +39,7 @@ impl Paused {
         self.0
             .resume()
             .await
-            .map_err(Failure::monitor("resuming the vCPUs"))?;
+            .map_err(Failure::vmm("resuming the vCPUs"))?;
         Ok(Running(self.0))
     }
 }
@@ -83,26 +82,16 @@ pub(crate) async fn refresh(agent: &Agent) -> Result<(), Failure> {
 }
 
 impl Unique {
-    pub(super) async fn started(self, phases: &mut Phases, template: &Template) -> Started {
-        let proof = proof(self.vm.as_ref()).await;
-        let record = StartRecord {
-            path: StartPath::Restored,
-            template_key: Some(template.key().to_owned()),
-            shape: template.shape(),
-            reason: "Template fits".to_owned(),
-            reason_label: "fits",
-            phases: std::mem::take(&mut phases.done),
-            proof,
-        };
-        Started {
+    /// The clone, whose agent may be asked for anything now.
+    pub(super) fn ready(self) -> Ready {
+        Ready {
             vm: self.vm,
             agent: self.agent,
-            record,
         }
     }
 }
 
-/// The monitor's words, or why it has none; their lack fails no start.
+/// The VMM's words for how the VM came to be, or why it has none; their lack fails no start.
 pub(super) async fn proof(vm: &dyn Vm) -> String {
     vm.origin()
         .await

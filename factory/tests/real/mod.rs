@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use factory::{Budgets, InitError, InitOptions, StartPlan, Started, Template, TemplateStore};
+use factory::{
+    InitError, NewTemplates, Template, TemplateStore,
+    start::{FirstImage, Request, Start, Started, Survey, Timeline, Timeouts},
+};
 use hypervisors::{
     GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec,
     qemu::{AcceleratorChoice, Qemu, QemuConfig},
@@ -21,13 +24,6 @@ use slog::{Discard, Logger, o};
 pub const MIB: u32 = 192;
 /// Well above what a restore takes on a machine that has too much to do.
 pub const RESTORE: Duration = Duration::from_secs(10);
-
-pub fn budgets() -> Budgets {
-    Budgets {
-        restore: RESTORE,
-        ..Default::default()
-    }
-}
 
 pub struct Bench {
     pub dir: tempfile::TempDir,
@@ -101,53 +97,73 @@ impl Bench {
     }
 
     pub async fn try_init(&self, replace: bool) -> Result<Vec<Template>, InitError> {
-        let options = InitOptions {
-            replace,
-            agent_deadline: Duration::from_secs(60),
-        };
         let began = Instant::now();
-        let progress = |step, shape| {
+        let progress = |step, size| {
             eprintln!(
-                "{:>6.0} ms {step} ({shape})",
+                "{:>6.0} ms {step} ({size})",
                 began.elapsed().as_secs_f64() * 1e3
             );
         };
-        let (spec, never) = (self.spec("source"), std::future::pending());
-        let made = factory::init(
-            &self.store,
-            &self.qemu,
-            std::slice::from_ref(&spec),
-            &options,
-            &progress,
-            never,
-            &self.log,
-        );
-        made.await
+        let spec = self.spec("source");
+        let new = NewTemplates {
+            store: &self.store,
+            vmm: &self.qemu,
+            specs: std::slice::from_ref(&spec),
+            replace,
+            agent_timeout: Duration::from_secs(60),
+            log: &self.log,
+        };
+        factory::init(new, &progress, std::future::pending()).await
     }
 
-    pub async fn plan(&self, spec: &VmSpec) -> StartPlan {
+    pub fn request(&self, spec: &VmSpec) -> Request {
+        Request {
+            wanted: spec.size(),
+            spec: spec.clone(),
+            may_grow: false,
+            templates: Some(self.store.clone()),
+            timeouts: Timeouts {
+                restore: RESTORE,
+                ..Default::default()
+            },
+        }
+    }
+
+    pub async fn survey(&self, spec: &VmSpec) -> Survey {
         let began = Instant::now();
-        let plan = factory::choose(true, &self.store, &self.qemu, spec).await;
+        let survey = Survey::of(&self.request(spec), &self.qemu).await;
         eprintln!(
             "{} planned in {:.1} ms",
             spec.id,
             began.elapsed().as_secs_f64() * 1e3
         );
-        plan
+        survey
     }
 
-    pub async fn start(&self, plan: StartPlan, spec: &VmSpec) -> Started {
-        let started = factory::start(plan, &self.qemu, spec, budgets(), &self.log)
-            .await
-            .unwrap();
-        let record = &started.record;
+    pub async fn start(&self, spec: &VmSpec) -> Started {
+        let survey = self.survey(spec).await;
+        self.run(survey, spec).await
+    }
+
+    /// Starts what was looked at before.
+    pub async fn run(&self, survey: Survey, spec: &VmSpec) -> Started {
+        let request = self.request(spec);
+        let start = Start {
+            request: &request,
+            vmm: &self.qemu,
+            log: &self.log,
+        };
+        let mut timeline = Timeline::begin();
+        let started = start.run(survey, FirstImage::none(), &mut timeline).await;
+        let started = started.unwrap();
+        let report = &started.report;
         eprintln!(
             "{} {}: {}",
             spec.id,
-            record.path.as_str(),
-            record.phases_line()
+            report.path.as_str(),
+            report.phases_line()
         );
-        eprintln!("  {}; {}", record.reason, record.proof);
+        eprintln!("  {}; {}", report.reason, report.proof);
         started.agent.check().await.unwrap();
         started
     }

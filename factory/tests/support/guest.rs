@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use agent_client::{
-    agent::{ReseedRandomDevRequest, SetGuestDateTimeRequest},
+    agent::{OnlineCPUMemRequest, ReseedRandomDevRequest, SetGuestDateTimeRequest},
     agent_ttrpc::{AgentService, create_agent_service},
     health::{CheckRequest, HealthCheckResponse, health_check_response::ServingStatus},
     health_ttrpc::{Health, create_health},
@@ -25,6 +25,7 @@ pub enum GuestFault {
     ReseedRefused,
     ReseedHangs,
     ClockRefused,
+    OnlineRefused,
 }
 
 /// A running guest.
@@ -95,6 +96,17 @@ impl AgentService for Service {
                 Ok(Empty::new())
             }
             _ => Err(refused()),
+        }
+    }
+
+    async fn online_cpu_mem(
+        &self,
+        _: &TtrpcContext,
+        _: OnlineCPUMemRequest,
+    ) -> ttrpc::Result<Empty> {
+        match self.fault {
+            Some(GuestFault::OnlineRefused) => Err(refused()),
+            _ => Ok(Empty::new()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A monitor and a guest made of this process, with faults to order.
+//! A VMM and a guest made of this process, with faults to order.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(
@@ -18,10 +18,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use factory::{Budgets, InitOptions, TemplateStore};
+use factory::{
+    NewTemplates, TemplateStore,
+    start::{FirstImage, Request, Start, StartError, Started, Survey, Timeline, Timeouts},
+};
 use hypervisors::{
     AgentChannel, Capabilities, DiskSpec, Error, GuestRoot, Hypervisor, Identity, KernelSpec,
-    MemoryBacking, MemorySpec, NetSpec, PciPath, Result, SavedForm, Vm, VmExit, VmSpec, VmmProcess,
+    MemoryBacking, MemorySpec, NetSpec, PciPath, Result, Vm, VmExit, VmSpec, VmmProcess,
 };
 use slog::{Discard, Logger, o};
 use system::sync::Mutex;
@@ -44,6 +47,9 @@ pub enum Fault {
     DiesAfterResume,
     RestoredGuest(GuestFault),
     CannotRestore,
+    GrowRefused,
+    /// Loading and booting.
+    AllRefused,
 }
 
 pub struct FakeHypervisor {
@@ -58,8 +64,8 @@ pub struct FakeHypervisor {
     pub specs: Mutex<Vec<VmSpec>>,
     /// Command lines VMs were booted with.
     pub command_lines: Mutex<Vec<String>>,
-    /// The configuration that the last VM was restored from.
-    pub restored: Mutex<serde_json::Value>,
+    /// What VMs grew to.
+    pub growth: Arc<Mutex<Vec<String>>>,
 }
 
 /// Everything a test needs, in a directory that goes with it.
@@ -68,8 +74,6 @@ pub struct Bench {
     pub store: TemplateStore,
     pub spec: VmSpec,
     pub log: Logger,
-    /// What the monitors of this bench write when they save.
-    pub saved_form: SavedForm,
 }
 
 impl Bench {
@@ -108,7 +112,6 @@ impl Bench {
             store,
             spec,
             log: Logger::root(Discard, o!()),
-            saved_form: SavedForm::State,
         }
     }
 
@@ -122,18 +125,17 @@ impl Bench {
                 cpu: "none".into(),
             },
             capabilities: Capabilities {
-                vcpu_hotplug: false,
-                memory_hotplug_beside_file: false,
+                vcpu_hotplug: true,
+                memory_hotplug_beside_file: true,
                 disk_slots: true,
                 private_file_restore: fault != Some(Fault::CannotRestore),
-                saved_form: self.saved_form,
             },
             fault,
             alive: Arc::default(),
             backings: Mutex::default(),
             specs: Mutex::default(),
             command_lines: Mutex::default(),
-            restored: Mutex::default(),
+            growth: Arc::default(),
         }
     }
 
@@ -143,21 +145,11 @@ impl Bench {
         replace: bool,
     ) -> Result<(), factory::InitError> {
         let hypervisor = self.hypervisor(fault);
-        let options = InitOptions {
+        let new = NewTemplates {
             replace,
-            agent_deadline: Duration::from_millis(500),
+            ..self.templates(&hypervisor)
         };
-        let never = std::future::pending();
-        let made = factory::init(
-            &self.store,
-            &hypervisor,
-            std::slice::from_ref(&self.spec),
-            &options,
-            &|_, _| {},
-            never,
-            &self.log,
-        )
-        .await;
+        let made = factory::init(new, &|_, _| {}, std::future::pending()).await;
         assert_eq!(
             hypervisor.alive.load(Ordering::SeqCst),
             0,
@@ -166,11 +158,60 @@ impl Bench {
         made.map(drop)
     }
 
-    pub async fn start(&self, hypervisor: &FakeHypervisor) -> factory::Started {
-        let plan = factory::choose(true, &self.store, hypervisor, &self.spec).await;
-        factory::start(plan, hypervisor, &self.spec, budgets(), &self.log)
-            .await
-            .unwrap()
+    /// One template, of the VM of this bench.
+    pub fn templates<'a>(&'a self, vmm: &'a FakeHypervisor) -> NewTemplates<'a> {
+        NewTemplates {
+            store: &self.store,
+            vmm,
+            specs: std::slice::from_ref(&self.spec),
+            replace: false,
+            agent_timeout: Duration::from_millis(500),
+            log: &self.log,
+        }
+    }
+
+    /// The VM of this bench, where templates are enabled.
+    pub fn request(&self) -> Request {
+        self.request_of(&self.spec)
+    }
+
+    pub fn request_of(&self, spec: &VmSpec) -> Request {
+        Request {
+            wanted: spec.size(),
+            spec: spec.clone(),
+            may_grow: true,
+            templates: Some(self.store.clone()),
+            timeouts: timeouts(),
+        }
+    }
+
+    pub async fn start(&self, hypervisor: &FakeHypervisor) -> Started {
+        self.try_start(&self.request(), hypervisor).await.unwrap()
+    }
+
+    pub async fn try_start(
+        &self,
+        request: &Request,
+        hypervisor: &FakeHypervisor,
+    ) -> std::result::Result<Started, StartError> {
+        let survey = Survey::of(request, hypervisor).await;
+        self.run(request, hypervisor, survey).await
+    }
+
+    /// Starts what was looked at before.
+    pub async fn run(
+        &self,
+        request: &Request,
+        vmm: &FakeHypervisor,
+        survey: Survey,
+    ) -> std::result::Result<Started, StartError> {
+        let start = Start {
+            request,
+            vmm,
+            log: &self.log,
+        };
+        let mut timeline = Timeline::begin();
+        start.run(survey, FirstImage::none(), &mut timeline).await
     }
 
     pub fn template_dir(&self) -> PathBuf {
@@ -187,11 +228,11 @@ impl Drop for Bench {
     }
 }
 
-pub fn budgets() -> Budgets {
-    Budgets {
+pub fn timeouts() -> Timeouts {
+    Timeouts {
         restore: Duration::from_millis(500),
         agent: Duration::from_secs(2),
-        stretch: 1,
+        max_stretch: 1,
     }
 }
 
@@ -217,26 +258,10 @@ impl FakeHypervisor {
             origin,
             fault: self.fault,
             ended,
-            config: self.config(spec),
             made_before: self.specs.lock().len() - 1,
             alive: self.alive.clone(),
+            growth: self.growth.clone(),
         }
-    }
-
-    /// A configuration as Cloud Hypervisor saves it.
-    fn config(&self, spec: &VmSpec) -> Option<String> {
-        let MemoryBacking::File { path, shared } = &spec.memory.backing else {
-            return None;
-        };
-        let size = u64::from(spec.memory.mib) << 20;
-        let config = serde_json::json!({
-            "memory": {"size": 0, "shared": shared, "zones": [
-                {"id": "mem0", "size": size, "file": path, "shared": shared},
-            ]},
-            "vsock": {"cid": 3, "socket": spec.run_dir.join("clh.sock")},
-            "unknown": {"kept": true},
-        });
-        (self.capabilities.saved_form == SavedForm::WithConfig).then(|| config.to_string())
     }
 
     fn guest_fault(&self, restored: bool) -> Option<GuestFault> {
@@ -266,7 +291,7 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>> {
-        if self.fault == Some(Fault::BootRefused) {
+        if matches!(self.fault, Some(Fault::BootRefused | Fault::AllRefused)) {
             return Err(refused("boot"));
         }
         if let MemoryBacking::File { path, .. } = &spec.memory.backing {
@@ -285,7 +310,7 @@ impl Hypervisor for FakeHypervisor {
 
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         match self.fault {
-            Some(Fault::LoadRefused) => return Err(refused("load")),
+            Some(Fault::LoadRefused | Fault::AllRefused) => return Err(refused("load")),
             Some(Fault::LoadHangs) => std::future::pending().await,
             Some(Fault::DiesWhileLoading) => {
                 let last_words = "Section 7 unknown".into();
@@ -296,16 +321,7 @@ impl Hypervisor for FakeHypervisor {
             }
             _ => {}
         }
-        match self.capabilities.saved_form {
-            SavedForm::State => {
-                assert_eq!(std::fs::read(saved.join("state")).unwrap(), b"state");
-            }
-            SavedForm::WithConfig => {
-                assert_eq!(std::fs::read(saved.join("state.json")).unwrap(), b"state");
-                let config = std::fs::read(saved.join("config.json")).unwrap();
-                *self.restored.lock() = serde_json::from_slice(&config).unwrap();
-            }
-        }
+        assert_eq!(std::fs::read(saved.join("state")).unwrap(), b"state");
         Ok(Arc::new(self.vm(spec, "loaded", self.guest_fault(true))))
     }
 }
@@ -315,14 +331,28 @@ pub struct FakeVm {
     channel: AgentChannel,
     origin: &'static str,
     fault: Option<Fault>,
-    /// What is saved beside the state.
-    config: Option<String>,
     ended: watch::Sender<bool>,
     made_before: usize,
     alive: Arc<AtomicUsize>,
+    growth: Arc<Mutex<Vec<String>>>,
+}
+
+/// As a real one's process.
+impl Drop for FakeVm {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl FakeVm {
+    fn grow(&self, to: String) -> Result<()> {
+        if self.fault == Some(Fault::GrowRefused) {
+            return Err(refused("resize"));
+        }
+        self.growth.lock().push(to);
+        Ok(())
+    }
+
     fn end(&self) {
         if !self.ended.send_replace(true) {
             self.guest.end();
@@ -374,13 +404,7 @@ impl Vm for FakeVm {
         {
             return Err(refused("save"));
         }
-        match &self.config {
-            None => std::fs::write(dir.join("state"), b"state").unwrap(),
-            Some(config) => {
-                std::fs::write(dir.join("state.json"), b"state").unwrap();
-                std::fs::write(dir.join("config.json"), config).unwrap();
-            }
-        }
+        std::fs::write(dir.join("state"), b"state").unwrap();
         Ok(())
     }
 
@@ -394,6 +418,15 @@ impl Vm for FakeVm {
 
     async fn add_net(&self, _: NetSpec) -> Result<PciPath> {
         Err(refused("net"))
+    }
+
+    async fn resize_vcpus(&self, vcpus: u32) -> Result<()> {
+        self.grow(format!("{vcpus} vCPUs"))
+    }
+
+    async fn resize_memory(&self, mib: u32) -> Result<u32> {
+        self.grow(format!("{mib} MiB"))?;
+        Ok(mib)
     }
 
     async fn wait(&self) -> VmExit {

@@ -23,14 +23,14 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 pub use config::ClhConfig;
-pub use saved::{InvalidConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig};
+pub use saved::{SAVED_CONFIG, SAVED_STATE};
 
 use self::{
     api::calls::{Info, VmBoot, VmCreate, VmInfo},
     disk_slots::{MAX_DISK_SLOTS, PreparedSlots},
     launch::{Program, Vmm},
     paths::Sockets,
-    restore::Loaded,
+    restore::{Loaded, OwnFiles},
     version::Version,
     vm::{ClhVm, InitialDevices, Origin},
     vm_config::VmConfig,
@@ -149,11 +149,11 @@ impl Hypervisor for Clh {
 
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>> {
         self.check(spec, false)?;
-        restore::check(spec, saved)?;
+        let own = OwnFiles::of(spec, saved)?;
         let (vmm, slots) = self.start(spec).await?;
         let made = async {
             let slots = slots?;
-            let Loaded { took, info } = restore::load(&vmm, self.version, spec, saved).await?;
+            let Loaded { took, info } = restore::load(&vmm, self.version, spec, own.dir()).await?;
             let saved = saved.to_owned();
             Ok((
                 initial_devices(spec, slots, &info)?,

@@ -15,7 +15,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    Capabilities, Error, Identity, Machine, Result, SavedForm, VmmKind, host_cpu,
+    Capabilities, Error, Identity, Machine, Result, VmmKind, host_cpu,
     probe_cache::{Key, read, replace},
 };
 
@@ -137,7 +137,6 @@ fn capabilities() -> Capabilities {
         memory_hotplug_beside_file: false,
         disk_slots: loop_device::are_there(),
         private_file_restore: true,
-        saved_form: SavedForm::WithConfig,
     }
 }
 

@@ -1,8 +1,10 @@
 //! A VM's state out to files and in from them.
 
 use std::{
-    fs, io,
-    path::Path,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -10,7 +12,7 @@ use super::{
     api::calls::{Info, VmInfo, VmRestore, VmSnapshot, url},
     launch::Vmm,
     nic,
-    saved::{SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
+    saved::{LIMIT, SAVED_CONFIG, SAVED_MEMORY, SAVED_STATE, SavedConfig},
     saved_state::unannounced,
     version::Version,
 };
@@ -18,21 +20,64 @@ use crate::{Error, Result, VmSpec, error::io_error};
 
 const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 
-/// Checks that what lies in `dir` is the VM of `spec`: the monitor would restore what it finds.
-pub fn check(spec: &VmSpec, dir: &Path) -> Result<()> {
-    let path = dir.join(SAVED_CONFIG);
-    let text = fs::read(&path).map_err(io_error("Reading", &path))?;
-    let unusable = |why: String| Error::InvalidSpec(format!("{}: {why}", path.display()));
-    let saved = SavedConfig::parse(&text).map_err(|error| unusable(error.to_string()))?;
-    let fitted = saved
-        .fitted(spec)
-        .map_err(|error| unusable(error.to_string()))?;
-    if fitted == saved {
-        return Ok(());
+/// Name of the directory with the files of one VM's restore, within its run directory.
+const OWN_FILES: &str = "saved";
+
+/// What one VM is restored from: a configuration that names its own memory, sockets and disks, and
+/// links to what was saved. The directory goes with the value: the monitor has read it all when the
+/// restore is over.
+#[derive(Debug)]
+pub struct OwnFiles(PathBuf);
+
+impl OwnFiles {
+    /// For the VM of `spec`, of what was saved in `saved`.
+    ///
+    /// # Errors
+    /// What was saved cannot be that VM, or a file cannot be read or made. Nothing is left.
+    pub fn of(spec: &VmSpec, saved: &Path) -> Result<Self> {
+        let config = fitted(spec, &saved.join(SAVED_CONFIG))?;
+        let dir = spec.run_dir.join(OWN_FILES);
+        let made = DirBuilder::new().mode(0o700).create(&dir);
+        made.map_err(io_error("Making", &dir))?;
+        // From here on, an error removes the directory.
+        let own = Self(dir);
+        let path = own.dir().join(SAVED_CONFIG);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&config))
+            .map_err(io_error("Writing", &path))?;
+        // A template is on a file system of its own, so no hard links.
+        for name in [SAVED_STATE, SAVED_MEMORY] {
+            let path = own.dir().join(name);
+            symlink(saved.join(name), &path).map_err(io_error("Linking", &path))?;
+        }
+        Ok(own)
     }
-    Err(unusable(String::from(
-        "it names the memory, sockets, root, disk slots or tap of another VM",
-    )))
+
+    /// Where they are.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for OwnFiles {
+    fn drop(&mut self) {
+        // What stays is in the VM's run directory and goes with that.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The configuration in the file `path` as that of the VM of `spec`.
+fn fitted(spec: &VmSpec, path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LIMIT as u64 + 1).read_to_end(&mut text))
+        .map_err(io_error("Reading", path))?;
+    let own = SavedConfig::parse(&text).and_then(|saved| saved.fitted(spec)?.encode());
+    own.map_err(|error| Error::InvalidSpec(format!("{}: {error}", path.display())))
 }
 
 /// What became of a saved VM.

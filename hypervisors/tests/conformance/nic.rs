@@ -109,9 +109,8 @@ pub async fn each_clone_has_a_tap_of_its_own(subject: &Subject) {
         let own = nic(&mac).unwrap();
         bring_up(&own);
         let spec = with(subject.spec_with_file(id, false), &own);
-        let fitted = subject.fitted(&spec, &saved);
         let start = Instant::now();
-        let vm = subject.hypervisor.restore(&spec, &fitted).await.unwrap();
+        let vm = subject.restore(&spec, &saved).await;
         let restored = start.elapsed();
         assert_eq!(vm.nic().as_ref(), Some(&place));
         assert!(holds(&*vm, &own) && !holds(&*vm, &first));

@@ -17,9 +17,8 @@ pub async fn a_vm_is_restored_more_than_once_and_its_memory_file_stays(subject: 
     let mut clones = Vec::new();
     for id in ["one", "two", "three"] {
         let spec = subject.spec_with_file(id, false);
-        let fitted = subject.fitted(&spec, &saved);
         let start = Instant::now();
-        let vm = subject.hypervisor.restore(&spec, &fitted).await.unwrap();
+        let vm = subject.restore(&spec, &saved).await;
         let restored = start.elapsed();
         let origin = vm.origin().await.unwrap();
         assert!(origin.contains("completed"), "{origin}");
@@ -104,15 +103,12 @@ pub async fn damaged_files_are_refused(subject: &Subject) {
         ];
         for (number, content) in damaged.into_iter().enumerate() {
             let spec = subject.spec_with_file("clone", false);
-            let fitted = subject.fitted(&spec, &saved);
-            let _ = fs::remove_file(fitted.join(&name));
-            fs::write(fitted.join(&name), content).unwrap();
-            let refused = subject.hypervisor.restore(&spec, &fitted).await;
+            fs::write(&path, content).unwrap();
+            let refused = subject.hypervisor.restore(&spec, &saved).await;
             let error = refused.map(drop).unwrap_err();
             eprintln!("{} {number}: {error}", name.display());
             assert_eq!(subject.leftovers("clone"), [] as [std::path::PathBuf; 0]);
             subject.assert_nothing_left();
-            fs::remove_file(fitted.join(&name)).unwrap();
             fs::write(&path, &whole).unwrap();
         }
     }

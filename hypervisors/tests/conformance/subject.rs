@@ -9,9 +9,9 @@ use std::{
 };
 
 use hypervisors::{
-    AgentChannel, DiskSlots, GuestRoot, Hypervisor, KernelSpec, MemoryBacking, MemorySpec,
-    SavedForm, Vm, VmSpec,
-    clh::{Clh, ClhConfig, SAVED_CONFIG, SAVED_STATE, SavedConfig},
+    AgentChannel, DiskSlots, GuestRoot, Hypervisor, KernelSpec, MemoryBacking, MemorySpec, Vm,
+    VmSpec,
+    clh::{Clh, ClhConfig, SAVED_STATE},
     qemu::{AcceleratorChoice, Qemu, QemuConfig},
 };
 use tempfile::TempDir;
@@ -198,38 +198,16 @@ impl Subject {
         self.save(&*vm).await
     }
 
-    /// What a VM of `spec` is restored from: the saved files, made to fit where that is needed.
-    pub fn fitted(&self, spec: &VmSpec, saved: &Path) -> PathBuf {
-        if self.hypervisor.capabilities().saved_form == SavedForm::State {
-            return saved.to_owned();
-        }
-        let dir = self.path(&format!("fitted-{}", spec.id));
-        fs::create_dir_all(&dir).unwrap();
-        for entry in fs::read_dir(saved).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap();
-            if name != SAVED_CONFIG {
-                let _ = fs::remove_file(dir.join(name));
-                std::os::unix::fs::symlink(&path, dir.join(name)).unwrap();
-            }
-        }
-        let config = SavedConfig::parse(&fs::read(saved.join(SAVED_CONFIG)).unwrap()).unwrap();
-        let fitted = config.fitted(spec).unwrap();
-        fs::write(dir.join(SAVED_CONFIG), fitted.encode().unwrap()).unwrap();
-        dir
-    }
-
     /// The file with the monitor's state among the saved ones.
     pub fn state_file(&self) -> &'static str {
-        match self.hypervisor.capabilities().saved_form {
-            SavedForm::State => "state",
-            SavedForm::WithConfig => SAVED_STATE,
+        match self.hypervisor.identity().vmm {
+            "qemu" => "state",
+            _ => SAVED_STATE,
         }
     }
 
     pub async fn restore(&self, spec: &VmSpec, saved: &Path) -> Arc<dyn Vm> {
-        let fitted = self.fitted(spec, saved);
-        self.hypervisor.restore(spec, &fitted).await.unwrap()
+        self.hypervisor.restore(spec, saved).await.unwrap()
     }
 
     fn name(&self, id: &str) -> String {

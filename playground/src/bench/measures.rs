@@ -91,7 +91,7 @@ fn ratio(slow: Option<f64>, fast: Option<f64>) -> Option<f64> {
 
 fn was_restored(pod: &PodSample) -> bool {
     let start = pod.start.as_ref();
-    start.is_some_and(|start| start.path == Way::Restored.name())
+    start.is_some_and(|start| start.path.as_str() == Way::Restored.name())
 }
 
 /// The 95th percentile of the largest crowd, in units of a single start of its share of the load:

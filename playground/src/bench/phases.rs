@@ -6,7 +6,7 @@ use super::{
     sample::{Raw, Way},
     stats::median,
 };
-use crate::starts::Start;
+use crate::starts::StartReport;
 
 /// The phases of one kind of start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,7 +53,7 @@ impl Phases {
         all
     }
 
-    fn median(client: &'static str, way: Way, starts: &[(f64, &Start)]) -> Option<Self> {
+    fn median(client: &'static str, way: Way, starts: &[(f64, &StartReport)]) -> Option<Self> {
         let mut names: Vec<&str> = Vec::new();
         for phase in starts.iter().flat_map(|(_, start)| &start.phases) {
             if !names.contains(&phase.name.as_str()) {
@@ -91,28 +91,29 @@ impl Phases {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{bench::sample::RunSample, starts::Phase};
+    use crate::{
+        bench::sample::RunSample,
+        starts::{self, StartPath},
+    };
 
     /// Starts by `ctr run`, each of `vm` milliseconds in the VM.
     pub(in crate::bench) fn runs(way: Way, vms: &[f64]) -> Vec<RunSample> {
-        let phase = |name: &str, start_ms, ms| Phase {
-            name: name.to_owned(),
-            start_ms,
-            ms,
+        let path = match way {
+            Way::Restored => StartPath::Restored,
+            _ => StartPath::Booted,
         };
-        let run = |vm: &f64| RunSample {
-            way,
-            first_byte_ms: vm + 100.0,
-            start: Some(Start {
-                path: way.name().to_owned(),
-                template_key: None,
-                reason: String::new(),
-                reason_label: String::new(),
+        let run = |vm: &f64| {
+            let phases = [("disk", 10.0 + vm, 20.0), ("vm", 10.0, *vm)];
+            let report = StartReport {
                 total_ms: vm + 30.0,
-                proof: String::new(),
-                phases: vec![phase("disk", 10.0 + vm, 20.0), phase("vm", 10.0, *vm)],
-            }),
-            costs: None,
+                ..starts::tests::report(path, &phases)
+            };
+            RunSample {
+                way,
+                first_byte_ms: vm + 100.0,
+                start: Some(report),
+                costs: None,
+            }
         };
         vms.iter().map(run).collect()
     }

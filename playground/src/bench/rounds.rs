@@ -15,7 +15,7 @@ use crate::{
     ensure,
     node::Node,
     settings::Settings,
-    starts::Start,
+    starts::{self, StartReport},
 };
 
 /// What a container says first.
@@ -73,7 +73,7 @@ fn run(node: &Node, way: Way) -> Result<RunSample> {
     let (start, costs) = match way {
         Way::Runc => (None, None),
         _ => {
-            let start = Start::read(&node.settings().run_root, &id)?;
+            let start = starts::read(&node.settings().run_root, &id)?;
             went(&start, way)?;
             (Some(start), Some(Processes::of(node, &id)?.costs()?))
         }
@@ -91,11 +91,11 @@ fn run(node: &Node, way: Way) -> Result<RunSample> {
 }
 
 /// A start must have gone the way that was to be measured.
-fn went(start: &Start, way: Way) -> Result<()> {
+fn went(start: &StartReport, way: Way) -> Result<()> {
     ensure!(
-        start.path == way.name(),
+        start.path.as_str() == way.name(),
         "A VM was {}, not {}: {}",
-        start.path,
+        start.path.as_str(),
         way.name(),
         start.reason
     );
@@ -149,7 +149,7 @@ pub(super) fn looked_at(node: &Node, sample: PodSample, id: &str) -> Result<PodS
         return Ok(sample);
     }
     Ok(PodSample {
-        start: Some(Start::read(&node.settings().run_root, id)?),
+        start: Some(starts::read(&node.settings().run_root, id)?),
         costs: Some(Processes::of(node, id)?.costs()?),
         ..sample
     })

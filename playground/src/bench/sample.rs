@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::starts::Start;
+use crate::starts::StartReport;
 
 /// What a container was started in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ pub struct RunSample {
     /// From the start of `ctr` to the first byte of the container's output.
     pub first_byte_ms: f64,
     /// The shim's record; none of runc's.
-    pub start: Option<Start>,
+    pub start: Option<StartReport>,
     /// What it cost the node; `None` with runc.
     pub costs: Option<Costs>,
 }
@@ -69,7 +69,7 @@ pub struct PodSample {
     /// From the request of `RunPodSandbox` to the first line in the container's log.
     pub output_ms: f64,
     /// The shim's record; none of runc's.
-    pub start: Option<Start>,
+    pub start: Option<StartReport>,
     /// What it cost the node; `None` with runc.
     pub costs: Option<Costs>,
 }

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
+use hypervisors::VmSize;
+
 use super::{
-    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, TemplateShape, error::missing,
-    key::invalid, keys::factory as keys, view::View,
+    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, error::missing, key::invalid,
+    keys::factory as keys, view::View,
 };
 
 /// More templates than this lie on no node: each takes memory.
@@ -71,11 +73,8 @@ fn template_path(
 }
 
 /// The shapes that are written; without any, that of a pod that asks for nothing.
-fn shapes(
-    table: View<'_>,
-    hypervisor: &HypervisorConfig,
-) -> Result<Vec<TemplateShape>, ConfigError> {
-    let usual = TemplateShape {
+fn shapes(table: View<'_>, hypervisor: &HypervisorConfig) -> Result<Vec<VmSize>, ConfigError> {
+    let usual = VmSize {
         vcpus: hypervisor.vcpus,
         memory_mib: hypervisor.memory_mib,
     };
@@ -83,7 +82,7 @@ fn shapes(
     for shape in table.tables(keys::SHAPE) {
         keys::SHAPE_SECTION.check(shape)?;
         let number = |key, or| View(Some(shape)).count_u32(key).unwrap_or(or);
-        shapes.push(TemplateShape {
+        shapes.push(VmSize {
             vcpus: number(keys::VCPUS, usual.vcpus),
             memory_mib: number(keys::MEMORY, usual.memory_mib),
         });

@@ -30,12 +30,14 @@ use std::{
     time::Duration,
 };
 
-use hypervisors::{DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSpec, VmmConfig};
+use hypervisors::{
+    DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSize, VmSpec, VmmConfig,
+};
 
 pub use annotations::AnnotationError;
 pub use error::{ConfigError, Location};
 pub use gate::AnnotationGate;
-pub use sizing::{Shape, Sizing};
+pub use sizing::Sizing;
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
 
@@ -116,22 +118,7 @@ pub struct FactoryConfig {
     /// How long a restored VM may take to be ready before its pod boots instead.
     pub restore_timeout: Duration,
     /// What templates are made of: smallest first, at least one, none twice.
-    pub shapes: Vec<TemplateShape>,
-}
-
-/// The size of a VM that a template is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TemplateShape {
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// vCPUs at boot.
-    pub vcpus: u32,
-}
-
-impl std::fmt::Display for TemplateShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} vCPU, {} MiB", self.vcpus, self.memory_mib)
-    }
+    pub shapes: Vec<VmSize>,
 }
 
 /// The guest's agent.
@@ -231,10 +218,8 @@ impl Config {
     }
 
     /// The VM that a template of this shape is made of. Its id and run directory are not used.
-    pub fn template_spec(&self, shape: TemplateShape) -> VmSpec {
-        let mut spec = self.vm_spec("template", Path::new(""));
-        spec.vcpus = shape.vcpus;
-        spec.memory.mib = shape.memory_mib;
+    pub fn template_spec(&self, shape: VmSize) -> VmSpec {
+        let mut spec = self.vm_spec("template", Path::new("")).with_size(shape);
         spec.memory.max_mib = spec.memory.max_mib.max(shape.memory_mib);
         spec
     }

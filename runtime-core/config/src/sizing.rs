@@ -1,40 +1,8 @@
 //! How large VMs are made, as plain values.
 
-use std::fmt;
+use hypervisors::VmSize;
 
 use super::Config;
-
-/// The size of a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// vCPUs.
-    pub vcpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
-}
-
-impl Shape {
-    /// Whether there is as much of everything as in `other`.
-    #[must_use]
-    pub fn covers(self, other: Self) -> bool {
-        self.vcpus >= other.vcpus && self.memory_mib >= other.memory_mib
-    }
-
-    /// The larger of both, in each.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            vcpus: self.vcpus.max(other.vcpus),
-            memory_mib: self.memory_mib.max(other.memory_mib),
-        }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} vCPUs and {} MiB", self.vcpus, self.memory_mib)
-    }
-}
 
 /// The rules by which VMs are sized.
 ///
@@ -44,9 +12,9 @@ impl fmt::Display for Shape {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sizing {
     /// The configured size.
-    pub base: Shape,
+    pub base: VmSize,
     /// The largest size.
-    pub most: Shape,
+    pub most: VmSize,
     /// vCPUs beside those for the pod.
     pub overhead_vcpus: f64,
     /// MiB beside those for the pod.
@@ -61,11 +29,11 @@ impl Config {
     pub fn sizing(&self) -> Sizing {
         let hypervisor = &self.hypervisor;
         Sizing {
-            base: Shape {
+            base: VmSize {
                 vcpus: hypervisor.vcpus,
                 memory_mib: hypervisor.memory_mib,
             },
-            most: Shape {
+            most: VmSize {
                 vcpus: hypervisor.max_vcpus.max(hypervisor.vcpus),
                 memory_mib: hypervisor.max_memory_mib.max(hypervisor.memory_mib),
             },

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use agent_client::{Agent, agent::OnlineCPUMemRequest};
-use config::{Shape, Sizing};
-use hypervisors::Vm;
+use config::Sizing;
+use hypervisors::{Vm, VmSize};
 use slog::{Logger, info, warn};
 use tokio::sync::Mutex;
 
@@ -31,15 +31,15 @@ pub enum ResizeError {
     )]
     Fixed {
         /// What it has.
-        has: Shape,
+        has: VmSize,
         /// What was asked for.
-        wanted: Shape,
+        wanted: VmSize,
     },
     /// More than the configuration or the node allows.
     #[error("The VM cannot grow beyond {most}: {millis}m CPU and {mib} MiB were asked for")]
     TooLarge {
         /// The largest size.
-        most: Shape,
+        most: VmSize,
         /// CPU asked for, in thousandths.
         millis: u64,
         /// Memory asked for, in MiB.
@@ -49,9 +49,9 @@ pub enum ResizeError {
     #[error("The VM cannot grow from {has} to {wanted}")]
     Vm {
         /// What it has.
-        has: Shape,
+        has: VmSize,
         /// What was asked for.
-        wanted: Shape,
+        wanted: VmSize,
         /// Why.
         #[source]
         source: hypervisors::Error,
@@ -60,7 +60,7 @@ pub enum ResizeError {
     #[error("The VM grew to {has}, but its agent did not bring all of it online")]
     Agent {
         /// What it has.
-        has: Shape,
+        has: VmSize,
         /// The agent's words.
         #[source]
         source: agent_client::Error,
@@ -68,17 +68,17 @@ pub enum ResizeError {
 }
 
 /// The size of a running VM. It only ever grows: shrinking limits is the guest's cgroups' business.
-pub struct VmSize {
+pub struct RunningSize {
     vm: Arc<dyn Vm>,
     agent: Agent,
     sizing: Sizing,
-    now: Mutex<Shape>,
+    now: Mutex<VmSize>,
     log: Logger,
 }
 
-impl VmSize {
+impl RunningSize {
     /// Of a VM that has `now`.
-    pub fn new(vm: Arc<dyn Vm>, agent: Agent, sizing: Sizing, now: Shape, log: Logger) -> Self {
+    pub fn new(vm: Arc<dyn Vm>, agent: Agent, sizing: Sizing, now: VmSize, log: Logger) -> Self {
         Self {
             vm,
             agent,
@@ -89,7 +89,7 @@ impl VmSize {
     }
 
     /// How large the VM is.
-    pub async fn now(&self) -> Shape {
+    pub async fn now(&self) -> VmSize {
         *self.now.lock().await
     }
 
@@ -111,9 +111,9 @@ impl VmSize {
     /// # Errors
     /// It has grown only so far as the error says.
     pub async fn ensure(&self, demand: Demand, beyond: Beyond) -> Result<(), ResizeError> {
-        let fit = demand.shape(&self.sizing);
+        let wanted = demand.size(&self.sizing);
         let mut now = self.now.lock().await;
-        if fit.clipped {
+        if wanted.clipped {
             let error = ResizeError::TooLarge {
                 most: self.sizing.most,
                 millis: demand.cpu_millis,
@@ -124,19 +124,19 @@ impl VmSize {
                 Beyond::Clip => warn!(self.log, "limits are beyond the VM"; "reason" => %error),
             }
         }
-        if now.covers(fit.shape) {
+        if now.covers(wanted.size) {
             return Ok(());
         }
         if self.sizing.fixed {
             return Err(ResizeError::Fixed {
                 has: *now,
-                wanted: fit.shape,
+                wanted: wanted.size,
             });
         }
-        self.grow(&mut now, fit.shape).await
+        self.grow(&mut now, wanted.size).await
     }
 
-    async fn grow(&self, now: &mut Shape, wanted: Shape) -> Result<(), ResizeError> {
+    async fn grow(&self, now: &mut VmSize, wanted: VmSize) -> Result<(), ResizeError> {
         let before = *now;
         let plugged = self.plug(now, wanted).await;
         // Also what was plugged before an error is to be of use.
@@ -158,7 +158,7 @@ impl VmSize {
         })
     }
 
-    async fn plug(&self, now: &mut Shape, wanted: Shape) -> hypervisors::Result<()> {
+    async fn plug(&self, now: &mut VmSize, wanted: VmSize) -> hypervisors::Result<()> {
         if wanted.memory_mib > now.memory_mib {
             now.memory_mib = self.vm.resize_memory(wanted.memory_mib).await?;
         }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   annotations of the sandbox --+
-//!                                +--> Demand::shape(Sizing) --> Shape --> boot, or VmSize::grow
+//!                                +--> Demand::size(Sizing) --> VmSize --> boot, or RunningSize::ensure
 //!   limits of the containers ----+
 //!   linux.cgroupsPath --> PodCgroups: shim and monitor in it (or only the vCPUs' threads)
 //! ```
@@ -14,12 +14,12 @@ mod demand;
 mod grow;
 pub mod oom_score;
 mod pod;
-mod shape;
+mod size;
 
 pub use demand::Demand;
-pub use grow::{Beyond, ResizeError, VmSize};
+pub use grow::{Beyond, ResizeError, RunningSize};
 pub use pod::PodResources;
-pub use shape::Fit;
+pub use size::PodSize;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use slog::{Logger, warn};
 use system::sync::{Mutex, MutexGuard};
 
 use super::{
-    Beyond, Demand, ResizeError, VmSize,
+    Beyond, Demand, ResizeError, RunningSize,
     cgroup::{OutOfMemory, PodCgroups, union},
     oom_score,
 };
@@ -23,7 +23,7 @@ struct Wish {
 
 /// The resources of a running pod. Containers that have ended ask for nothing.
 pub struct PodResources {
-    size: VmSize,
+    size: RunningSize,
     /// What the sandbox was announced to need.
     announced: Demand,
     cgroups: Option<Arc<PodCgroups>>,
@@ -34,7 +34,7 @@ pub struct PodResources {
 impl PodResources {
     /// Of a pod whose sandbox was announced to need `announced`.
     pub fn new(
-        size: VmSize,
+        size: RunningSize,
         announced: Demand,
         cgroups: Option<Arc<PodCgroups>>,
         log: Logger,

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use factory::{BootReason, StartPlan, Unfit};
+use factory::{
+    Unusable,
+    start::{BootReason, Plan, Way},
+};
 use hypervisors::{DiskSlots, GuestRoot, VmmConfig, qemu::ChannelKind};
 use slog::Logger;
 use system::error::chain;
@@ -31,27 +34,25 @@ pub(crate) async fn check(config: Option<&Path>, log: &Logger) -> Outcome {
         Ok(spec) => spec,
         Err(error) => return Ok(tell("network", &Verdict::Problem(chain(&error)))),
     };
-    let size = format!("{} vCPU, {} MiB", spec.vcpus, spec.memory.mib);
-    good &= tell("VM", &Verdict::Good(size));
+    good &= tell("VM", &Verdict::Good(spec.size().to_string()));
     good &= tell("kernel", &readable(&spec.kernel.kernel));
     match &spec.kernel.root {
         GuestRoot::Initrd(path) => good &= tell("initrd", &readable(path)),
         GuestRoot::Image(path) => good &= tell("image", &readable(path)),
     }
     let name = setup.config.hypervisor.vmm.kind().title();
-    match setup.monitor(log).await {
+    match setup.vmm(log).await {
         Err(error) => good &= tell(name, &Verdict::Problem(chain(&error))),
-        Ok(monitor) => {
-            let identity = monitor.identity();
+        Ok(vmm) => {
+            let identity = vmm.identity();
             let found = format!("{} {}", identity.binary.display(), identity.version);
             good &= tell(name, &Verdict::Good(found));
             good &= tell("machine", &Verdict::Good(identity.machine.to_string()));
             good &= tell("CPU", &Verdict::Good(identity.cpu.clone()));
             good &= tell("agent", &channel(&setup.config.hypervisor.vmm));
-            let possible = monitor.capabilities().disk_slots;
+            let possible = vmm.capabilities().disk_slots;
             good &= tell("disk slots", &slots(&spec.slots, possible));
-            let plan =
-                factory::choose(setup.enabled(), &setup.store, monitor.as_ref(), &spec).await;
+            let plan = setup.survey(&spec, vmm.as_ref()).await.plan();
             good &= tell("template", &template(&plan));
         }
     }
@@ -80,7 +81,7 @@ fn channel(monitor: &VmmConfig) -> Verdict {
                 .to_owned(),
         ),
         VmmConfig::Qemu(_) => Verdict::Good("reached by virtio-serial".to_owned()),
-        VmmConfig::Clh(_) => Verdict::Good("reached by a socket of the monitor".to_owned()),
+        VmmConfig::Clh(_) => Verdict::Good("reached by a socket of the VMM".to_owned()),
     }
 }
 
@@ -97,14 +98,16 @@ fn slots(slots: &DiskSlots, possible: bool) -> Verdict {
 }
 
 /// A template that was never made is a choice; one that cannot be used is a problem.
-fn template(plan: &StartPlan) -> Verdict {
-    match plan {
-        StartPlan::Restore(template) => Verdict::Good(format!("fits, key {:.16}", template.key())),
-        StartPlan::Boot(reason @ BootReason::Disabled) => Verdict::Note(reason.to_string()),
-        StartPlan::Boot(BootReason::Unfit(unfit @ Unfit::Absent { .. })) => {
-            Verdict::Note(format!("{unfit}; `imprint factory init` makes one"))
-        }
-        StartPlan::Boot(reason) => Verdict::Problem(reason.to_string()),
+fn template(plan: &Plan) -> Verdict {
+    match &plan.way {
+        Way::Restore { key, .. } => Verdict::Good(format!("matches, key {key:.16}")),
+        Way::Boot { reason } => match reason {
+            BootReason::Disabled => Verdict::Note(reason.to_string()),
+            BootReason::NoTemplate(Unusable::Absent { .. }) => {
+                Verdict::Note(format!("{reason}; `imprint factory init` makes one"))
+            }
+            _ => Verdict::Problem(reason.to_string()),
+        },
     }
 }
 
@@ -120,21 +123,32 @@ fn tell(point: &str, verdict: &Verdict) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hypervisors::qemu::QemuConfig;
+    use factory::start::FirstDisk;
+    use hypervisors::{VmSize, qemu::QemuConfig};
 
     use super::*;
 
     #[test]
     fn only_a_template_that_cannot_be_used_is_a_problem() {
-        let plan = |unfit| StartPlan::Boot(BootReason::Unfit(unfit));
-        let absent = template(&plan(Unfit::Absent { path: "/t".into() }));
+        let verdict = |reason| {
+            template(&Plan {
+                size: VmSize {
+                    memory_mib: 256,
+                    vcpus: 1,
+                },
+                first_disk: FirstDisk::Later,
+                way: Way::Boot { reason },
+            })
+        };
+        let absent = verdict(BootReason::NoTemplate(Unusable::Absent {
+            path: "/t".into(),
+        }));
         assert!(matches!(absent, Verdict::Note(text) if text.contains("factory init")));
-        let damaged = template(&plan(Unfit::Damaged { what: "x".into() }));
+        let damaged = verdict(BootReason::NoTemplate(Unusable::Damaged {
+            what: "x".into(),
+        }));
         assert!(matches!(damaged, Verdict::Problem(_)));
-        assert!(matches!(
-            template(&StartPlan::Boot(BootReason::Disabled)),
-            Verdict::Note(_)
-        ));
+        assert!(matches!(verdict(BootReason::Disabled), Verdict::Note(_)));
     }
 
     #[test]

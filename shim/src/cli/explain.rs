@@ -2,50 +2,23 @@
 
 use std::path::Path;
 
+use factory::start::StartReport;
 use pod::state::SandboxDir;
-use serde::Deserialize;
-use system::file;
 
 use crate::Outcome;
 
-/// Longer records are not read.
-const MAX_LENGTH: u64 = 256 * 1024;
-
-/// What a shim writes into its sandbox's directory as `start.json`.
-#[derive(Deserialize)]
-struct Start {
-    start_path: String,
-    template_key: Option<String>,
-    reason: String,
-    #[serde(default)]
-    proof: String,
-    total_ms: f64,
-    phases: Vec<Phase>,
-}
-
-#[derive(Deserialize)]
-struct Phase {
-    name: String,
-    start_ms: f64,
-    ms: f64,
-}
-
-/// Prints the record of `sandbox`, which may be given by the beginning of its id.
+/// Prints the report of `sandbox`, which may be given by the beginning of its id.
 pub(crate) fn explain(run_root: &Path, sandbox: &str, json: bool) -> Outcome {
     let id = complete(run_root, sandbox)?;
-    let path = SandboxDir::path_for(run_root, &id)?.join("start.json");
-    let text = file::read(&path, MAX_LENGTH).map_err(|error| {
-        format!(
-            "Sandbox {id} has no record of its start yet: {}: {error}",
-            path.display()
-        )
+    let directory = SandboxDir::path_for(run_root, &id)?;
+    let report = StartReport::read(&directory).map_err(|error| {
+        let error = system::error::chain(&error);
+        format!("Sandbox {id} has no report of its start: {error}")
     })?;
-    let text = String::from_utf8(text)?;
-    let start: Start = serde_json::from_str(&text)?;
     if json {
-        println!("{text}");
+        println!("{}", report.to_json()?);
     } else {
-        print!("{}", told(&id, &start));
+        print!("{}", told(&report));
     }
     Ok(true)
 }
@@ -74,23 +47,30 @@ fn complete(run_root: &Path, beginning: &str) -> Result<String, String> {
     }
 }
 
-/// The record in words. What comes from a file is escaped.
-fn told(id: &str, start: &Start) -> String {
+/// The report in words. What comes from a file is escaped.
+fn told(report: &StartReport) -> String {
     let escape = |text: &str| text.escape_debug().to_string();
     let mut lines = vec![
-        format!("sandbox: {id}"),
-        format!("start: {}", escape(&start.start_path)),
-        format!("reason: {}", escape(&start.reason)),
+        format!("sandbox: {}", escape(&report.sandbox)),
+        format!("start: {}", report.path.as_str()),
+        format!(
+            "reason: {} ({})",
+            escape(&report.reason),
+            report.reason_label
+        ),
     ];
-    if let Some(key) = &start.template_key {
+    if let Some(key) = &report.template_key {
         lines.push(format!("template: {}", escape(key)));
     }
-    if !start.proof.is_empty() {
-        lines.push(format!("proof: {}", escape(&start.proof)));
+    lines.push(format!("size: {}", report.size));
+    if !report.proof.is_empty() {
+        lines.push(format!("proof: {}", escape(&report.proof)));
     }
-    lines.push(format!("ready after: {:.1} ms", start.total_ms));
+    lines.push(format!("ready after: {:.1} ms", report.total_ms));
     lines.push("phase                    begins at    took (ms)".to_owned());
-    for phase in &start.phases {
+    let mut phases: Vec<_> = report.phases.iter().collect();
+    phases.sort_by(|one, other| one.start_ms.total_cmp(&other.start_ms));
+    for phase in phases {
         let (name, at, took) = (escape(&phase.name), phase.start_ms, phase.ms);
         lines.push(format!("  {name:<22} {at:>9.1} {took:>12.1}"));
     }
@@ -101,22 +81,21 @@ fn told(id: &str, start: &Start) -> String {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"start_path":"restored","template_key":"ab","reason":"Template fits",
-        "proof":"incoming migration completed","total_ms":93.4,"later":1,
-        "phases":[{"name":"plan","start_ms":0.5,"ms":1.25},{"name":"vm.re\u001bstore","start_ms":2.0,"ms":80.0}]}"#;
+    const REPORT: &str = r#"{"version":1,"sandbox":"pod","start_path":"restored",
+        "template_key":"ab","reason":"Template matches","reason_label":"match",
+        "size":{"memory_mib":256,"vcpus":2},"max_size":{"memory_mib":512,"vcpus":2},
+        "first_disk":"in-slot","proof":"incoming migration completed","total_ms":93.4,"later":1,
+        "phases":[{"name":"vm.re\u001bstore","start_ms":2.0,"ms":80.0},{"name":"plan","start_ms":0.5,"ms":1.25}]}"#;
 
     #[test]
-    fn a_record_is_told_in_words_and_cannot_write_to_the_terminal() {
-        let text = told("pod", &serde_json::from_str(RECORD).unwrap());
-        assert!(
-            text.contains("start: restored\nreason: Template fits\ntemplate: ab"),
-            "{text}"
-        );
-        assert!(
-            text.contains("plan                         0.5          1.2"),
-            "{text}"
-        );
-        assert!(text.contains("vm.re\\u{1b}store"), "{text}");
+    fn a_report_is_told_in_words_and_cannot_write_to_the_terminal() {
+        let text = told(&serde_json::from_str(REPORT).unwrap());
+        let head = "sandbox: pod\nstart: restored\nreason: Template matches (match)\n\
+                    template: ab\nsize: 2 vCPUs, 256 MiB\n";
+        assert!(text.starts_with(head), "{text}");
+        let plan = text.find("plan                         0.5          1.2");
+        let restore = text.find("vm.re\\u{1b}store");
+        assert!(plan.is_some() && plan < restore, "{text}");
     }
 
     #[test]
@@ -135,10 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_without_a_record_is_an_error_with_its_path() {
+    fn a_sandbox_without_a_report_is_an_error_with_its_path() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("s/pod")).unwrap();
         let error = explain(root.path(), "pod", false).unwrap_err().to_string();
-        assert!(error.contains("no record of its start yet"), "{error}");
+        assert!(error.contains("no report of its start"), "{error}");
+        assert!(error.contains("s/pod/start.json"), "{error}");
     }
 }

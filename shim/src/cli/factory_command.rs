@@ -1,6 +1,6 @@
 //! `imprint factory init` and `destroy`.
 
-use factory::{InitOptions, Step, in_foreign_mount_namespace, init as make_templates};
+use factory::{NewTemplates, Step, in_foreign_mount_namespace, init as make_templates};
 use slog::Logger;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,30 +13,25 @@ pub(crate) async fn init(setup: &Setup, replace: bool, log: &Logger) -> Outcome 
     warn_of_mount_namespace();
     // Before anything is made: a signal that comes later is not lost.
     let stop = stop_signals()?;
-    let monitor = setup.monitor(log).await?;
+    let vmm = setup.vmm(log).await?;
     let specs = setup.template_specs().await?;
-    let options = InitOptions {
+    let new = NewTemplates {
+        store: &setup.store,
+        vmm: vmm.as_ref(),
+        specs: &specs,
         replace,
-        agent_deadline: setup.budgets().agent,
+        agent_timeout: setup.config.agent.connect_timeout,
+        log,
     };
-    let progress = |step, shape| match step {
-        Step::Booting => eprintln!("imprint: {step} ({shape})"),
+    let progress = |step, size| match step {
+        Step::Booting => eprintln!("imprint: {step} ({size})"),
         _ => eprintln!("imprint: {step}"),
     };
-    let made = make_templates(
-        &setup.store,
-        monitor.as_ref(),
-        &specs,
-        &options,
-        &progress,
-        any_of(stop),
-        log,
-    );
-    for template in made.await? {
+    for template in make_templates(new, &progress, any_of(stop)).await? {
         eprintln!(
             "imprint: template {:.16} ({}) is in {}",
             template.key(),
-            template.shape(),
+            template.size(),
             template.dir().display()
         );
     }

@@ -4,6 +4,8 @@
 mod check;
 mod explain;
 mod factory_command;
+#[path = "../request.rs"]
+mod request;
 mod selftest;
 mod setup;
 mod status;

@@ -3,11 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, NetworkModel};
-use factory::{Budgets, TemplateStore};
+use factory::{
+    TemplateStore,
+    start::{Request, Survey},
+};
 use hypervisors::{Hypervisor, VmSpec};
 use network::{Namespace, NetworkError};
 use slog::Logger;
 use tokio::sync::OnceCell;
+
+use crate::request::request;
 
 /// A configuration that was loaded.
 pub(crate) struct Setup {
@@ -32,7 +37,7 @@ impl Setup {
         self.config.factory.enable_template
     }
 
-    pub(crate) async fn monitor(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
+    pub(crate) async fn vmm(&self, log: &Logger) -> hypervisors::Result<Box<dyn Hypervisor>> {
         self.config.hypervisor.vmm.clone().probe(log).await
     }
 
@@ -52,7 +57,7 @@ impl Setup {
         Ok(specs)
     }
 
-    /// The same VM with what stands for a pod's first interface. A monitor looks for the tap in the
+    /// The same VM with what stands for a pod's first interface. A VMM looks for the tap in the
     /// network namespace that it is in.
     async fn connected(&self, mut spec: VmSpec) -> Result<VmSpec, NetworkError> {
         if self.config.runtime.network != NetworkModel::None {
@@ -72,12 +77,15 @@ impl Setup {
             .join(format!("verify-{}", number()))
     }
 
-    pub(crate) fn budgets(&self) -> Budgets {
-        Budgets {
-            agent: self.config.agent.connect_timeout,
-            restore: self.config.factory.restore_timeout,
-            ..Budgets::default()
-        }
+    /// What a pod asks for whose VM is that of `spec`.
+    pub(crate) fn request(&self, spec: VmSpec) -> Request {
+        let size = spec.size();
+        request(&self.config, spec, size)
+    }
+
+    /// The facts of the start of such a pod.
+    pub(crate) async fn survey(&self, spec: &VmSpec, vmm: &dyn Hypervisor) -> Survey {
+        Survey::of(&self.request(spec.clone()), vmm).await
     }
 }
 

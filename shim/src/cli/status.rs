@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use factory::{BootReason, Shape, StartPlan, StartRecord, StartTally, Template};
-use hypervisors::{Hypervisor, VmSpec};
+use factory::{
+    Template,
+    start::{BootReason, StartCounts, StartReport, Way},
+};
+use hypervisors::{Hypervisor, VmSize, VmSpec};
 use serde::Serialize;
 use slog::Logger;
 use system::{error::chain, time::since_epoch};
@@ -22,25 +25,25 @@ struct Answer {
     reason: Option<String>,
     /// What is there, also what cannot be used.
     templates: Vec<Found>,
-    /// Shapes of the configuration for which there is no template that fits, and why.
+    /// Shapes of the configuration for which there is no template that matches, and why.
     missing: Vec<Missing>,
     /// How the pods of this node were started.
-    starts: StartTally,
+    starts: StartCounts,
 }
 
 /// What lies in the template directory.
 #[derive(Serialize)]
 struct Found {
     directory: String,
-    shape: Shape,
+    shape: VmSize,
     key: String,
     nonce: String,
     /// Seconds since the epoch.
     created: u64,
     made_from: Vec<(&'static str, String)>,
-    /// What was verified: the restore that was tried.
+    /// With `--verify`: the restore that was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<StartRecord>,
+    verified: Option<StartReport>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +57,7 @@ impl Found {
         let manifest = template.manifest();
         Self {
             directory: template.dir().display().to_string(),
-            shape: template.shape(),
+            shape: template.size(),
             key: manifest.key.clone(),
             nonce: manifest.nonce.clone(),
             created: manifest.created,
@@ -83,89 +86,90 @@ async fn answer(setup: &Setup, verify: bool, log: &Logger) -> (Answer, bool) {
         reason: None,
         templates: Vec::new(),
         missing: Vec::new(),
-        starts: StartTally::read(&setup.config.runtime.run_root),
+        starts: StartCounts::read(&setup.config.runtime.run_root),
     };
     if !answer.enabled {
         answer.reason = Some(BootReason::Disabled.to_string());
         return (answer, false);
     }
-    let monitor = match setup.monitor(log).await {
-        Ok(monitor) => monitor,
-        Err(error) => {
-            answer.reason = Some(chain(&error));
-            return (answer, false);
-        }
-    };
-    let (usual, shapes) = match tokio::try_join!(setup.spec(), setup.template_specs()) {
-        Ok(specs) => specs,
-        Err(error) => {
-            answer.reason = Some(chain(&error));
-            return (answer, false);
-        }
-    };
-    for spec in shapes {
-        match look(setup, monitor.as_ref(), &spec, verify, log).await {
-            Ok(found) => {
-                if !answer
-                    .templates
-                    .iter()
-                    .any(|known| known.directory == found.directory)
-                {
-                    answer.templates.push(found);
-                }
-            }
-            Err(reason) => answer.missing.push(Missing {
-                shape: Shape::of(&spec).to_string(),
-                reason,
-            }),
-        }
-    }
-    // That of a pod that asks for nothing may be none of the configured shapes, or of another time.
-    match look(setup, monitor.as_ref(), &usual, false, log).await {
-        Err(reason) => answer.reason = Some(reason),
-        Ok(found) => {
-            let known = answer
-                .templates
-                .iter()
-                .any(|one| one.directory == found.directory);
-            let tried = if known || !verify {
-                Ok(found)
-            } else {
-                look(setup, monitor.as_ref(), &usual, true, log).await
+    let looked = match setup.vmm(log).await {
+        Ok(vmm) => {
+            let node = Node {
+                setup,
+                vmm: vmm.as_ref(),
+                log,
             };
-            match tried {
-                Ok(found) => {
-                    answer.on = true;
-                    if !known {
-                        answer.templates.push(found);
-                    }
-                }
-                Err(reason) => answer.reason = Some(reason),
-            }
+            answer.look(&node, verify).await
         }
+        Err(error) => Err(chain(&error)),
+    };
+    if let Err(reason) = looked {
+        answer.reason = Some(reason);
     }
     let good = answer.on && answer.missing.is_empty();
     (answer, good)
 }
 
-/// The template that a VM of this size would be restored from, or why there is none.
-async fn look(
-    setup: &Setup,
-    hypervisor: &dyn Hypervisor,
-    spec: &VmSpec,
-    verify: bool,
-    log: &Logger,
-) -> Result<Found, String> {
-    match factory::choose(true, &setup.store, hypervisor, spec).await {
-        StartPlan::Boot(reason) => Err(reason.to_string()),
-        StartPlan::Restore(template) => {
-            let mut found = Found::new(&template);
-            if verify {
-                let restored = verify::verify(setup, hypervisor, spec, *template, log).await?;
-                found.verified = Some(restored);
+impl Answer {
+    /// Looks for the template of each shape, and for that of a pod that asks for nothing.
+    ///
+    /// # Errors
+    /// Why such a pod is not restored.
+    async fn look(&mut self, node: &Node<'_>, verify: bool) -> Result<(), String> {
+        let specs = tokio::try_join!(node.setup.spec(), node.setup.template_specs());
+        let (usual, shapes) = specs.map_err(|error| chain(&error))?;
+        for spec in shapes {
+            match node.template_of(&spec, verify).await {
+                Ok(found) => self.add(found),
+                Err(reason) => self.missing.push(Missing {
+                    shape: spec.size().to_string(),
+                    reason,
+                }),
             }
-            Ok(found)
         }
+        // It may be none of the configured shapes, or of another time.
+        let mut found = node.template_of(&usual, false).await?;
+        if verify && !self.has(&found) {
+            found = node.template_of(&usual, true).await?;
+        }
+        self.on = true;
+        self.add(found);
+        Ok(())
+    }
+
+    fn has(&self, found: &Found) -> bool {
+        let known = |one: &Found| one.directory == found.directory;
+        self.templates.iter().any(known)
+    }
+
+    fn add(&mut self, found: Found) {
+        if !self.has(&found) {
+            self.templates.push(found);
+        }
+    }
+}
+
+/// What is asked.
+struct Node<'a> {
+    setup: &'a Setup,
+    vmm: &'a dyn Hypervisor,
+    log: &'a Logger,
+}
+
+impl Node<'_> {
+    /// The template that a pod with this VM would be restored from, or why there is none.
+    async fn template_of(&self, spec: &VmSpec, verify: bool) -> Result<Found, String> {
+        let survey = self.setup.survey(spec, self.vmm).await;
+        if let Way::Boot { reason } = survey.plan().way {
+            return Err(reason.to_string());
+        }
+        let template = survey.template().ok_or("The template is gone")?;
+        let mut found = Found::new(template);
+        if verify {
+            let verified = verify::verify(self.setup, self.vmm, spec, survey, self.log).await?;
+            found.verified = Some(verified);
+        }
+        Ok(found)
     }
 }
 
@@ -189,8 +193,8 @@ fn print(answer: &Answer) {
         for (name, value) in &found.made_from {
             println!("{name}: {value}");
         }
-        if let Some(record) = &found.verified {
-            let (proof, phases) = (&record.proof, record.phases_line());
+        if let Some(report) = &found.verified {
+            let (proof, phases) = (&report.proof, report.phases_line());
             println!("verified: memory is as saved; {proof}; {phases}");
         }
     }
@@ -201,7 +205,7 @@ fn print(answer: &Answer) {
     print_starts(&answer.starts);
 }
 
-fn print_starts(starts: &StartTally) {
+fn print_starts(starts: &StartCounts) {
     let booted: u64 = starts.booted.values().sum();
     if starts.restored + booted == 0 {
         return;

@@ -1,54 +1,45 @@
 //! The truth about a template: its memory read in full, and a VM restored from it and ended.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use factory::{StartPath, StartPlan, StartRecord, Template};
+use factory::start::{FirstImage, Start, StartPath, StartReport, Survey, Timeline};
 use hypervisors::{Hypervisor, VmSpec};
 use slog::Logger;
 use system::error::chain;
 
 use crate::setup::Setup;
 
-/// How the restore that was tried went, or why the template cannot be relied on.
+/// How the restore of the template that `survey` found went, or why it cannot be relied on.
 pub(crate) async fn verify(
     setup: &Setup,
-    hypervisor: &dyn Hypervisor,
+    vmm: &dyn Hypervisor,
     spec: &VmSpec,
-    template: Template,
+    survey: Survey,
     log: &Logger,
-) -> Result<StartRecord, String> {
-    let template = Arc::new(template);
-    let to_read = template.clone();
-    let read = tokio::task::spawn_blocking(move || to_read.verify_memory()).await;
-    read.map_err(|error| chain(&error))?
-        .map_err(|unfit| unfit.to_string())?;
-    let Some(template) = Arc::into_inner(template) else {
-        return Err("The template is still being read".to_owned());
-    };
-
+) -> Result<StartReport, String> {
+    if let Some(template) = survey.template().cloned() {
+        let read = tokio::task::spawn_blocking(move || template.verify_memory()).await;
+        read.map_err(|error| chain(&error))?
+            .map_err(|unusable| unusable.to_string())?;
+    }
     let run_dir = RunDir::make(setup.run_dir())?;
-    let spec = VmSpec {
+    let request = setup.request(VmSpec {
         id: "imprint-verify".to_owned(),
         run_dir: run_dir.0.clone(),
         ..spec.clone()
+    });
+    let start = Start {
+        request: &request,
+        vmm,
+        log,
     };
-    try_restore(setup, hypervisor, &spec, template, log).await
-}
-
-async fn try_restore(
-    setup: &Setup,
-    hypervisor: &dyn Hypervisor,
-    spec: &VmSpec,
-    template: Template,
-    log: &Logger,
-) -> Result<StartRecord, String> {
-    let plan = StartPlan::Restore(Box::new(template));
-    let started = factory::start(plan, hypervisor, spec, setup.budgets(), log).await;
+    let mut timeline = Timeline::begin();
+    let started = start.run(survey, FirstImage::none(), &mut timeline).await;
     let started = started.map_err(|error| chain(&error))?;
     started.vm.kill().await.map_err(|error| chain(&error))?;
-    match started.record.path {
-        StartPath::Restored => Ok(started.record),
-        StartPath::Booted => Err(started.record.reason),
+    match started.report.path {
+        StartPath::Restored => Ok(started.report),
+        StartPath::Booted => Err(started.report.reason),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use factory::{StartPath, StartRecord};
+use factory::start::{StartPath, StartReport};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
@@ -14,8 +14,6 @@ use prometheus_client::{
 };
 
 use pod::container::{Counts, Reason};
-
-use crate::timeline::Timeline;
 
 /// The text's format.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,8 +37,8 @@ struct ReasonLabels {
 /// The metrics of one pod.
 pub struct Metrics {
     registry: Registry,
-    monitor_pid: u32,
-    monitor_bytes: Gauge,
+    vmm_pid: u32,
+    vmm_bytes: Gauge,
     shim_bytes: Gauge,
     disks: Arc<Counts>,
     in_slots: Counter,
@@ -48,101 +46,31 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of a pod that was started so, by the monitor `monitor_pid`.
-    pub fn of_start(
-        sandbox: &str,
-        record: &StartRecord,
-        timeline: &Timeline,
-        disks: Arc<Counts>,
-        monitor_pid: u32,
-    ) -> Self {
+    /// The metrics of a pod whose start is over, in the VM of the process `vmm_pid`.
+    pub fn of_start(report: &StartReport, disks: Arc<Counts>, vmm_pid: u32) -> Self {
         let mut registry = Registry::default();
-        let path = record.path.as_str();
-        let durations =
-            Family::<PhaseLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
-        let observe = |phase: &str, seconds: f64| {
-            let phase = phase.to_owned();
-            durations
-                .get_or_create(&PhaseLabels { path, phase })
-                .observe(seconds);
-        };
-        for (name, ms) in timeline.lengths() {
-            observe(name, ms / 1e3);
-        }
-        observe("total", timeline.total_ms() / 1e3);
-        registry.register_with_unit(
-            "imprint_start_duration",
-            "How long the steps of sandbox starts took; total is from request to answer",
-            Unit::Seconds,
-            durations.clone(),
-        );
-
-        let hits = Counter::<u64>::default();
-        let fallbacks = Family::<ReasonLabels, Counter>::default();
-        if record.path == StartPath::Restored {
-            hits.inc();
-        }
-        if record.is_fallback() {
-            let reason = record.reason_label;
-            fallbacks.get_or_create(&ReasonLabels { reason }).inc();
-        }
-        registry.register(
-            "imprint_template_hits",
-            "Sandboxes restored from a template",
-            hits,
-        );
-        registry.register(
-            "imprint_template_fallbacks",
-            "Sandboxes booted although templates are enabled, by reason",
-            fallbacks,
-        );
-        let start = Info::new([
-            ("sandbox_id", sandbox.to_owned()),
-            ("path", path.to_owned()),
-            ("reason", record.reason_label.to_owned()),
-            (
-                "template_key",
-                record.template_key.clone().unwrap_or_default(),
-            ),
-        ]);
-        registry.register(
-            "imprint_sandbox_start",
-            "How the sandbox was started",
-            start,
-        );
-
-        let in_slots = Counter::default();
-        let plugged = Family::<ReasonLabels, Counter>::default();
-        registry.register(
-            "imprint_disk_slot_fills",
-            "Root file systems that went into a disk slot of the VM",
-            in_slots.clone(),
-        );
-        registry.register(
-            "imprint_disk_hot_plugs",
-            "Root file systems that were plugged into the VM, by reason",
-            plugged.clone(),
-        );
-
-        let (monitor_bytes, shim_bytes) = (Gauge::default(), Gauge::default());
-        for (name, help, gauge) in [
-            (
-                "imprint_monitor_resident",
-                "Resident memory of the VM's monitor",
-                &monitor_bytes,
-            ),
-            (
-                "imprint_shim_resident",
-                "Resident memory of the shim",
-                &shim_bytes,
-            ),
-        ] {
+        durations(&mut registry, report);
+        ways(&mut registry, report);
+        let (in_slots, plugged) = disk_counters(&mut registry);
+        let resident = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge = Gauge::default();
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
-        }
+            gauge
+        };
+        let vmm_bytes = resident(
+            &mut registry,
+            "imprint_monitor_resident",
+            "Resident memory of the VMM",
+        );
+        let shim_bytes = resident(
+            &mut registry,
+            "imprint_shim_resident",
+            "Resident memory of the shim",
+        );
         Self {
             registry,
-            monitor_pid,
-            monitor_bytes,
+            vmm_pid,
+            vmm_bytes,
             shim_bytes,
             disks,
             in_slots,
@@ -152,8 +80,7 @@ impl Metrics {
 
     /// The metrics as they are now.
     pub fn text(&self) -> String {
-        self.monitor_bytes
-            .set(resident(&self.monitor_pid.to_string()));
+        self.vmm_bytes.set(resident(&self.vmm_pid.to_string()));
         self.shim_bytes.set(resident("self"));
         set(&self.in_slots, self.disks.in_slots());
         for reason in Reason::ALL {
@@ -170,6 +97,77 @@ impl Metrics {
         }
         text
     }
+}
+
+/// How long each step took, and all of them.
+fn durations(registry: &mut Registry, report: &StartReport) {
+    let durations =
+        Family::<PhaseLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+    let path = report.path.as_str();
+    let steps = report.phases.iter().map(|phase| (&*phase.name, phase.ms));
+    for (phase, ms) in steps.chain([("total", report.total_ms)]) {
+        let phase = phase.to_owned();
+        let duration = durations.get_or_create(&PhaseLabels { path, phase });
+        duration.observe(ms / 1e3);
+    }
+    registry.register_with_unit(
+        "imprint_start_duration",
+        "How long the steps of sandbox starts took; total is from request to answer",
+        Unit::Seconds,
+        durations,
+    );
+}
+
+/// The way by which the VM was started, and why.
+fn ways(registry: &mut Registry, report: &StartReport) {
+    let hits = Counter::<u64>::default();
+    let fallbacks = Family::<ReasonLabels, Counter>::default();
+    let reason = report.reason_label.as_str();
+    if report.path == StartPath::Restored {
+        hits.inc();
+    }
+    if report.is_fallback() {
+        fallbacks.get_or_create(&ReasonLabels { reason }).inc();
+    }
+    registry.register(
+        "imprint_template_hits",
+        "Sandboxes restored from a template",
+        hits,
+    );
+    registry.register(
+        "imprint_template_fallbacks",
+        "Sandboxes booted although templates are enabled, by reason",
+        fallbacks,
+    );
+    let key = report.template_key.clone().unwrap_or_default();
+    let start = Info::new([
+        ("sandbox_id", report.sandbox.clone()),
+        ("path", report.path.as_str().to_owned()),
+        ("reason", reason.to_owned()),
+        ("template_key", key),
+    ]);
+    registry.register(
+        "imprint_sandbox_start",
+        "How the sandbox was started",
+        start,
+    );
+}
+
+/// Where root file systems went.
+fn disk_counters(registry: &mut Registry) -> (Counter, Family<ReasonLabels, Counter>) {
+    let in_slots = Counter::default();
+    let plugged = Family::<ReasonLabels, Counter>::default();
+    registry.register(
+        "imprint_disk_slot_fills",
+        "Root file systems that went into a disk slot of the VM",
+        in_slots.clone(),
+    );
+    registry.register(
+        "imprint_disk_hot_plugs",
+        "Root file systems that were plugged into the VM, by reason",
+        plugged.clone(),
+    );
+    (in_slots, plugged)
 }
 
 /// The count is kept elsewhere, and only ever grows.
@@ -189,40 +187,46 @@ fn resident(process: &str) -> i64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::{Duration, Instant};
-
-    use factory::Shape;
+    use factory::start::{FirstDisk, Phase, ReasonLabel};
+    use hypervisors::VmSize;
 
     use super::*;
 
-    fn metrics(path: StartPath, reason_label: &'static str) -> Metrics {
-        let record = StartRecord {
+    fn report(path: StartPath, reason_label: ReasonLabel) -> StartReport {
+        let size = VmSize {
+            memory_mib: 256,
+            vcpus: 1,
+        };
+        StartReport {
+            version: 1,
+            sandbox: "pod".into(),
             path,
             template_key: Some("ab".into()),
-            shape: Shape {
-                memory_mib: 256,
-                vcpus: 1,
-                max_memory_mib: 256,
-                max_vcpus: 1,
-            },
             reason: "There is no VM template in /t".into(),
             reason_label,
-            phases: Vec::new(),
+            size,
+            max_size: size,
+            first_disk: FirstDisk::Later,
             proof: String::new(),
-        };
-        let mut timeline = Timeline::begin();
-        timeline.took("vm.boot", Instant::now(), Duration::from_millis(30));
-        Metrics::of_start(
-            "pod",
-            &record,
-            &timeline,
-            Arc::default(),
-            std::process::id(),
-        )
+            total_ms: 40.0,
+            phases: vec![Phase {
+                name: "vm.boot".into(),
+                start_ms: 1.0,
+                ms: 30.0,
+            }],
+        }
+    }
+
+    fn metrics(path: StartPath, label: ReasonLabel) -> Metrics {
+        Metrics::of_start(&report(path, label), Arc::default(), std::process::id())
+    }
+
+    pub(in crate::management) fn started() -> StartReport {
+        report(StartPath::Booted, ReasonLabel::Absent)
     }
 
     pub(in crate::management) fn sample() -> Metrics {
-        metrics(StartPath::Booted, "absent")
+        metrics(StartPath::Booted, ReasonLabel::Absent)
     }
 
     #[test]
@@ -256,9 +260,9 @@ pub(super) mod tests {
     #[test]
     fn only_a_boot_that_templates_could_have_spared_is_a_fallback() {
         for (path, label, hits, fallbacks) in [
-            (StartPath::Restored, "fits", 1, 0),
-            (StartPath::Booted, "disabled", 0, 0),
-            (StartPath::Booted, "mismatch", 0, 1),
+            (StartPath::Restored, ReasonLabel::Match, 1, 0),
+            (StartPath::Booted, ReasonLabel::Disabled, 0, 0),
+            (StartPath::Booted, ReasonLabel::Mismatch, 0, 1),
         ] {
             let text = metrics(path, label).text();
             assert!(

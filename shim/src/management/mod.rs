@@ -2,7 +2,7 @@
 //! collects metrics on the node.
 //!
 //! * `GET /metrics`: the metrics, as Prometheus reads them.
-//! * `GET /start`: how the sandbox was started, the content of `start.json`.
+//! * `GET /start`: how the sandbox was started, its start report.
 //!
 //! Only root can connect. What a client may cost is bounded all the same: few connections at once,
 //! one request each, short headers, no body, and little time.
@@ -13,6 +13,7 @@ use std::{
     convert::Infallible, fs::File, io, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration,
 };
 
+use factory::start::StartReport;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -56,7 +57,7 @@ impl Drop for Management {
 /// What is told.
 struct Served {
     metrics: Metrics,
-    /// The content of `start.json`.
+    /// The start report.
     start: Bytes,
 }
 
@@ -68,13 +69,13 @@ impl Management {
     pub fn serve(
         directory: &Path,
         metrics: Metrics,
-        start: Vec<u8>,
+        report: &StartReport,
         log: &Logger,
     ) -> io::Result<Self> {
         let listener = bind(directory)?;
         let served = Arc::new(Served {
             metrics,
-            start: start.into(),
+            start: report.to_json()?.into(),
         });
         let task = tokio::spawn(accept(listener, served, log.clone()));
         Ok(Self(task.abort_handle()))
@@ -158,17 +159,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::management::metrics::tests::sample;
+    use crate::management::metrics::tests::{sample, started};
 
     fn serve(directory: &Path) -> Management {
         let log = Logger::root(slog::Discard, slog::o!());
-        Management::serve(
-            directory,
-            sample(),
-            b"{\"start_path\":\"booted\"}".to_vec(),
-            &log,
-        )
-        .unwrap()
+        Management::serve(directory, sample(), &started(), &log).unwrap()
     }
 
     async fn ask(directory: &Path, request: &str) -> String {
@@ -200,7 +195,7 @@ mod tests {
             "{metrics}"
         );
         let start = ask(directory.path(), &get("/start")).await;
-        assert!(start.ends_with("{\"start_path\":\"booted\"}"), "{start}");
+        assert!(start.ends_with(&started().to_json().unwrap()), "{start}");
         assert!(
             ask(directory.path(), &get("/../state.json"))
                 .await

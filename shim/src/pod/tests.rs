@@ -6,19 +6,19 @@ use agent_client::{
     agent_ttrpc::{AgentService, create_agent_service},
 };
 use async_trait::async_trait;
-use config::{Shape, Sizing, VolumeSettings};
+use config::{Sizing, VolumeSettings};
 use containerd_shim_protos::ttrpc::{
     self,
     asynchronous::{Server, TtrpcContext, transport::Listener},
 };
 use futures::stream;
-use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmmProcess};
+use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmSize, VmmProcess};
 use pod::{
     container::RootDisks,
     sandbox::{EVENTS, NewSandbox},
 };
 use protobuf::well_known_types::empty::Empty;
-use resources::{Demand, PodResources, VmSize};
+use resources::{Demand, PodResources, RunningSize};
 use slog::{Discard, o};
 use tempfile::TempDir;
 use tokio::{io::duplex, sync::mpsc};
@@ -104,7 +104,7 @@ impl Vm for Machine {
     }
 }
 
-const SHAPE: Shape = Shape {
+const SIZE: VmSize = VmSize {
     vcpus: 1,
     memory_mib: 256,
 };
@@ -174,13 +174,13 @@ impl Fixture {
 async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger) -> Sandbox {
     let vm: Arc<dyn Vm> = Arc::new(Machine(AgentChannel::VirtioSerial("/none".into())));
     let sizing = Sizing {
-        base: SHAPE,
-        most: SHAPE,
+        base: SIZE,
+        most: SIZE,
         overhead_vcpus: 0.0,
         overhead_memory_mib: 64,
         fixed: true,
     };
-    let size = VmSize::new(vm.clone(), agent.clone(), sizing, SHAPE, log.clone());
+    let size = RunningSize::new(vm.clone(), agent.clone(), sizing, SIZE, log.clone());
     let new = NewSandbox {
         id: "pod".to_owned(),
         pod_uid: None,
@@ -188,7 +188,7 @@ async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger
         hostname: "host".to_owned(),
         dns: Vec::new(),
         volumes: VolumeSettings::default(),
-        disks: RootDisks::new(&DiskSlots::default(), &["pod"], log.clone()),
+        disks: RootDisks::new(&DiskSlots::default(), None, log.clone()),
         storages: Vec::new(),
         resources: PodResources::new(size, Demand::default(), None, log.clone()),
         vm,

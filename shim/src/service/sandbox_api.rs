@@ -91,13 +91,10 @@ impl TaskService {
 
 /// What a person is told of a pod, as the CRI's clients expect it: JSON under the name `info`.
 fn info(pod: &SharedPod) -> String {
-    let start = pod.start_report.get().map(Vec::as_slice);
-    let start: Option<serde_json::Value> =
-        start.and_then(|start| serde_json::from_slice(start).ok());
     serde_json::json!({
         "pid": pod.sandbox.pid(),
         "runtimeType": RUNTIME,
-        "start": start,
+        "start": pod.start_report.get(),
     })
     .to_string()
 }

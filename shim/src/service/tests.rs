@@ -6,6 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use async_trait::async_trait;
 use config::Config;
 use containerd_shim_protos::{api::CreateTaskRequest, protobuf::well_known_types::any::Any};
+use factory::start::{Started, Timeline};
 use oci::ContainerKind;
 use slog::{Discard, o};
 use tempfile::TempDir;
@@ -15,15 +16,22 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    launch::{LaunchError, Vm, Wanted},
-    timeline::Timeline,
-};
+use crate::launch::{LaunchError, Wanted};
 
 /// Fails when it is let go.
 struct Gate {
     reached: Notify,
     open: Notify,
+    /// A launch has ended, or was dropped.
+    over: Notify,
+}
+
+struct Over<'a>(&'a Notify);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 #[async_trait]
@@ -34,10 +42,11 @@ impl Launch for Gate {
         _: Wanted<'_>,
         _: &mut Timeline,
         _: &Logger,
-    ) -> Result<Vm, LaunchError> {
+    ) -> Result<Started, LaunchError> {
+        let _over = Over(&self.over);
         self.reached.notify_one();
         self.open.notified().await;
-        Err(LaunchError::Monitor(hypervisors::Error::Protocol(
+        Err(LaunchError::Vmm(hypervisors::Error::Protocol(
             "told to fail".into(),
         )))
     }
@@ -91,6 +100,7 @@ impl Fixture {
         let gate = Arc::new(Gate {
             reached: Notify::new(),
             open: Notify::new(),
+            over: Notify::new(),
         });
         let exit = Arc::new(Notify::new());
         let log = Logger::root(Discard, o!());
@@ -164,6 +174,23 @@ async fn a_failed_launch_is_told_and_leaves_nothing() {
         f.service.create_task(f.request()).await,
         Err(Error::Launch(_))
     ));
+}
+
+#[tokio::test]
+async fn a_root_that_cannot_be_prepared_ends_the_start_of_the_vm() {
+    let f = Fixture::new().await;
+    let mut request = f.request();
+    request.rootfs = vec![containerd_shim_protos::types::mount::Mount {
+        type_: "bind".into(),
+        source: "/".into(),
+        target: "/a/part".into(),
+        ..Default::default()
+    }];
+    // The gate stays closed: the launch would go on for ever.
+    let error = soon(f.service.create_task(request)).await.unwrap_err();
+    assert!(matches!(error, Error::Rootfs(_)), "{error}");
+    soon(f.gate.over.notified()).await;
+    assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn boots(node: &Node, settings: &Settings, label: &str) -> Result<()> {
     ensure!(status.state == 0, "The pod is not ready: {status}");
     let start = start_of(settings, &pod)?;
     ensure!(
-        start.path == "booted" && start.reason_label == label,
+        start.path.as_str() == "booted" && start.reason_label.as_str() == label,
         "{label} was expected: {start:?}"
     );
     println!("    {}", start.reason);

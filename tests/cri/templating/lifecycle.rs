@@ -16,6 +16,7 @@ use playground::{
     node::Node,
     proc::mounts,
     settings::{Root, Settings},
+    starts::{ReasonLabel, StartPath},
 };
 use system::sync::Mutex;
 
@@ -121,7 +122,7 @@ fn rebooted(node: &Node) -> Result<()> {
     let pod = kubelet.run("early")?;
     let start = start_of(&settings, &pod)?;
     ensure!(
-        start.path == "booted" && start.reason_label == "absent",
+        start.path.as_str() == "booted" && start.reason_label.as_str() == "absent",
         "{start:?}"
     );
     pod.remove()?;
@@ -146,7 +147,11 @@ fn factory(node: &Node, at_work: &AtomicUsize) -> Result<(usize, usize)> {
 }
 
 /// One pod's life; how it started, and why so.
-fn one_pod(kubelet: &Kubelet, settings: &Settings, number: usize) -> Result<(String, String)> {
+fn one_pod(
+    kubelet: &Kubelet,
+    settings: &Settings,
+    number: usize,
+) -> Result<(StartPath, ReasonLabel)> {
     let pod = kubelet.run(&format!("pod-{number}"))?;
     let container = pod.start("one", "echo up; sleep 1000")?;
     container.logged("up")?;
@@ -161,7 +166,7 @@ fn come_and_go(node: &Node) -> Result<()> {
     let pods = set.and_then(|value| value.parse().ok()).unwrap_or(PODS);
     let kubelet = Kubelet::new(node);
     let next = AtomicUsize::new(0);
-    let started = Mutex::new(BTreeMap::<(String, String), usize>::new());
+    let started = Mutex::new(BTreeMap::<(StartPath, ReasonLabel), usize>::new());
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -191,11 +196,15 @@ fn come_and_go(node: &Node) -> Result<()> {
     println!("    templates replaced {replaced} times, destroyed {destroyed} times: {started:?}");
     ensure!(started.values().sum::<usize>() == pods, "{started:?}");
     for (path, label) in started.keys() {
-        let expected: &[&str] = match path.as_str() {
-            "restored" => &["fits"],
-            _ => &["absent", "damaged", "restore-failed"],
+        let expected: &[ReasonLabel] = match path {
+            StartPath::Restored => &[ReasonLabel::Match],
+            StartPath::Booted => &[
+                ReasonLabel::Absent,
+                ReasonLabel::Damaged,
+                ReasonLabel::RestoreFailed,
+            ],
         };
-        ensure!(expected.contains(&label.as_str()), "{started:?}");
+        ensure!(expected.contains(label), "{started:?}");
     }
     node.imprint(&["factory", "destroy"]).succeed().map(drop)
 }

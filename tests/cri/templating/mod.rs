@@ -11,8 +11,13 @@ use std::{fs, io::ErrorKind, path::PathBuf};
 
 use e2e_tests::harness::Case;
 use playground::{
-    Error, Result, cri::Pod, ensure, node::Node, program::Program, settings::Settings,
-    starts::Start,
+    Error, Result,
+    cri::Pod,
+    ensure,
+    node::Node,
+    program::Program,
+    settings::Settings,
+    starts::{self, StartReport},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -55,15 +60,15 @@ fn memory_digest(settings: &Settings) -> Result<String> {
 }
 
 /// The record of a pod's start.
-fn start_of(settings: &Settings, pod: &Pod<'_>) -> Result<Start> {
-    Start::read(&settings.run_root, pod.id())
+fn start_of(settings: &Settings, pod: &Pod<'_>) -> Result<StartReport> {
+    starts::read(&settings.run_root, pod.id())
 }
 
 /// The record, which must say that the pod was restored.
-pub fn restored(settings: &Settings, pod: &Pod<'_>) -> Result<Start> {
+pub fn restored(settings: &Settings, pod: &Pod<'_>) -> Result<StartReport> {
     let start = start_of(settings, pod)?;
     ensure!(
-        start.path == "restored" && start.template_key.is_some(),
+        start.path.as_str() == "restored" && start.template_key.is_some(),
         "{start:?}"
     );
     Ok(start)

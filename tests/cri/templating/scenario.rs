@@ -93,7 +93,7 @@ fn observed(node: &Node, settings: &Settings, pod: &Pod<'_>) -> Result<()> {
     println!("    {}", start.proof);
     let told = node.imprint(&["explain", pod.id()]).succeed()?;
     ensure!(
-        told.contains("start: restored\nreason: Template fits\n"),
+        told.contains("start: restored\nreason: Template matches (match)\n"),
         "{told}"
     );
     let metrics = management::get(&settings.run_root, pod.id(), "/metrics")?;

@@ -28,7 +28,7 @@ pub const SAVED_MEMORY: &str = "memory-ranges";
 const PASSED: i32 = -1;
 
 /// The longest configuration that is read; one has some 2 KiB.
-const LIMIT: usize = 1 << 20;
+pub const LIMIT: usize = 1 << 20;
 
 /// A saved configuration cannot be read, or is not that of a VM like the one that is wanted.
 #[derive(Debug, thiserror::Error)]

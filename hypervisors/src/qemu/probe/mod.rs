@@ -18,7 +18,7 @@ use super::{
     layout, migration,
     qmp::Version,
 };
-use crate::{Capabilities, Error, Identity, Result, SavedForm, VmmKind, host_cpu};
+use crate::{Capabilities, Error, Identity, Result, VmmKind, host_cpu};
 
 /// ACPI hot-plug behind root ports of q35 came with 6.1; before it, detaching a device takes
 /// seconds.
@@ -172,7 +172,6 @@ fn capabilities(machine: &Machine, facts: &Facts) -> Capabilities {
             .migration
             .iter()
             .any(|name| name == migration::IGNORE_SHARED),
-        saved_form: SavedForm::State,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{super::TemplateShape, LEAST, Node, with};
+use hypervisors::VmSize;
 
-fn shape(vcpus: u32, memory_mib: u32) -> TemplateShape {
-    TemplateShape { memory_mib, vcpus }
+use super::{LEAST, Node, with};
+
+fn shape(vcpus: u32, memory_mib: u32) -> VmSize {
+    VmSize { memory_mib, vcpus }
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn a_shape_that_cannot_be_is_refused_with_its_line() {
     assert!(shapes("memory = 8").contains("Must be from 64 to"));
     let many = shapes("vcpus = 5");
     assert!(
-        many.contains("5 vCPU, 2048 MiB has more vCPUs than the 4"),
+        many.contains("5 vCPUs, 2048 MiB has more vCPUs than the 4"),
         "{many}"
     );
     let twice = shapes("vcpus = 1\n[[factory.shape]]\nmemory = 2048");

@@ -45,17 +45,12 @@ impl Attached {
 }
 
 impl RootDisks {
-    /// The disks of a VM that was started with `slots`, whose contents are the roots of
-    /// `containers`.
+    /// The disks of a VM that was started with `slots`. The root of the container `first`, if there is
+    /// one, is in the first of them since then.
     #[must_use]
-    pub fn new(slots: &DiskSlots, containers: &[&str], log: Logger) -> Self {
-        let mut table = Slots::new(slots.count, slot_bytes(slots));
-        for (container, _) in containers.iter().zip(&slots.contents) {
-            // The contents are in the first slots, in their order, as the table gives them.
-            table.place(container, Candidate::Image(0));
-        }
+    pub fn new(slots: &DiskSlots, first: Option<&str>, log: Logger) -> Self {
         Self {
-            slots: Mutex::new(table),
+            slots: Mutex::new(Slots::new(slots.count, slot_bytes(slots), first)),
             counts: Arc::default(),
             log,
         }
@@ -208,17 +203,19 @@ impl RootDisks {
     }
 }
 
-/// The image of a root file system that can be in a slot from the VM's start; it fills one then.
+/// The image of a root file system that may be in a slot from the VM's start, with the bytes of its
+/// content. Its file is at least as long as a slot from now on.
 #[must_use]
-pub fn fitting<'a>(slots: &DiskSlots, rootfs: &'a Rootfs) -> Option<&'a Path> {
+pub fn first_image<'a>(slots: &DiskSlots, rootfs: &'a Rootfs) -> Option<(&'a Path, u64)> {
     let Rootfs::Erofs { image, .. } = rootfs else {
         return None;
     };
-    let bytes = slot_bytes(slots);
-    let fits = slots.count > 0
-        && image.content_bytes().is_ok_and(|content| content <= bytes)
-        && image.extend_to(bytes).is_ok();
-    fits.then(|| image.path())
+    if slots.count == 0 {
+        return None;
+    }
+    let content = image.content_bytes().ok()?;
+    image.extend_to(slot_bytes(slots)).ok()?;
+    Some((image.path(), content))
 }
 
 fn slot_bytes(slots: &DiskSlots) -> u64 {

@@ -10,7 +10,7 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use create::create;
 pub use create::root_disks;
-pub use disks::{Counts, RootDisks, fitting};
+pub use disks::{Counts, RootDisks, first_image};
 pub use error::Error;
 pub(crate) use remove::{remove, remove_from_guest};
 pub use slots::Reason;

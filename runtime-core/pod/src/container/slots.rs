@@ -101,10 +101,15 @@ impl fmt::Display for Reason {
 }
 
 impl Slots {
-    /// `count` free slots of `bytes`.
-    pub(super) fn new(count: u32, bytes: u64) -> Self {
+    /// `count` slots of `bytes`. The root of the container `first`, if there is one, is in the first of
+    /// them; the others are free.
+    pub(super) fn new(count: u32, bytes: u64, first: Option<&str>) -> Self {
+        let mut states = vec![State::Free; count as usize];
+        if let (Some(state), Some(container)) = (states.first_mut(), first) {
+            *state = State::Taken(container.to_owned());
+        }
         Self {
-            states: vec![State::Free; count as usize],
+            states,
             bytes,
             unseen: false,
         }
@@ -195,7 +200,7 @@ mod tests {
             (0, 0, Writable, plug(Reason::Writable)),
         ];
         for (count, taken, disk, place) in table {
-            let mut slots = Slots::new(count, 10);
+            let mut slots = Slots::new(count, 10, None);
             for index in 0..taken {
                 slots.place(&format!("c{index}"), Image(1));
             }
@@ -204,8 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_from_the_start_is_in_the_first_slot() {
+        let mut slots = Slots::new(2, 10, Some("first"));
+        assert!(slots.holds("first"));
+        // Also if it is larger than it was taken for: the VM has it.
+        assert_eq!(slots.place("first", Candidate::Image(11)), Place::Slot(0));
+        assert_eq!(slots.place("second", Candidate::Image(1)), Place::Slot(1));
+        assert!(!Slots::new(0, 10, Some("first")).holds("first"));
+    }
+
+    #[test]
     fn nothing_goes_into_a_slot_that_the_agent_does_not_see() {
-        let mut slots = Slots::new(2, 10);
+        let mut slots = Slots::new(2, 10, None);
         assert_eq!(slots.place("begun", Candidate::Image(1)), Place::Slot(0));
         slots.close();
         for (container, disk, reason) in [
@@ -221,7 +236,7 @@ mod tests {
     #[test]
     fn a_slot_is_given_again_once_it_was_released_and_never_when_it_was_lost() {
         let image = Candidate::Image(1);
-        let mut slots = Slots::new(2, 10);
+        let mut slots = Slots::new(2, 10, None);
         assert_eq!(slots.place("a", image), Place::Slot(0));
         assert_eq!(slots.place("a", image), Place::Slot(0));
         assert_eq!(slots.place("b", image), Place::Slot(1));

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use config::{Shape, Sizing};
+use config::Sizing;
+use hypervisors::VmSize;
 use oci_spec::runtime::LinuxResources;
 
-use super::super::{Demand, Fit, oom_score};
+use super::super::{Demand, PodSize, oom_score};
 
 /// Annotations, and the thousandths of a CPU and the bytes they ask for.
 type Row<'a> = (&'a [(&'a str, &'a str)], u64, u64);
@@ -95,11 +96,11 @@ fn limits_become_a_demand_and_updates_change_it() {
 
 fn sizing(overhead_vcpus: f64) -> Sizing {
     Sizing {
-        base: Shape {
+        base: VmSize {
             vcpus: 1,
             memory_mib: 256,
         },
-        most: Shape {
+        most: VmSize {
             vcpus: 4,
             memory_mib: 2000,
         },
@@ -132,16 +133,16 @@ fn a_vm_is_as_large_as_its_pod_and_never_smaller_than_the_template() {
             cpu_millis,
             memory_bytes: mib << 20,
         };
-        let shape = Shape { vcpus, memory_mib };
-        let fit = demand.shape(&sizing(0.0));
-        assert_eq!(fit, Fit { shape, clipped }, "{cpu_millis}m {mib} MiB");
+        let size = VmSize { vcpus, memory_mib };
+        let pod = demand.size(&sizing(0.0));
+        assert_eq!(pod, PodSize { size, clipped }, "{cpu_millis}m {mib} MiB");
     }
     let with_overhead = |cpu_millis| {
         let demand = Demand {
             cpu_millis,
             memory_bytes: 0,
         };
-        demand.shape(&sizing(0.25)).shape.vcpus
+        demand.size(&sizing(0.25)).size.vcpus
     };
     assert_eq!([0, 750, 751, 1750].map(with_overhead), [1, 1, 2, 2]);
 }

@@ -6,7 +6,7 @@ use agent_client::{
     Agent, Code, Error,
     agent::{CreateSandboxRequest, GetDiagnosticDataRequest},
 };
-use factory::{StartPath, StartPlan};
+use factory::start::{FirstImage, Start, StartPath, Survey, Timeline};
 use hypervisors::{AgentChannel, Hypervisor, Vm, VmSpec};
 use serde::Deserialize;
 use slog::Logger;
@@ -53,24 +53,30 @@ impl Clone {
     /// Restores a VM and asks it. On an error nothing of it is left.
     pub(crate) async fn start(
         setup: &Setup,
-        hypervisor: &dyn Hypervisor,
-        plan: StartPlan,
+        vmm: &dyn Hypervisor,
+        survey: Survey,
         name: &str,
         log: &Logger,
     ) -> Result<Self, String> {
         let run_dir = setup.run_dir();
         let run_dir = RunDir::make(run_dir.with_extension(name))?;
-        let spec = VmSpec {
+        let request = setup.request(VmSpec {
             id: format!("imprint-selftest-{name}"),
             run_dir: run_dir.0.clone(),
             ..setup.spec().await.map_err(|error| chain(&error))?
+        });
+        let start = Start {
+            request: &request,
+            vmm,
+            log,
         };
-        let started = factory::start(plan, hypervisor, &spec, setup.budgets(), log).await;
+        let mut timeline = Timeline::begin();
+        let started = start.run(survey, FirstImage::none(), &mut timeline).await;
         let started = started.map_err(|error| chain(&error))?;
         let vm = started.vm;
-        let known = match started.record.path {
-            StartPath::Restored => ask(vm.as_ref(), &started.agent, &spec.id).await,
-            StartPath::Booted => Err(started.record.reason),
+        let known = match started.report.path {
+            StartPath::Restored => ask(vm.as_ref(), &started.agent, &request.spec.id).await,
+            StartPath::Booted => Err(started.report.reason),
         };
         match known {
             Ok((identity, asked, generation_id)) => Ok(Self {

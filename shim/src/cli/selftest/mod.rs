@@ -3,7 +3,7 @@
 mod clone;
 mod compare;
 
-use factory::StartPlan;
+use factory::start::{Survey, Way};
 use hypervisors::Hypervisor;
 use serde::Serialize;
 use slog::Logger;
@@ -29,8 +29,8 @@ pub(crate) async fn selftest(setup: &Setup, json: bool, log: &Logger) -> Outcome
     if !setup.enabled() {
         return Err("vm factory is not enabled (enable_template in [factory])".into());
     }
-    let monitor = setup.monitor(log).await?;
-    let (template_key, [one, other]) = two_clones(setup, monitor.as_ref(), log).await?;
+    let vmm = setup.vmm(log).await?;
+    let (template_key, [one, other]) = two_clones(setup, vmm.as_ref(), log).await?;
     let rows = compare(&one, &other);
     // Both are ended even where ending one fails.
     let (end_one, end_other) = tokio::join!(one.end(), other.end());
@@ -51,27 +51,25 @@ pub(crate) async fn selftest(setup: &Setup, json: bool, log: &Logger) -> Outcome
 /// Key of the template, and two clones of it that were restored beside each other.
 async fn two_clones(
     setup: &Setup,
-    hypervisor: &dyn Hypervisor,
+    vmm: &dyn Hypervisor,
     log: &Logger,
 ) -> Result<(String, [Clone; 2]), String> {
     let spec = setup.spec().await.map_err(|error| chain(&error))?;
+    let (one, other) = tokio::join!(setup.survey(&spec, vmm), setup.survey(&spec, vmm));
+    let key = restored(&one).and_then(|key| restored(&other).map(|_| key))?;
     let (one, other) = tokio::join!(
-        factory::choose(true, &setup.store, hypervisor, &spec),
-        factory::choose(true, &setup.store, hypervisor, &spec),
-    );
-    let plans = match (one, other) {
-        (StartPlan::Restore(one), StartPlan::Restore(other)) => [one, other],
-        (StartPlan::Boot(reason), _) | (_, StartPlan::Boot(reason)) => {
-            return Err(format!("There is nothing to restore. {reason}"));
-        }
-    };
-    let key = plans[0].key().to_owned();
-    let [one, other] = plans.map(StartPlan::Restore);
-    let (one, other) = tokio::join!(
-        Clone::start(setup, hypervisor, one, "a", log),
-        Clone::start(setup, hypervisor, other, "b", log),
+        Clone::start(setup, vmm, one, "a", log),
+        Clone::start(setup, vmm, other, "b", log),
     );
     Ok((key, [one?, other?]))
+}
+
+/// Key of the template that will be restored.
+fn restored(survey: &Survey) -> Result<String, String> {
+    match survey.plan().way {
+        Way::Restore { key, .. } => Ok(key),
+        Way::Boot { reason } => Err(format!("There is nothing to restore. {reason}")),
+    }
 }
 
 fn told(answer: &Answer) -> String {

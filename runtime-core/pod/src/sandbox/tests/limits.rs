@@ -108,7 +108,7 @@ async fn a_vm_that_cannot_grow_says_so_and_the_limits_stand() {
     let error = update.await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "The VM cannot grow from 1 vCPUs and 256 MiB to 2 vCPUs and 256 MiB"
+        "The VM cannot grow from 1 vCPU, 256 MiB to 2 vCPUs, 256 MiB"
     );
     let source = error.source().unwrap().to_string();
     assert!(source.contains("it is stiff"), "{source}");

@@ -11,10 +11,10 @@ mod vm;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use config::{Shape, Sizing};
-use hypervisors::DiskSlots;
+use config::Sizing;
+use hypervisors::{DiskSlots, VmSize};
 use oci::{Bundle, ContainerKind, SpecOptions};
-use resources::{Demand, PodResources, VmSize, cgroup::PodCgroups};
+use resources::{Demand, PodResources, RunningSize, cgroup::PodCgroups};
 use rootfs::Rootfs;
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
@@ -40,11 +40,11 @@ struct Fixture {
 const MAIN: &str = "main";
 
 const SIZING: Sizing = Sizing {
-    base: Shape {
+    base: VmSize {
         vcpus: 1,
         memory_mib: 256,
     },
-    most: Shape {
+    most: VmSize {
         vcpus: 4,
         memory_mib: 2048,
     },
@@ -75,7 +75,8 @@ impl Fixture {
         let vm = FakeVm::new();
         let (sender, events) = mpsc::channel(EVENTS);
         let (agent, log) = (guest.connect().await, Logger::root(Discard, o!()));
-        let size = VmSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
+        let size = RunningSize::new(vm.clone(), agent.clone(), sizing, sizing.base, log.clone());
+        let first = (!slots.contents.is_empty()).then_some(MAIN);
         let sandbox = Sandbox::open(NewSandbox {
             id: MAIN.into(),
             main: MAIN.into(),
@@ -83,7 +84,7 @@ impl Fixture {
             dns: vec![],
             pod_uid: None,
             volumes: VolumeSettings::default(),
-            disks: RootDisks::new(slots, &[MAIN], log.clone()),
+            disks: RootDisks::new(slots, first, log.clone()),
             storages: vec![],
             resources: PodResources::new(size, Demand::default(), cgroups, log.clone()),
             vm: vm.clone(),

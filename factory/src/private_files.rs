@@ -13,36 +13,36 @@ use system::{
     file,
 };
 
-use crate::unfit::Unfit;
+use crate::unusable::Unusable;
 
-/// Makes a directory that nobody else can look into.
+/// Makes a directory that no other user can look into.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     directory::make_single(path, PRIVATE)
 }
 
 /// Opens a directory, if it is one (no link), ours and private.
-pub(crate) fn open_dir(path: &Path) -> Result<File, Unfit> {
+pub(crate) fn open_dir(path: &Path) -> Result<File, Unusable> {
     checked(path, directory::open(path)).map(|(dir, _)| dir)
 }
 
 /// Opens a regular file for reading, if it is one (no link), ours and private.
-pub(crate) fn open_file(path: &Path) -> Result<(File, Metadata), Unfit> {
+pub(crate) fn open_file(path: &Path) -> Result<(File, Metadata), Unusable> {
     let (file, meta) = checked(path, file::open(path))?;
     if meta.is_file() {
         Ok((file, meta))
     } else {
-        Err(Unfit::Damaged {
+        Err(Unusable::Damaged {
             what: format!("{} is not a regular file", path.display()),
         })
     }
 }
 
-fn checked(path: &Path, opened: io::Result<File>) -> Result<(File, Metadata), Unfit> {
+fn checked(path: &Path, opened: io::Result<File>) -> Result<(File, Metadata), Unusable> {
     let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
-    let (meta, file) = opened.map_err(|e| Unfit::unreadable(path, e))?;
+    let (meta, file) = opened.map_err(|e| Unusable::unreadable(path, &e))?;
     let (mode, owner) = (meta.permissions().mode() & 0o7777, meta.uid());
     if mode & 0o077 != 0 || owner != geteuid().as_raw() {
-        return Err(Unfit::NotPrivate {
+        return Err(Unusable::NotPrivate {
             path: path.to_owned(),
             mode,
             owner,
@@ -65,18 +65,18 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(
             open_file(&path),
-            Err(Unfit::NotPrivate { mode: 0o640, .. })
+            Err(Unusable::NotPrivate { mode: 0o640, .. })
         ));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(open_file(&path).is_ok());
 
         let link = dir.path().join("link");
         symlink(&path, &link).unwrap();
-        assert!(matches!(open_file(&link), Err(Unfit::Unreadable { .. })));
+        assert!(matches!(open_file(&link), Err(Unusable::Unreadable { .. })));
 
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-        assert!(matches!(open_file(&fifo), Err(Unfit::Damaged { .. })));
-        assert!(matches!(open_dir(&path), Err(Unfit::Unreadable { .. })));
+        assert!(matches!(open_file(&fifo), Err(Unusable::Damaged { .. })));
+        assert!(matches!(open_dir(&path), Err(Unusable::Unreadable { .. })));
     }
 }

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{difference::Difference, manifest::FORMAT_VERSION};
+use crate::{manifest::FORMAT_VERSION, mismatch::Mismatch, start::ReasonLabel};
 
-/// Why there is no template for a VM.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unfit {
+/// Why there is no template for a VM. A plain value: what went wrong is in its text, so that a reason
+/// can be compared and kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
     /// None was made, or it was destroyed.
     #[error("There is no VM template in {path}")]
     Absent {
@@ -18,14 +18,14 @@ pub enum Unfit {
         path: PathBuf,
     },
     /// Something of it cannot be read.
-    #[error("Template: cannot read {path}: {source}")]
+    #[error("Template: cannot read {path}: {why}")]
     Unreadable {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// The system's words.
+        why: String,
     },
-    /// Somebody else could have changed it.
+    /// Another user could have changed it.
     #[error(
         "Template: {path} is not private (mode {mode:04o}, owner {owner}); it must belong to the \
          user who starts VMs and be closed to all others"
@@ -45,10 +45,10 @@ pub enum Unfit {
         what: String,
     },
     /// It was made from something else.
-    #[error("Template does not fit: {}", list(differences))]
+    #[error("Template does not match: {}", list(fields))]
     Mismatch {
         /// All differing fields; never empty.
-        differences: Vec<Difference>,
+        fields: Vec<Mismatch>,
     },
     /// It was made by another version of this program.
     #[error("Template has format version {found}, this program reads {FORMAT_VERSION}")]
@@ -57,7 +57,7 @@ pub enum Unfit {
         found: u32,
     },
     /// Too many restores in a row failed.
-    #[error("Template is set aside after {failures} failed restores in a row, the last: {last}")]
+    #[error("Template is disabled after {failures} failed restores in a row, the last: {last}")]
     SetAside {
         /// How many.
         failures: usize,
@@ -66,36 +66,37 @@ pub enum Unfit {
     },
 }
 
-impl Unfit {
+impl Unusable {
     /// For an error while `path` was opened or read: absence is damage here, since only things that
     /// a template consists of are read.
-    pub(crate) fn unreadable(path: &Path, source: io::Error) -> Self {
-        match source.kind() {
+    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
             io::ErrorKind::NotFound => Self::Damaged {
                 what: format!("{} is missing", path.display()),
             },
             _ => Self::Unreadable {
                 path: path.to_owned(),
-                source,
+                why: error.to_string(),
             },
         }
     }
 
     /// A short stable word for the reason, for counters.
-    pub fn label(&self) -> &'static str {
+    #[must_use]
+    pub fn label(&self) -> ReasonLabel {
         match self {
-            Self::Absent { .. } => "absent",
-            Self::Unreadable { .. } => "unreadable",
-            Self::NotPrivate { .. } => "not-private",
-            Self::Damaged { .. } => "damaged",
-            Self::Mismatch { .. } => "mismatch",
-            Self::FormatVersion { .. } => "format-version",
-            Self::SetAside { .. } => "set-aside",
+            Self::Absent { .. } => ReasonLabel::Absent,
+            Self::Unreadable { .. } => ReasonLabel::Unreadable,
+            Self::NotPrivate { .. } => ReasonLabel::NotPrivate,
+            Self::Damaged { .. } => ReasonLabel::Damaged,
+            Self::Mismatch { .. } => ReasonLabel::Mismatch,
+            Self::FormatVersion { .. } => ReasonLabel::FormatVersion,
+            Self::SetAside { .. } => ReasonLabel::SetAside,
         }
     }
 }
 
-fn list(differences: &[Difference]) -> String {
-    let texts: Vec<_> = differences.iter().map(ToString::to_string).collect();
+fn list(fields: &[Mismatch]) -> String {
+    let texts: Vec<_> = fields.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }

@@ -1,4 +1,4 @@
-//! How the VMs of a node were started: counted by all shims together, in one small file.
+//! How the VMs of a node were started, in numbers: counted by all shims together, in one small file.
 //!
 //! `starts.json` in the run root is replaced as a whole under a lock, so its readers need none, and
 //! it stays small: reasons are counted by their label, and only the last few boots are kept in
@@ -9,10 +9,8 @@ use std::{collections::BTreeMap, io, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 use system::{file, time::since_epoch};
 
-use crate::{
-    start::{StartPath, StartRecord},
-    store::blocking,
-};
+use super::report::{StartPath, StartReport};
+use crate::store::blocking;
 
 const FILE: &str = "starts.json";
 const LOCK: &str = "starts.lock";
@@ -22,18 +20,18 @@ const MAX_LENGTH: u64 = 64 * 1024;
 const LAST_BOOTS: usize = 16;
 /// Of a reason, this many characters are kept.
 const MAX_REASON: usize = 500;
-/// How long a start waits for its turn to be counted; others hold it for less than a millisecond.
-const TURN: Duration = Duration::from_secs(2);
+/// How long a start waits for the lock; others hold it for less than a millisecond.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many VMs were started, in which way, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StartTally {
+pub struct StartCounts {
     /// When the first one was counted, in seconds since the epoch.
     pub since: u64,
     /// VMs that were restored.
     pub restored: u64,
-    /// VMs that were booted, by [`StartRecord::reason_label`].
+    /// VMs that were booted, by [`StartReport::reason_label`].
     pub booted: BTreeMap<String, u64>,
     /// The last boots where templates were enabled, oldest first.
     pub last_boots: Vec<CountedBoot>,
@@ -51,9 +49,9 @@ pub struct CountedBoot {
     pub reason: String,
 }
 
-impl StartTally {
-    /// What was counted so far in `run_root`. A file that is not there, or is no tally, counts as
-    /// nothing.
+impl StartCounts {
+    /// What was counted so far in `run_root`. A file that is not there, or cannot be read, counts
+    /// as nothing.
     pub fn read(run_root: &Path) -> Self {
         let read = file::read(&run_root.join(FILE), MAX_LENGTH);
         let tally = read
@@ -62,26 +60,26 @@ impl StartTally {
         tally.unwrap_or_default()
     }
 
-    /// Counts the start of the VM `id`.
+    /// Counts a start.
     ///
     /// # Errors
     ///
-    /// It was not counted; nobody depends on it.
-    pub async fn count(run_root: &Path, id: &str, record: &StartRecord) -> io::Result<()> {
+    /// It was not counted; nothing depends on it.
+    pub async fn count(run_root: &Path, report: &StartReport) -> io::Result<()> {
         let lock_path = run_root.join(LOCK);
-        let (root, id, record) = (run_root.to_owned(), id.to_owned(), record.clone());
+        let (root, report) = (run_root.to_owned(), report.clone());
         let counted = blocking(move || {
             // The lock ends with the descriptor.
-            let turn = file::open_or_make(&lock_path)?;
-            turn.lock()?;
-            add(&root, &id, &record)
+            let lock = file::open_or_make(&lock_path)?;
+            lock.lock()?;
+            add(&root, &report)
         });
-        match tokio::time::timeout(TURN, counted).await {
+        match tokio::time::timeout(LOCK_TIMEOUT, counted).await {
             Ok(done) => done,
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "waited {TURN:?} for the lock {}",
+                    "timed out after {LOCK_TIMEOUT:?} waiting for the lock {}",
                     run_root.join(LOCK).display()
                 ),
             )),
@@ -89,55 +87,59 @@ impl StartTally {
     }
 }
 
-fn add(run_root: &Path, id: &str, record: &StartRecord) -> io::Result<()> {
-    let mut tally = StartTally::read(run_root);
+fn add(run_root: &Path, report: &StartReport) -> io::Result<()> {
+    let mut counts = StartCounts::read(run_root);
     let now = since_epoch().as_secs();
-    if tally.since == 0 {
-        tally.since = now;
+    if counts.since == 0 {
+        counts.since = now;
     }
-    match record.path {
-        StartPath::Restored => tally.restored += 1,
+    match report.path {
+        StartPath::Restored => counts.restored += 1,
         StartPath::Booted => {
-            *tally
-                .booted
-                .entry(record.reason_label.to_owned())
-                .or_default() += 1;
+            let label = report.reason_label.to_string();
+            *counts.booted.entry(label).or_default() += 1;
         }
     }
-    if record.is_fallback() {
-        let reason: String = record.reason.chars().take(MAX_REASON).collect();
-        tally.last_boots.push(CountedBoot {
+    if report.is_fallback() {
+        let reason: String = report.reason.chars().take(MAX_REASON).collect();
+        counts.last_boots.push(CountedBoot {
             at: now,
-            id: id.to_owned(),
+            id: report.sandbox.clone(),
             reason,
         });
-        let surplus = tally.last_boots.len().saturating_sub(LAST_BOOTS);
-        tally.last_boots.drain(..surplus);
+        let surplus = counts.last_boots.len().saturating_sub(LAST_BOOTS);
+        counts.last_boots.drain(..surplus);
     }
-    file::replace(&run_root.join(FILE), &serde_json::to_vec(&tally)?)
+    file::replace(&run_root.join(FILE), &serde_json::to_vec(&counts)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::*;
-    use crate::identity::Shape;
+    use hypervisors::VmSize;
 
-    fn record(path: StartPath, reason_label: &'static str) -> StartRecord {
-        StartRecord {
+    use super::*;
+    use crate::start::{FirstDisk, ReasonLabel};
+
+    fn report(path: StartPath, reason_label: ReasonLabel) -> StartReport {
+        let size = VmSize {
+            memory_mib: 1,
+            vcpus: 1,
+        };
+        StartReport {
+            version: 1,
+            sandbox: "pod".to_owned(),
             path,
             template_key: None,
-            shape: Shape {
-                memory_mib: 1,
-                vcpus: 1,
-                max_memory_mib: 1,
-                max_vcpus: 1,
-            },
             reason: format!("because {reason_label}"),
             reason_label,
-            phases: Vec::new(),
+            size,
+            max_size: size,
+            first_disk: FirstDisk::Later,
             proof: String::new(),
+            total_ms: 0.0,
+            phases: Vec::new(),
         }
     }
 
@@ -145,30 +147,29 @@ mod tests {
     async fn starts_of_many_shims_at_once_are_all_counted() {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let kinds = [
-            record(StartPath::Restored, "fits"),
-            record(StartPath::Booted, "absent"),
-            record(StartPath::Booted, "disabled"),
+            report(StartPath::Restored, ReasonLabel::Match),
+            report(StartPath::Booted, ReasonLabel::Absent),
+            report(StartPath::Booted, ReasonLabel::Disabled),
         ];
         let tasks: Vec<_> = (0..60)
             .map(|n: usize| {
-                let (dir, record) = (dir.clone(), kinds[n % 3].clone());
+                let (dir, report) = (dir.clone(), kinds[n % 3].clone());
                 tokio::spawn(async move {
-                    let id = format!("pod-{n}");
-                    StartTally::count(dir.path(), &id, &record).await.unwrap();
+                    StartCounts::count(dir.path(), &report).await.unwrap();
                 })
             })
             .collect();
         for task in tasks {
             task.await.unwrap();
         }
-        let tally = StartTally::read(dir.path());
-        assert_eq!(tally.restored, 20);
-        assert_eq!(tally.booted["absent"], 20);
-        assert_eq!(tally.booted["disabled"], 20);
+        let counts = StartCounts::read(dir.path());
+        assert_eq!(counts.restored, 20);
+        assert_eq!(counts.booted["absent"], 20);
+        assert_eq!(counts.booted["disabled"], 20);
         // Only boots that templates could have spared, and not all of them.
-        assert_eq!(tally.last_boots.len(), LAST_BOOTS);
+        assert_eq!(counts.last_boots.len(), LAST_BOOTS);
         assert!(
-            tally
+            counts
                 .last_boots
                 .iter()
                 .all(|boot| boot.reason == "because absent")
@@ -176,14 +177,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_tally_is_begun_anew() {
+    async fn a_damaged_file_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         for damage in [&b"{\"since\":1,"[..], &[0xff; 100_000], b""] {
             fs::write(dir.path().join(FILE), damage).unwrap();
-            assert_eq!(StartTally::read(dir.path()), StartTally::default());
-            let restored = record(StartPath::Restored, "fits");
-            StartTally::count(dir.path(), "a", &restored).await.unwrap();
-            assert_eq!(StartTally::read(dir.path()).restored, 1);
+            assert_eq!(StartCounts::read(dir.path()), StartCounts::default());
+            let restored = report(StartPath::Restored, ReasonLabel::Match);
+            StartCounts::count(dir.path(), &restored).await.unwrap();
+            assert_eq!(StartCounts::read(dir.path()).restored, 1);
         }
     }
 }

@@ -13,8 +13,6 @@ pub struct Field {
     value: String,
     /// The same in words: a text in quotes, a file with its path.
     shown: String,
-    /// For a size: that of a template may be larger than what is wanted.
-    size: Option<u32>,
 }
 
 impl Field {
@@ -23,16 +21,14 @@ impl Field {
             name,
             value: value.to_owned(),
             shown: format!("{value:?}"),
-            size: None,
         }
     }
 
-    pub(crate) fn size(name: &'static str, value: u32) -> Self {
+    pub(crate) fn number(name: &'static str, value: u32) -> Self {
         Self {
             name,
             value: value.to_string(),
             shown: value.to_string(),
-            size: Some(value),
         }
     }
 
@@ -43,7 +39,6 @@ impl Field {
             name,
             value: file.sha256.clone(),
             shown,
-            size: None,
         }
     }
 
@@ -52,10 +47,9 @@ impl Field {
         &self.value
     }
 
-    /// Whether a template that has this serves a VM for which `wanted` was asked.
-    pub(crate) fn serves(&self, wanted: &Self) -> bool {
-        let large_enough = self.size >= wanted.size && self.size.is_some();
-        self.name == wanted.name && (self.value == wanted.value || large_enough)
+    /// Whether both are the same, wherever a file lies.
+    pub(crate) fn matches(&self, wanted: &Self) -> bool {
+        self.name == wanted.name && self.value == wanted.value
     }
 }
 
@@ -67,14 +61,14 @@ impl fmt::Display for Field {
 
 /// A field in which a template is not what a pod wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Mismatch {
     /// The template's.
     pub template: Field,
     /// The pod's.
     pub wanted: Field,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, has, wanted) = (self.template.name, &self.template, &self.wanted);
         write!(f, "{name}: template has {has}, wanted {wanted}")

@@ -1,6 +1,7 @@
 //! How large a VM is made for what its pod asks for.
 
-use config::{Shape, Sizing};
+use config::Sizing;
+use hypervisors::VmSize;
 
 use super::Demand;
 
@@ -11,11 +12,11 @@ const BLOCK_MIB: u32 = 128;
 /// 4 KiB).
 const ACCOUNT: u64 = 64;
 
-/// A size, and whether it is what was asked for.
+/// The size of a pod's VM, and whether it is what the pod asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fit {
+pub struct PodSize {
     /// The size.
-    pub shape: Shape,
+    pub size: VmSize,
     /// More was asked for than a VM may have.
     pub clipped: bool,
 }
@@ -23,11 +24,11 @@ pub struct Fit {
 impl Demand {
     /// The size of a VM for what its pod asks for.
     #[must_use]
-    pub fn shape(self, sizing: &Sizing) -> Fit {
+    pub fn size(self, sizing: &Sizing) -> PodSize {
         let vcpus = vcpus(sizing, self.cpu_millis);
         let (memory_mib, memory_clipped) = memory(sizing, self.memory_bytes);
-        Fit {
-            shape: Shape {
+        PodSize {
+            size: VmSize {
                 vcpus: vcpus.clamp(sizing.base.vcpus, sizing.most.vcpus),
                 memory_mib,
             },

@@ -1,5 +1,5 @@
-//! The monitor of a template that was never finished, when its maker was killed: found by the one
-//! thing only it can have, a mapping of the unfinished memory file.
+//! The orphaned VMM of a template that was never finished because its maker was killed. It is found
+//! by the one thing that only it can have: a mapping of the unfinished memory file.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ pub(crate) fn kill_mappers_of(file: &Path) -> io::Result<usize> {
     Ok(killed)
 }
 
-/// A file, as `/proc/<pid>/maps` tells it.
+/// A file, as `/proc/<pid>/maps` shows it.
 struct Mapped {
     device: String,
     inode: String,
