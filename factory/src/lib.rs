@@ -15,6 +15,7 @@
 //! ```
 
 mod failures;
+mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod identity;
@@ -31,9 +32,11 @@ mod template;
 mod unusable;
 
 pub use failures::MAX_FAILURES;
+pub use format::FORMAT_VERSION;
+pub use format::FORMAT_VERSION;
 pub use identity::{IdentityError, TemplateIdentity};
 pub use init::{InitError, NewTemplates, Step, init};
-pub use manifest::{FORMAT_VERSION, Manifest};
+pub use manifest::Manifest;
 pub use mismatch::{Field, Mismatch};
 pub use mount::in_foreign_mount_namespace;
 pub use source_file::{DigestedFile, FileStamp, StampedFile};

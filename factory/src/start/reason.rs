@@ -74,6 +74,22 @@ impl BootReason {
     }
 }
 
+impl Unusable {
+    /// A short stable word for the reason, for counters.
+    #[must_use]
+    pub fn label(&self) -> ReasonLabel {
+        match self {
+            Self::Absent { .. } => ReasonLabel::Absent,
+            Self::Unreadable { .. } => ReasonLabel::Unreadable,
+            Self::NotPrivate { .. } => ReasonLabel::NotPrivate,
+            Self::Damaged { .. } => ReasonLabel::Damaged,
+            Self::Mismatch { .. } => ReasonLabel::Mismatch,
+            Self::FormatVersion { .. } => ReasonLabel::FormatVersion,
+            Self::SetAside { .. } => ReasonLabel::SetAside,
+        }
+    }
+}
+
 impl From<FailedWay> for BootReason {
     fn from(failed: FailedWay) -> Self {
         match failed {
