@@ -107,9 +107,9 @@ if [ -n "$crates" ]; then
     # shellcheck disable=SC2086
     step clippy cargo clippy --quiet --offline --locked $packages --all-targets -- -D warnings
 fi
-# The rules of texts hold for every file, and take two seconds.
+# The rules of texts and of layers hold for every file, and take two seconds each.
 # shellcheck disable=SC2086
-step 'unit tests' cargo test --quiet --offline --locked --no-fail-fast -p tidy ${crates:+$packages}
+step 'unit tests' cargo test --quiet --offline --locked --no-fail-fast -p tidy -p layers ${crates:+$packages}
 
 if [ -n "$failed" ]; then
     echo "Failed:$failed ($(($(date +%s) - began)) s)"

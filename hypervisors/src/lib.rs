@@ -7,7 +7,7 @@
 //! Modules refer to those below them only:
 //!
 //! ```text
-//!   vmm_config             which VMM is used, and its choices
+//!   vmm_kind, vmm_config   which VMM is used, and its choices
 //!   qemu        clh        the two implementations; neither knows the other
 //!   control                what is common to their connections
 //!   check  process         a specification is checked, a process is run
@@ -38,6 +38,7 @@ mod sample;
 mod size;
 mod spec;
 mod vmm_config;
+mod vmm_kind;
 
 pub use check::{SOCKET_NAME_LIMIT, SOCKET_PATH_LIMIT};
 pub use contract::{AgentChannel, Capabilities, Hypervisor, Identity, Vm, VmExit, VmmProcess};
@@ -48,7 +49,8 @@ pub use spec::{
     DiskSlots, DiskSpec, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, NetSpec, NicSpec,
     PciPath, VmSpec,
 };
-pub use vmm_config::{VmmConfig, VmmKind};
+pub use vmm_config::VmmConfig;
+pub use vmm_kind::VmmKind;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,9 @@ pub const IMPRINT: &str = "io.containerd.imprint.v2";
 /// Runtime type of runc.
 pub const RUNC: &str = "io.containerd.runc.v2";
 
+/// The namespace of containerd that the fixtures use.
+pub const NAMESPACE: &str = "default";
+
 /// The runtime that containers are run under.
 fn runtime() -> String {
     std::env::var("IMPRINT_RUNTIME").unwrap_or_else(|_| IMPRINT.to_owned())

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     Result,
     containerd::{Containerd, Layout},
-    ctr::{Ctr, Run},
+    ctr::{Ctr, NAMESPACE, Run},
     image,
     installation::{Artefacts, replace_file},
     leaks::{Leaks, Scope, Snapshot},
@@ -22,9 +22,6 @@ use crate::{
     sweep,
     wait::{Deadline, shield},
 };
-
-/// The namespace of containerd that the fixtures use.
-pub const NAMESPACE: &str = "default";
 
 /// How long a process that was asked to end may take before it counts as left behind.
 const END_TIMEOUT: Duration = Duration::from_secs(5);

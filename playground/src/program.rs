@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    running::{Running, Started},
+    running::{Finished, Running, Started},
 };
 
 /// A program to run, in a process group of its own so that Ctrl-C reaches only its starter.
@@ -166,42 +166,6 @@ impl Program {
         args.map(OsStr::to_string_lossy)
             .collect::<Vec<_>>()
             .join(" ")
-    }
-}
-
-/// A program that has ended.
-#[derive(Debug)]
-pub struct Finished {
-    /// The command line that was run.
-    pub program: String,
-    /// Exit code, or 128 plus the signal's number.
-    pub code: i32,
-    /// The first MiB of standard output.
-    pub stdout: String,
-    /// The first MiB of standard error.
-    pub stderr: String,
-    /// Length of standard output in bytes.
-    pub stdout_length: u64,
-    /// SHA-256 of all of standard output, in hex.
-    pub stdout_sha256: String,
-    /// From the start to the first byte of standard output.
-    pub first_byte: Option<Duration>,
-    /// From the start to the end.
-    pub elapsed: Duration,
-}
-
-impl Finished {
-    /// The standard output of a program that ended with 0.
-    pub fn success(self) -> Result<String> {
-        if self.code == 0 {
-            return Ok(self.stdout);
-        }
-        let stderr = format!("{}{}", self.stderr.trim(), self.stdout.trim());
-        Err(Error::Ended {
-            program: self.program,
-            code: self.code,
-            stderr,
-        })
     }
 }
 

@@ -11,7 +11,7 @@ use system::encoding::hex;
 use crate::{
     Error, Result,
     containerd::{BRIDGE, Containerd, Layout},
-    ctr::Ctr,
+    ctr::{Ctr, NAMESPACE},
     playground::Playground,
     proc::Process,
     program::Program,
@@ -81,7 +81,7 @@ pub fn sweep(playground: &Playground, layout: &Layout, ids: &[String]) -> Result
         }
     }
     for id in ids.iter().cloned().chain(bundles(layout)) {
-        let _ = fs::remove_file(shim_socket(layout, crate::node::NAMESPACE, &id));
+        let _ = fs::remove_file(shim_socket(layout, NAMESPACE, &id));
         remove_fifos(&id);
     }
     if Path::new("/sys/class/net").join(BRIDGE).exists()
@@ -114,7 +114,7 @@ fn remove_fifos(id: &str) {
 /// Identifiers of the containers whose bundles are still there.
 fn bundles(layout: &Layout) -> Vec<String> {
     let directory = layout.directory.join("state/io.containerd.runtime.v2.task");
-    let bundles = fs::read_dir(directory.join(crate::node::NAMESPACE))
+    let bundles = fs::read_dir(directory.join(NAMESPACE))
         .into_iter()
         .flatten();
     bundles

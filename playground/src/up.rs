@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     Error, Result,
     containerd::{Containerd, Release},
-    ctr::Ctr,
+    ctr::{Ctr, NAMESPACE},
     installation::Artefacts,
     node::{Node, layout},
     playground::Playground,
@@ -82,7 +82,7 @@ pub fn down() -> Result<()> {
     };
     let mut ids = Vec::new();
     if let Some(containerd) = Containerd::running(layout.clone()) {
-        let ctr = Ctr::new(layout.clone(), crate::node::NAMESPACE);
+        let ctr = Ctr::new(layout.clone(), NAMESPACE);
         ids = ctr.containers().unwrap_or_default();
         if let Err(error) = sweep::stop(&containerd, &ctr) {
             eprintln!("While stopping containerd: {}", error.chain());

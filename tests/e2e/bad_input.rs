@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use e2e_tests::harness::Case;
 use playground::{
     Error, Result, ensure, image::BUSYBOX, installation::replace_file, node::Node,
-    program::Finished, settings::Settings,
+    running::Finished, settings::Settings,
 };
 
 use crate::lifecycle::service;

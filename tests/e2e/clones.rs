@@ -10,7 +10,8 @@ use playground::{
     Error, Result, ensure,
     node::Node,
     proc::Process,
-    program::{Finished, Program},
+    program::Program,
+    running::Finished,
     settings::{Settings, VmmKind},
     starts,
 };

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use playground::{Error, Result, ctr::Ctr, node::NAMESPACE, running::Running};
+use playground::{
+    Error, Result,
+    ctr::{Ctr, NAMESPACE},
+    running::Running,
+};
 
 /// Attempts to be heard by a listener that is only just connecting.
 const ATTEMPTS: usize = 50;

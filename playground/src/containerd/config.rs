@@ -5,6 +5,9 @@ use super::Layout;
 /// Name of the CRI handler whose pods are made by the sandbox API.
 pub const SANDBOX_HANDLER: &str = "imprint-sandbox";
 
+/// Name of the image that pods are held by.
+pub const PAUSE: &str = "imprint.local/pause:1";
+
 /// The text of containerd's configuration file for this layout.
 pub(super) fn text(layout: &Layout) -> String {
     let d = layout.directory.display();
@@ -18,11 +21,10 @@ pub(super) fn text(layout: &Layout) -> String {
     } else {
         (2, CRI, CRI)
     };
-    let pause = crate::cri::PAUSE;
     let image = if version == 3 {
-        format!("[plugins.\"{images}\".pinned_images]\nsandbox = \"{pause}\"\n")
+        format!("[plugins.\"{images}\".pinned_images]\nsandbox = \"{PAUSE}\"\n")
     } else {
-        format!("[plugins.\"{CRI}\"]\nsandbox_image = \"{pause}\"\n{STREAMS}")
+        format!("[plugins.\"{CRI}\"]\nsandbox_image = \"{PAUSE}\"\n{STREAMS}")
     };
     let streams = if version == 3 {
         format!("[plugins.\"{CRI}\"]\n{STREAMS}\n[plugins.\"{runtime}\"]\n")

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-pub use config::SANDBOX_HANDLER;
+pub use config::{PAUSE, SANDBOX_HANDLER};
 pub use release::Release;
 use rustix::process::Signal;
 

@@ -7,10 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result, ctr::Ctr, image, node::Node, program::Program};
-
-/// Name of the image.
-pub const PAUSE: &str = "imprint.local/pause:1";
+use crate::{Error, Result, containerd::PAUSE, ctr::Ctr, image, node::Node, program::Program};
 
 /// Ends at SIGTERM, as a pause container does.
 const WAITS: &str = "trap 'exit 0' TERM INT; sleep 2147483647 & wait";

@@ -10,7 +10,7 @@ mod stream;
 
 pub use cgroup::PodMemory;
 pub use client::Cri;
-pub use image::{LINKED, OTHER, PAUSE, import, other_archive, pause_archive};
+pub use image::{LINKED, OTHER, import, other_archive, pause_archive};
 pub use network::{OwnNetwork, own_network};
 pub use pod::{Container, ContainerState, Kubelet, Pod};
 pub use stream::{Channel, Session};

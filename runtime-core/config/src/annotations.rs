@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
 use super::{
     Config, command_line,
     error::quote,
@@ -12,13 +10,6 @@ use super::{
 };
 
 const PREFIX: &str = "io.katacontainers.config.";
-
-/// The patterns of `enable_annotations`.
-///
-/// As in Kata each is a regular expression that need not match the whole name, and the name is the
-/// part after `io.katacontainers.config.hypervisor.`.
-#[derive(Debug, Clone, Default)]
-pub struct AnnotationGate(Vec<Regex>);
 
 /// An annotation that the pod cannot have. The pod is not started.
 #[derive(Debug, thiserror::Error)]
@@ -40,17 +31,6 @@ pub enum AnnotationError {
         /// Why not.
         reason: String,
     },
-}
-
-impl AnnotationGate {
-    pub(super) fn new(patterns: Vec<Regex>) -> Self {
-        Self(patterns)
-    }
-
-    /// Whether a pod may set the key of this name.
-    pub fn allows(&self, key: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.is_match(key))
-    }
 }
 
 impl Config {

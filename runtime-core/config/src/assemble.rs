@@ -9,10 +9,13 @@ use hypervisors::VmmKind;
 
 use super::{
     AgentConfig, Config, ConfigError, HostPathPolicy, HypervisorConfig, NetworkModel, RUN_ROOT_MAX,
-    RuntimeConfig, VolumeSettings, command_line, factory,
+    RuntimeConfig, VolumeSettings, command_line,
+    error::missing,
+    factory,
     hypervisor::{self, Chosen},
+    key::invalid,
     keys,
-    schema::{Section, invalid},
+    schema::Section,
     source::Merged,
     view::View,
 };
@@ -86,14 +89,6 @@ fn check_command_line(
             Err(invalid(key, node, reason))
         }
         _ => Ok(()),
-    }
-}
-
-/// Something without which there is no configuration.
-pub fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
-    ConfigError::Missing {
-        file: file.to_path_buf(),
-        what: what.into(),
     }
 }
 

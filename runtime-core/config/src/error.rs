@@ -1,6 +1,10 @@
 //! What can be wrong with a configuration, told with file and line.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Longest piece of a configuration that an error repeats, in characters.
 const MAX_QUOTE: usize = 64;
@@ -103,6 +107,14 @@ pub enum ConfigError {
 fn list(paths: &[PathBuf]) -> String {
     let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
     names.join(", ")
+}
+
+/// Something without which there is no configuration.
+pub(super) fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
+    ConfigError::Missing {
+        file: file.to_path_buf(),
+        what: what.into(),
+    }
 }
 
 /// Text of a configuration, made fit for one line of a log.

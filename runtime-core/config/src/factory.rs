@@ -8,8 +8,8 @@ use std::{
 use hypervisors::VmSize;
 
 use super::{
-    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, assemble::missing,
-    keys::factory as keys, schema::invalid, view::View,
+    ConfigError, FactoryConfig, HypervisorConfig, RuntimeConfig, error::missing, key::invalid,
+    keys::factory as keys, view::View,
 };
 
 /// More templates than this lie on no node: each takes memory.

@@ -11,11 +11,9 @@ use regex::RegexBuilder;
 
 use super::{
     AnnotationGate, ConfigError, HypervisorConfig, RootfsType, RuntimeConfig,
-    assemble::missing,
-    error::quote,
-    key::Key,
+    error::{missing, quote},
+    key::{Key, invalid},
     keys::{hypervisor::*, hypervisor_clh as clh_keys, hypervisor_qemu as qemu_keys},
-    schema::invalid,
     tree::Value,
     view::{View, program_problem},
 };

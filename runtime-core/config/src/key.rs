@@ -4,8 +4,9 @@
 use std::{marker::PhantomData, path::Path};
 
 use super::{
+    ConfigError,
     schema::{Kind, Rule, Use},
-    tree::Table,
+    tree::{Node, Table},
 };
 
 /// A key whose value is read as a `T`.
@@ -127,4 +128,9 @@ pub trait Choice: Copy + PartialEq + 'static {
         all.find(|(known, _)| *known == word)
             .map(|(_, value)| *value)
     }
+}
+
+/// The error for a value that is found later than here not to be possible.
+pub fn invalid<T: ?Sized>(key: Key<T>, node: &Node, reason: impl Into<String>) -> ConfigError {
+    key.rule().invalid(node, reason)
 }

@@ -11,6 +11,7 @@ mod assemble;
 mod command_line;
 mod error;
 mod factory;
+mod gate;
 mod hypervisor;
 mod key;
 mod keys;
@@ -33,14 +34,15 @@ use hypervisors::{
     DiskSlots, GuestRoot, KernelSpec, MemoryBacking, MemorySpec, VmSize, VmSpec, VmmConfig,
 };
 
-pub use annotations::{AnnotationError, AnnotationGate};
+pub use annotations::AnnotationError;
 pub use error::{ConfigError, Location};
+pub use gate::AnnotationGate;
 pub use sizing::Sizing;
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
 
-/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths that
-/// the kernel takes (unix(7)). What is laid out there is held to it.
+/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths
+/// that the kernel takes (unix(7)). What is laid out there is held to it.
 pub const RUN_ROOT_MAX: usize = 22;
 
 /// A configuration that was checked.

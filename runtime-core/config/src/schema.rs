@@ -2,7 +2,6 @@
 
 use super::{
     error::{ConfigError, quote},
-    key::Key,
     nearest::nearest,
     tree::{Node, Table, Value},
 };
@@ -147,11 +146,6 @@ impl Rule {
             reason: reason.into(),
         }
     }
-}
-
-/// The error for a value that is found later than here not to be possible.
-pub fn invalid<T: ?Sized>(key: Key<T>, node: &Node, reason: impl Into<String>) -> ConfigError {
-    key.rule().invalid(node, reason)
 }
 
 impl Kind {

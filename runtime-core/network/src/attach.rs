@@ -17,7 +17,7 @@ use super::{
     detach::{detach_in, filters},
     discover::discover,
     netlink::Netlink,
-    plan, tap,
+    plan,
     tc::{self, Classifier},
 };
 
@@ -106,7 +106,7 @@ async fn connect_all(
     for attachment in attachments {
         let tap = match ready.take() {
             Some(tap) => tap,
-            None => make_tap(netlink)?,
+            None => netlink.tap()?,
         };
         let Link {
             index, name, mtu, ..
@@ -129,7 +129,7 @@ pub(super) async fn move_to_new_tap(
     } = link.clone();
     namespace
         .within(async move |netlink: &mut Netlink| {
-            let tap = make_tap(netlink)?;
+            let tap = netlink.tap()?;
             bring_up(netlink, &tap, mtu).await?;
             let freed = netlink.ask(tc::no_redirect(index), 0).await;
             freed.map_err(|error| netlink.failed(format!("Removing a filter of {name}"), error))?;
@@ -166,11 +166,6 @@ async fn refuse_second_use(
         })?;
     }
     Ok(())
-}
-
-/// Makes a tap in the namespace of `netlink`.
-pub(super) fn make_tap(netlink: &Netlink) -> Result<Tap, NetworkError> {
-    tap::open().map_err(|error| netlink.failed("Making a tap".into(), error))
 }
 
 async fn bring_up(netlink: &mut Netlink, tap: &Tap, mtu: u32) -> Result<(), NetworkError> {

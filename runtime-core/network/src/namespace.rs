@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime, sync::oneshot, time::timeout};
 
-use super::{NetworkError, Tap, attach::make_tap, netlink::Netlink};
+use super::{NetworkError, Tap, netlink::Netlink};
 
 /// How long all that is asked of the kernel in one go may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl Namespace {
     /// # Errors
     /// The kernel refused.
     pub async fn tap(&self) -> Result<Tap, NetworkError> {
-        self.within(async |netlink: &mut Netlink| make_tap(netlink))
+        self.within(async |netlink: &mut Netlink| netlink.tap())
             .await
     }
 

@@ -12,7 +12,7 @@ use rtnetlink::{
     packet_route::RouteNetlinkMessage,
 };
 
-use super::NetworkError;
+use super::{NetworkError, Tap, tap};
 
 /// The connection. A task of the thread's runtime moves its bytes and ends with it.
 pub(super) struct Netlink {
@@ -64,6 +64,11 @@ impl Netlink {
             }
         }
         Ok(())
+    }
+
+    /// Makes a tap in the namespace.
+    pub(super) fn tap(&self) -> Result<Tap, NetworkError> {
+        tap::open().map_err(|error| self.failed("Making a tap".into(), error))
     }
 
     /// An error about `action`.

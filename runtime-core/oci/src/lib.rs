@@ -5,6 +5,7 @@
 //! `config.json`. A bind mount of the host is never passed over: it is in
 //! [`GuestSpec::host_binds`] until somebody says where in the guest its content is.
 
+mod bind;
 mod bundle;
 mod devices;
 mod error;

@@ -7,7 +7,12 @@ use oci_spec::runtime as host;
 use sha2::{Digest, Sha256};
 use system::encoding::hex;
 
-use super::{GUEST_SHARED, OciError, process::text, shm::sandbox_shm};
+use super::{
+    GUEST_SHARED, OciError,
+    bind::{bound, is_bind, is_read_only},
+    process::text,
+    shm::sandbox_shm,
+};
 
 /// File systems that a guest mounts from nothing but its own kernel.
 const GUEST_OWN: [&str; 8] = [
@@ -106,34 +111,6 @@ pub(super) fn guest_mounts(
         });
     }
     Ok((out, binds))
-}
-
-pub(super) fn is_bind(mount: &host::Mount) -> bool {
-    let options = mount.options().as_deref().unwrap_or_default();
-    mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind")
-}
-
-/// How mounts and unmounts pass between the container and what is around it.
-const PROPAGATION: [&str; 8] = [
-    "private",
-    "rprivate",
-    "slave",
-    "rslave",
-    "shared",
-    "rshared",
-    "unbindable",
-    "runbindable",
-];
-
-fn is_read_only(option: &str) -> bool {
-    option == "ro" || option == "rro"
-}
-
-/// What is left of a mount's options for a bind of what the guest has mounted.
-pub(super) fn bound(options: &[String]) -> Vec<String> {
-    let kept = |option: &&String| is_read_only(option) || PROPAGATION.contains(&option.as_str());
-    let kept = options.iter().filter(kept).cloned();
-    ["rbind".to_owned()].into_iter().chain(kept).collect()
 }
 
 /// Kernel interfaces that the guest has of its own under the same name. `/dev/shm` holds ordinary

@@ -5,7 +5,7 @@ use std::path::Path;
 use agent_client::{agent::Storage, oci as wire};
 use oci_spec::runtime as host;
 
-use super::GUEST_SANDBOX;
+use super::{GUEST_SANDBOX, bind};
 
 /// Where shared memory is in a container.
 const SHM: &str = "/dev/shm";
@@ -38,7 +38,7 @@ pub(super) fn sandbox_shm(mount: &host::Mount, sandbox_id: &str) -> Option<wire:
     }
     let options = mount.options().as_deref().unwrap_or_default();
     let meant = match mount.source() {
-        Some(source) if super::mounts::is_bind(mount) => {
+        Some(source) if bind::is_bind(mount) => {
             let of_sandbox = source.iter().any(|part| part == sandbox_id);
             source == Path::new(SHM) || of_sandbox && source.ends_with("shm")
         }
@@ -48,7 +48,7 @@ pub(super) fn sandbox_shm(mount: &host::Mount, sandbox_id: &str) -> Option<wire:
         destination: SHM.to_owned(),
         source: format!("{GUEST_SANDBOX}/shm"),
         type_: "bind".to_owned(),
-        options: super::mounts::bound(options),
+        options: bind::bound(options),
         ..Default::default()
     })
 }

@@ -11,7 +11,7 @@ use hypervisors::{DiskSpec, Vm};
 use nix::{errno::Errno, fcntl::OFlag, sys::stat::Mode};
 use tokio::sync::Mutex;
 
-use super::{VolumeError, disks::aside};
+use super::{VolumeError, look::aside};
 
 /// A block device that was found to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]

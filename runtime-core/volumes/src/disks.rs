@@ -8,13 +8,12 @@ use agent_client::{
 };
 use oci::{GUEST_SANDBOX, GuestSpec, HostBind, HostDevice};
 use system::encoding::base64url;
-use tokio::task::spawn_blocking;
 
 use super::{
     Provided, VolumeError, Volumes,
     direct::DirectVolume,
     disk::BlockDevice,
-    look::{Kind, Source},
+    look::{Kind, Source, aside},
     provide::refused,
 };
 
@@ -108,17 +107,6 @@ impl Volumes {
             .push((device.number, self.disks.clone()));
         Ok(pci_path)
     }
-}
-
-/// Looks on a thread of its own: a host's path may hang.
-pub(super) async fn aside<T: Send + 'static>(
-    path: &Path,
-    look: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
-) -> Result<T, VolumeError> {
-    let path = path.to_owned();
-    spawn_blocking(look)
-        .await
-        .unwrap_or(Err(VolumeError::Ended { path }))
 }
 
 fn node(pci_path: String, path: &Path) -> Device {

@@ -22,13 +22,13 @@ mod empty_dir;
 mod error;
 mod kubelet;
 mod look;
+mod owner;
 mod provide;
 mod termination;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod tree;
-mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -48,9 +48,8 @@ use tokio::sync::OnceCell;
 pub use error::VolumeError;
 pub use termination::Termination;
 
-use copies::{Copies, Copy};
+use copies::{Copies, Copy, Watcher};
 use disk::Disks;
-use watch::Watcher;
 
 /// The volumes of a sandbox.
 pub struct Volumes {

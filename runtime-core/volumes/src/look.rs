@@ -1,6 +1,7 @@
 //! Looks at a mount's source on the host: what it is and which file system it is on.
 
 use std::{
+    ffi::{CStr, CString},
     fs::{self, File},
     io,
     os::{
@@ -11,15 +12,19 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, open};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, open, readlinkat};
 use system::mounts::{self, Mount};
+use tokio::task::spawn_blocking;
 
 use super::{
     VolumeError,
-    classify::Owner,
     kubelet::{self, CSI, Place},
-    tree,
+    owner::Owner,
 };
+
+/// kubelet's name for the current content of a volume it wrote: a link to a directory beside it,
+/// replaced in one step.
+pub(super) const CURRENT: &CStr = c"..data";
 
 /// What a mount's source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +131,18 @@ fn facts(stat: &Stat, handle: &OwnedFd) -> rustix::io::Result<Facts> {
             _ => Kind::Special("no file"),
         },
         file_system,
-        versioned: tree::current(handle).is_some(),
+        versioned: current(handle).is_some(),
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
     })
+}
+
+/// Where [`CURRENT`] leads, if that is a name in the same directory.
+pub(super) fn current(root: impl AsFd) -> Option<CString> {
+    let to = readlinkat(root, CURRENT, Vec::new()).ok()?;
+    let name = to.to_bytes();
+    (name.starts_with(b"..") && name.len() > 2 && !name.contains(&b'/')).then_some(to)
 }
 
 /// Whether an open directory is on a tmpfs.
@@ -219,6 +231,17 @@ fn locate(mounts: &[Mount], id: u64, path: &Path) -> Option<(String, PathBuf)> {
     let mount = mounts.iter().find(|mount| mount.id == id)?;
     let below = path.strip_prefix(&mount.point).ok()?;
     Some((mount.device.clone(), mount.root.join(below)))
+}
+
+/// Looks on a thread of its own: a host's path may hang.
+pub(super) async fn aside<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+) -> Result<T, VolumeError> {
+    let path = path.to_owned();
+    spawn_blocking(look)
+        .await
+        .unwrap_or(Err(VolumeError::Ended { path }))
 }
 
 #[cfg(test)]

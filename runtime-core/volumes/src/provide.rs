@@ -9,15 +9,15 @@ use system::encoding::hex;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes,
-    classify::{Asked, Owner, Way, classify, copy_name, plain, shared_path},
+    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes, Watcher,
+    classify::{Asked, Way, classify, copy_name, plain, shared_path},
     direct,
     empty_dir::{self, Making},
     kubelet::{self, Place},
     look::{self, Source, Whole},
+    owner::Owner,
     termination::PATH_ANNOTATION,
     tree::{Limits, Summary},
-    watch::Watcher,
 };
 
 /// How much kubelet writes for one volume. The API server takes no object over 1 MiB; a projected

@@ -26,7 +26,7 @@ use rustix::{
 
 use super::{
     VolumeError,
-    look::{self, Kind, Source},
+    look::{self, CURRENT, Kind, Source, current},
 };
 
 /// Most data in one piece, in bytes: what the reference implementation of the agent's API sends.
@@ -35,9 +35,6 @@ pub(super) const PIECE: usize = 1 << 20;
 pub(super) const MAX_DEPTH: u32 = 64;
 /// Most file systems in memory below one source that stay writable.
 const MAX_MEMORY: usize = 64;
-/// kubelet's name for the current content of a volume it wrote: a link to a directory beside it,
-/// replaced in one step.
-pub(super) const CURRENT: &CStr = c"..data";
 /// Mode of the directory that all copies are in.
 const BASE_MODE: u32 = 0o755;
 const LINK: RawMode = 0o120_777;
@@ -408,13 +405,6 @@ impl Reader<'_, '_> {
     fn path(&self) -> &Path {
         &self.job.source.path
     }
-}
-
-/// Where [`CURRENT`] leads, if that is a name in the same directory.
-pub(super) fn current(root: impl AsFd) -> Option<CString> {
-    let to = readlinkat(root, CURRENT, Vec::new()).ok()?;
-    let name = to.to_bytes();
-    (name.starts_with(b"..") && name.len() > 2 && !name.contains(&b'/')).then_some(to)
 }
 
 fn piece(stat: &Stat, target: &str, parent_mode: RawMode, data: Vec<u8>) -> CopyFileRequest {

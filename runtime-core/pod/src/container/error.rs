@@ -3,7 +3,8 @@
 use oci::OciError;
 use volumes::VolumeError;
 
-/// A container that was not made. Its disks are out of the VM again, or the log says that they are not.
+/// A container that was not made. Its disks are out of the VM again, or the log says that they are
+/// not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

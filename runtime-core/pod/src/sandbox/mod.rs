@@ -8,8 +8,8 @@
 //!                                               Event --> containerd
 //! ```
 //!
-//! The owner never waits for the guest or the monitor. It decides by [`policy`](crate::process::policy), marks the process,
-//! and hands the work to an operation: a future that ends in a *commit*, a closure which the owner
+//! The owner never waits for the guest or the VMM. It decides by
+//! [`policy`](crate::process::policy), marks the process, and hands the work to an operation: a future that ends in a *commit*, a closure which the owner
 //! runs on its own state. So requests for one process take effect in order, containers do not wait
 //! for each other, and everything the owner knows is only touched by the owner.
 //!

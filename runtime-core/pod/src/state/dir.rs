@@ -25,8 +25,8 @@ const CRI_ID: usize = 64;
 /// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
 /// find shims.
 pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
-/// Below the longest run root of a configuration, all sockets of a Kubernetes node's sandboxes can be
-/// named. The monitors' names are shorter than the shim's, with their directory.
+/// Below the longest run root of a configuration, all sockets of a Kubernetes node's sandboxes can
+/// be named. The VMMs' names are shorter than the shim's, with their directory.
 const _: () = assert!(
     RUN_ROOT_MAX
         == SOCKET_PATH_LIMIT

@@ -4,8 +4,8 @@ use config::HostPathPolicy;
 
 use super::*;
 use crate::{
-    classify::Owner,
     look::{Source, Whole, whole_of},
+    owner::Owner,
 };
 
 /// The volume called `name` that holds `part`. Without a bind mount, a place in the volume stands for it.

@@ -6,9 +6,10 @@ use config::{HostPathPolicy, VolumeSettings};
 
 use super::settings;
 use crate::{
-    classify::{Asked, Owner, Way, classify},
+    classify::{Asked, Way, classify},
     direct::DirectVolume,
     look::{Facts, FileSystem, Kind},
+    owner::Owner,
 };
 
 const POD: &str = "/var/lib/kubelet/pods/6c8f";

@@ -1,5 +1,7 @@
 //! Copies of the host's files in the guest, one for each source however many containers use it.
 
+mod watch;
+
 use std::{
     collections::HashMap,
     ffi::CString,
@@ -15,8 +17,9 @@ use super::{
     look::Source,
     transfer::transfer,
     tree::{Job, Limits, Summary},
-    watch::Registration,
 };
+use watch::Registration;
+pub(super) use watch::Watcher;
 
 /// Most copies that the containers of a sandbox have at once.
 const MAX_COPIES: usize = 256;

@@ -24,11 +24,15 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{VolumeError, copies::Copy, look::Kind, tree::CURRENT};
+use super::Copy;
+use crate::{
+    VolumeError,
+    look::{CURRENT, Kind},
+};
 
 /// The watches of a sandbox. Dropped, they end.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     table: Arc<Table>,
     task: AbortHandle,
 }
@@ -41,7 +45,7 @@ struct Table {
 
 /// A watch over one source. Dropped, it ends.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     table: Weak<Table>,
     number: i32,
     copy: Weak<Copy>,
@@ -49,7 +53,7 @@ pub(super) struct Registration {
 
 impl Watcher {
     /// Starts without a watch.
-    pub(super) fn start(agent: Agent, log: Logger) -> Result<Self, VolumeError> {
+    pub(crate) fn start(agent: Agent, log: Logger) -> Result<Self, VolumeError> {
         let fail = |source: io::Error| VolumeError::Watch { source };
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
@@ -62,7 +66,7 @@ impl Watcher {
     }
 
     /// Watches the source of `copy` from now on.
-    pub(super) fn add(&self, copy: &Arc<Copy>) -> Result<(), VolumeError> {
+    pub(crate) fn add(&self, copy: &Arc<Copy>) -> Result<(), VolumeError> {
         let flags = match copy.source.facts.kind {
             Kind::Directory => WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE,
             _ => WatchFlags::CLOSE_WRITE,

@@ -1,5 +1,7 @@
 //! Puts together what the agent gets to make a container.
 
+mod blocks;
+
 use std::{collections::HashMap, path::Path};
 
 use agent_client::oci as wire;
@@ -25,15 +27,15 @@ pub struct SpecOptions {
 /// A container as the guest will get it, once every bind mount of the host is accounted for.
 #[derive(Debug, Clone)]
 pub struct GuestSpec {
-    pub(super) spec: wire::Spec,
+    spec: wire::Spec,
     /// In the order of their mounts.
-    pub(super) binds: Vec<HostBind>,
-    pub(super) devices: Vec<HostDevice>,
+    binds: Vec<HostBind>,
+    devices: Vec<HostDevice>,
     /// Mounts below a bind, which come right after it; with its place.
     inner: Vec<(usize, wire::Mount)>,
     /// Places of binds that became something else. They are left out at the end: until then every bind
     /// has the place that it had.
-    pub(super) no_mounts: Vec<usize>,
+    no_mounts: Vec<usize>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
 }
