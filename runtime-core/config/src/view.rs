@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     error::ConfigError,
-    key::{Choice, Key},
-    schema::{Rule, invalid},
+    key::{Choice, Key, invalid},
+    schema::Rule,
     tree::{Node, Table, Value},
 };
 
