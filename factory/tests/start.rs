@@ -372,8 +372,8 @@ async fn every_way_that_failed_is_named_when_the_last_one_fails_too() {
     let text = system::error::chain(&error);
     assert_eq!(
         text,
-        "The boot failed too. Restore failed: loading the saved state: Monitor refused load: \
-         ordered by the test: The virtual machine was not started: Monitor refused boot: ordered \
+        "The boot failed too. Restore failed: loading the saved state: VMM refused load: \
+         ordered by the test: The virtual machine was not started: VMM refused boot: ordered \
          by the test"
     );
     assert_eq!(vmm.alive.load(Ordering::SeqCst), 0);

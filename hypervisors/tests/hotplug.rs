@@ -130,7 +130,7 @@ async fn devices_are_attached_behind_the_bridges_once_the_ports_are_taken() {
     }
     assert_refused(
         vm.add_disk(&disk(&bench, "more", true)).await,
-        "all 68 places for devices are taken",
+        "All 68 places for devices are taken",
     );
 }
 

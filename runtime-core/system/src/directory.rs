@@ -10,15 +10,16 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Mode of a directory that other users cannot look into.
 pub const PRIVATE: u32 = 0o700;
 
-/// As often as this a directory that goes again is made. Each time another process must have
-/// removed it within a few microseconds, so only a path that leads nowhere (a link to nothing) gets
-/// here.
-const ATTEMPTS: usize = 1000;
+/// How long a directory that another process removes again is created anew. Two that run in step can
+/// do so for milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes something in `parent` by `make`, and before it, with this mode, `parent` and all above it
 /// where they are missing. `make` is called again when it says that its place is not there
@@ -31,11 +32,10 @@ pub fn make_in<T>(
     mode: u32,
     mut make: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut made = make();
-    for _ in 0..ATTEMPTS {
-        if !made.as_ref().is_err_and(is_gone) {
-            break;
-        }
+    while made.as_ref().is_err_and(is_gone) && !leads_nowhere(parent) && Instant::now() < deadline {
+        thread::yield_now();
         ensure(parent, mode)?;
         made = make();
     }
@@ -77,14 +77,18 @@ pub fn retry<T, E>(
     mut make: impl FnMut() -> Result<T, E>,
     gone: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut made = make();
-    for _ in 0..ATTEMPTS {
-        if !made.as_ref().is_err_and(&gone) {
-            break;
-        }
+    while made.as_ref().is_err_and(&gone) && Instant::now() < deadline {
+        thread::yield_now();
         made = make();
     }
     made
+}
+
+/// Whether this is a link to what does not exist. Nothing that is created at this path changes that.
+fn leads_nowhere(path: &Path) -> bool {
+    path.is_symlink() && !path.exists()
 }
 
 fn is_gone(error: &io::Error) -> bool {
