@@ -7,8 +7,8 @@ use rtnetlink::packet_route::tc::TcMessage;
 use super::{Namespace, NamespaceId, NetworkError, netlink::Netlink, tc};
 
 /// Removes the filters of ours in the namespace `id` at `path`, and the queueing disciplines that
-/// are then empty. A namespace that is gone or another one by now is left alone. Answers the number of
-/// interfaces that were freed.
+/// are then empty. A namespace that is gone or another one by now is left alone. Answers how many
+/// interfaces were freed.
 ///
 /// # Errors
 /// Something is left.

@@ -97,8 +97,8 @@ impl Rootfs {
 /// Turns what containerd gave for a container's root into a disk.
 ///
 /// Layers that are images become disks each, unless there are more than `most`: then one image is
-/// made of them. Without `mounts` the root is `own`, the directory that the container's bundle names.
-/// On an error nothing is left: no mount, no partial image.
+/// made of them. Without `mounts` the root is `own`, the directory that the bundle names. On an error
+/// nothing is left: no mount, no partial image.
 pub async fn prepare(
     mounts: &[Mount],
     own: &Path,

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! The owner never waits for the guest or the VMM. It decides by
-//! [`policy`](crate::process::policy), marks the process, and hands the work to an operation: a future that ends in a *commit*, a closure which the owner
-//! runs on its own state. So requests for one process take effect in order, containers do not wait
-//! for each other, and everything the owner knows is only touched by the owner.
+//! [`policy`](crate::process::policy), marks the process, and hands the work to an operation: a
+//! future that ends in a *commit*, a closure which the owner runs on its own state. So requests for
+//! one process take effect in order, containers do not wait for each other, and everything the owner
+//! knows is only touched by the owner.
 //!
 //! The sandbox ends with its main container (the pause container, or the only one), with its VM, or
 //! when its agent is lost. Every process that still runs then has ended with
