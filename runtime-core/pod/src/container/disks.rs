@@ -45,8 +45,8 @@ impl Attached {
 }
 
 impl RootDisks {
-    /// The disks of a VM that was started with `slots`. The root of the container `first`, if there is
-    /// one, is in the first of them since then.
+    /// The disks of a VM that was started with `slots`. The root of the container `first`, if there
+    /// is one, is in the first of them since then.
     #[must_use]
     pub fn new(slots: &DiskSlots, first: Option<&str>, log: Logger) -> Self {
         Self {

@@ -101,8 +101,8 @@ impl fmt::Display for Reason {
 }
 
 impl Slots {
-    /// `count` slots of `bytes`. The root of the container `first`, if there is one, is in the first of
-    /// them; the others are free.
+    /// `count` slots of `bytes`. The root of the container `first`, if there is one, is in the first
+    /// of them; the others are free.
     pub(super) fn new(count: u32, bytes: u64, first: Option<&str>) -> Self {
         let mut states = vec![State::Free; count as usize];
         if let (Some(state), Some(container)) = (states.first_mut(), first) {
