@@ -33,7 +33,6 @@ mod unusable;
 
 pub use failures::MAX_FAILURES;
 pub use format::FORMAT_VERSION;
-pub use format::FORMAT_VERSION;
 pub use identity::{IdentityError, TemplateIdentity};
 pub use init::{InitError, NewTemplates, Step, init};
 pub use manifest::Manifest;
