@@ -23,9 +23,9 @@ pub trait Hypervisor: Send + Sync {
     /// On an error no process and no socket is left.
     async fn boot(&self, spec: &VmSpec) -> Result<Arc<dyn Vm>>;
 
-    /// Makes a VM from what [`Vm::save`] wrote into `saved`, and leaves it paused. Nothing in `saved`
-    /// changes, so any number of VMs can be restored from it: what a VMM needs to find there for this
-    /// one VM alone is written into [`VmSpec::run_dir`] and removed again.
+    /// Makes a VM from what [`Vm::save`] wrote into `saved`, and leaves it paused. Nothing in
+    /// `saved` changes, so any number of VMs can be restored from it: what a VMM needs to find
+    /// there for this one VM alone is written into [`VmSpec::run_dir`] and removed again.
     ///
     /// On an error no process and no socket is left.
     async fn restore(&self, spec: &VmSpec, saved: &Path) -> Result<Arc<dyn Vm>>;

@@ -13,7 +13,7 @@
 //!   check  process         a specification is checked, a process is run
 //!   disk_slots  events  probe_cache  kernel  device  ...
 //!   contract               the traits that callers use
-//!   spec  error            plain values
+//!   size  spec  machine  error    plain values
 //! ```
 
 mod check;

@@ -10,9 +10,9 @@ use crate::VmSpec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmSize {
-    /// Memory in MiB.
+    /// Memory of the guest in MiB.
     pub memory_mib: u32,
-    /// Number of vCPUs.
+    /// Number of vCPUs, at least 1.
     pub vcpus: u32,
 }
 

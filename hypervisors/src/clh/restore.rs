@@ -24,7 +24,7 @@ const FILES: [&str; 3] = [SAVED_CONFIG, SAVED_STATE, SAVED_MEMORY];
 const OWN_FILES: &str = "saved";
 
 /// What one VM is restored from: a configuration that names its own memory, sockets and disks, and
-/// links to what was saved. The directory goes with the value: the monitor has read it all when the
+/// links to what was saved. The directory goes with the value: the VMM has read it all when the
 /// restore is over.
 #[derive(Debug)]
 pub struct OwnFiles(PathBuf);
@@ -57,7 +57,7 @@ impl OwnFiles {
         Ok(own)
     }
 
-    /// Where they are.
+    /// The directory that holds them.
     pub fn dir(&self) -> &Path {
         &self.0
     }

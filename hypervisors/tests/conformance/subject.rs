@@ -198,7 +198,7 @@ impl Subject {
         self.save(&*vm).await
     }
 
-    /// The file with the monitor's state among the saved ones.
+    /// The file with the VMM's state among the saved ones.
     pub fn state_file(&self) -> &'static str {
         match self.hypervisor.identity().vmm {
             "qemu" => "state",
