@@ -135,7 +135,7 @@ fn capabilities() -> Capabilities {
     Capabilities {
         vcpu_hotplug: true,
         memory_hotplug_beside_file: false,
-        disk_slots: loop_device::are_there(),
+        disk_slots: loop_device::are_available(),
         private_file_restore: true,
     }
 }

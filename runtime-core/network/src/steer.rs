@@ -22,7 +22,7 @@ const LOCAL_ADDRESS: i16 = 40;
 /// Steers connections in the network namespace `namespace` to `listener`, which lives in it. As long
 /// as what is returned lives, the listener takes the connections.
 pub(super) fn steer(listener: &TcpListener, namespace: BorrowedFd<'_>) -> io::Result<Attached> {
-    let map = SocketMap::of(listener)?;
+    let map = SocketMap::new(listener)?;
     let program = LookupProgram::load(c"imprint_forward", c"Apache-2.0", &program(&map))?;
     program.attach(namespace)
 }

@@ -1,8 +1,8 @@
-//! Programs that the kernel runs where it looks for a listening socket (bpf(2); Linux,
+//! BPF programs that the kernel runs when it looks for a listening socket (bpf(2); Linux,
 //! bpf/prog_sk_lookup.rst; since 5.9).
 //!
-//! The kernel checks a program before it takes it, so what a program can do is nobody's risk. Maps,
-//! programs and links end with their descriptors.
+//! The kernel verifies a program before it loads it, so a wrong program is refused and does no
+//! harm. Maps, programs and links end with their descriptors.
 //!
 //! `unsafe`: bpf(2) has no safe wrapper.
 #![allow(unsafe_code)]
@@ -96,12 +96,12 @@ impl Instruction {
 pub struct SocketMap(OwnedFd);
 
 impl SocketMap {
-    /// A map with this socket, which it does not keep open.
+    /// A map that holds this socket, without keeping it open.
     ///
     /// # Errors
     /// The kernel has no such maps, this process may not make one, or the socket is of a kind that
     /// cannot be in one.
-    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+    pub fn new(socket: impl AsFd) -> io::Result<Self> {
         let map = descriptor(
             MAP_CREATE,
             &NewMap {
@@ -125,20 +125,20 @@ impl SocketMap {
         Ok(Self(map))
     }
 
-    /// What an instruction that names the map has as its immediate value.
+    /// The immediate value of an instruction that refers to this map.
     #[must_use]
     pub fn immediate(&self) -> i32 {
         self.0.as_raw_fd()
     }
 }
 
-/// A program that says which socket a connection is for.
+/// A program that chooses the socket for a connection.
 #[derive(Debug)]
 pub struct LookupProgram(OwnedFd);
 
 impl LookupProgram {
-    /// Has the kernel check and take a program. `name`, of which 15 bytes are kept, is for people who
-    /// list what is loaded; helper functions look at the license.
+    /// Loads a program. Its name, cut to 15 bytes, is shown where loaded programs are listed. Some
+    /// helper functions are allowed for certain licenses only.
     ///
     /// # Errors
     /// This process may not load programs, or the kernel refuses this one.
@@ -182,7 +182,8 @@ impl LookupProgram {
     }
 }
 
-/// A program at work. The kernel keeps it, and the maps that it names, for as long as this lives.
+/// A program that is attached. The kernel keeps it, and the maps that it refers to, until this is
+/// dropped.
 #[derive(Debug)]
 pub struct Attached {
     _link: OwnedFd,
@@ -195,7 +196,7 @@ fn number(descriptor: impl AsFd) -> io::Result<u32> {
 /// A command that answers with a descriptor. The kernel closes it on execution.
 fn descriptor<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     let raw = i32::try_from(call(command, attributes)?).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor for us, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
@@ -239,7 +240,7 @@ mod tests {
         let other = File::open("/proc/thread-self/ns/uts").unwrap();
         assert!(program.attach(other.as_fd()).is_err());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        SocketMap::of(&listener).unwrap();
-        assert!(SocketMap::of(&other).is_err());
+        SocketMap::new(&listener).unwrap();
+        assert!(SocketMap::new(&other).is_err());
     }
 }

@@ -1,9 +1,8 @@
 //! Directories that come and go with what is in them.
 //!
-//! Whoever removes the last entry of such a directory removes the directory too, while others make
-//! it, or an entry in it. So that it is there is not known until something is in it: to make it and
-//! to look at it are two moments, and so are to make it and to use it. What is made in such a
-//! directory is made by [`make_in`], which begins anew whenever the directory went in between.
+//! A process that removes the last entry of such a directory removes the directory too, while
+//! others make it, or an entry in it. So a directory that was just made may be gone when it is
+//! used. [`make_in`] makes an entry and starts again whenever its directory was removed in between.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -17,13 +16,13 @@ use std::{
 /// Mode of a directory that other users cannot look into.
 pub const PRIVATE: u32 = 0o700;
 
-/// How long a directory that another process removes again is created anew. Two that run in step can
-/// do so for milliseconds.
+/// How long a directory that another process removes again is created anew. Two that run in step
+/// can do so for milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes something in `parent` by `make`, and before it, with this mode, `parent` and all above it
-/// where they are missing. `make` is called again when it says that its place is not there
-/// ([`ErrorKind::NotFound`]).
+/// Calls `make`, which makes something in `parent`. If it fails with [`ErrorKind::NotFound`],
+/// `parent` and all missing directories above it are made with this mode, and `make` is called
+/// again.
 ///
 /// # Errors
 /// That of `make`, or of a directory that cannot be made.
@@ -54,8 +53,8 @@ pub fn make(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Makes a directory with this mode, and its parents, unless something has that name: what it is
-/// shows when it is used.
+/// Makes a directory with this mode, and its parents, unless something of that name exists. That it
+/// is a directory is not checked.
 ///
 /// # Errors
 /// It cannot be made.
@@ -68,8 +67,8 @@ pub fn ensure(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Calls `make`, of something that makes its own parents, again as long as it fails in a way that
-/// `gone` takes for a parent that went.
+/// Calls `make`, which makes its own parents, again while it fails with an error for which `gone`
+/// returns true: one that means that a parent was removed meanwhile.
 ///
 /// # Errors
 /// That of the last call.
@@ -86,7 +85,8 @@ pub fn retry<T, E>(
     made
 }
 
-/// Whether this is a link to what does not exist. Nothing that is created at this path changes that.
+/// Whether this is a link to what does not exist. Nothing that is created at this path changes
+/// that.
 fn leads_nowhere(path: &Path) -> bool {
     path.is_symlink() && !path.exists()
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_told_by_its_use() {
+    fn what_is_no_directory_is_an_error_when_used() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();

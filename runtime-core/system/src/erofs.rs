@@ -1,4 +1,4 @@
-//! What the superblock of an erofs image says (Linux, fs/erofs/erofs_fs.h).
+//! The superblock of an erofs image (Linux, fs/erofs/erofs_fs.h).
 
 use std::{
     fs::File,
@@ -6,21 +6,21 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-/// Where it is in the image, in bytes.
+/// Offset of the superblock in the image, in bytes.
 const OFFSET: u64 = 1024;
-/// Its length, in bytes.
+/// Length of the superblock, in bytes.
 const LENGTH: usize = 128;
 const MAGIC: [u8; 4] = 0xe0f5_e1e2_u32.to_le_bytes();
 const BLOCK_BITS: usize = 12;
 const BLOCKS: usize = 36;
 const EXTRA_DEVICES: usize = 86;
 
-/// An erofs image's description of itself.
+/// Those fields of a superblock that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
     block_bits: u8,
     blocks: u32,
-    /// How many further devices it needs.
+    /// Number of further devices with data of the image.
     pub extra_devices: u16,
 }
 
@@ -49,8 +49,7 @@ impl Superblock {
         })
     }
 
-    /// How much of the image the file system takes, in bytes; `None` if that is more than a number
-    /// can say.
+    /// Size of the file system in the image, in bytes; `None` if it is more than 64 bits can hold.
     #[must_use]
     pub fn content_bytes(&self) -> Option<u64> {
         let bytes = u64::from(self.blocks).checked_shl(self.block_bits.into())?;

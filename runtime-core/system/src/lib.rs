@@ -2,8 +2,8 @@
 //! System work that everything on the host needs, and the only crate there with `unsafe`.
 //!
 //! It is a leaf: it depends on none of the project's crates and knows nothing of VMs and pods. Each
-//! module has one purpose; those that call the kernel past a safe wrapper say so in their first line,
-//! and give the reason at each block.
+//! module has one purpose; those that call the kernel past a safe wrapper say so in their first
+//! line, and give the reason at each block.
 //!
 //! | Purpose | Modules |
 //! |---|---|
@@ -29,7 +29,7 @@ pub mod sync;
 pub mod tap;
 pub mod time;
 
-/// What a system call that answers with a number has answered. -1 stands for the error in `errno`.
+/// The result of a system call that returns a number: -1 stands for the error in `errno`.
 fn answer<N: Copy + PartialEq + From<i8>>(done: N) -> std::io::Result<N> {
     if done == N::from(-1) {
         Err(std::io::Error::last_os_error())

@@ -1,4 +1,4 @@
-//! Loop devices (loop(4)) whose file is exchanged while somebody has them open.
+//! Loop devices (loop(4)) whose backing file is swapped while the device is open.
 //!
 //! `unsafe`: the kernel's requests for them have no safe wrapper.
 #![allow(unsafe_code)]
@@ -17,23 +17,23 @@ use linux_raw_sys::loop_device::{
 
 use crate::answer;
 
-/// Gives out numbers of devices that are free.
+/// Allocates the numbers of free devices.
 const CONTROL: &str = "/dev/loop-control";
 
-/// BLKFLSBUF of linux/fs.h: forgets what was read of a block device.
+/// BLKFLSBUF of linux/fs.h: drops the cached content of a block device.
 const DROP_BUFFERS: libc::Ioctl = 0x1261;
 
-/// Others take devices at the same time, and give them back. More failures than this are no competition.
+/// How often a free device may be taken by another process before it is an error.
 const ATTEMPTS: usize = 256;
 
-/// Whether this process may ask for loop devices.
+/// Whether this process may allocate loop devices.
 #[must_use]
-pub fn are_there() -> bool {
+pub fn are_available() -> bool {
     File::open(CONTROL).is_ok()
 }
 
-/// A block device that is only read, of a size that stays. It is gone when this and everybody else
-/// has closed it.
+/// A read-only block device of a fixed size. The kernel frees it after its last descriptor was
+/// closed, here and elsewhere.
 #[derive(Debug)]
 pub struct LoopDevice {
     device: File,
@@ -41,11 +41,11 @@ pub struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// A device that shows the first `bytes` of a file.
+    /// Allocates a device that shows the first `bytes` of a file.
     ///
     /// # Errors
-    /// This host has no loop devices, or gives none to this process.
-    pub fn of(file: &File, bytes: u64) -> io::Result<Self> {
+    /// The host has no loop devices, or this process may not use them.
+    pub fn attach(file: &File, bytes: u64) -> io::Result<Self> {
         let control = File::open(CONTROL)?;
         let request = LOOP_CTL_GET_FREE as libc::Ioctl;
         for _ in 0..ATTEMPTS {
@@ -56,7 +56,9 @@ impl LoopDevice {
                 other => return other,
             }
         }
-        Err(io::Error::other("others take every free loop device"))
+        Err(io::Error::other(
+            "other processes took every free loop device",
+        ))
     }
 
     fn numbered(number: i32, file: &File, bytes: u64) -> io::Result<Self> {
@@ -66,30 +68,29 @@ impl LoopDevice {
         Ok(Self { device, path })
     }
 
-    /// Where it is.
+    /// Path of the device, as in `/dev/loop7`.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Shows another file from now on, and closes the one before. What was read through the device
-    /// is forgotten.
+    /// Replaces the backing file, closes the one before, and drops what was cached of it.
     ///
     /// # Errors
-    /// The file does not fill the device, or cannot be shown. Only if this process may not drop what was
-    /// read is it shown nevertheless.
+    /// The file is smaller than the device, or the kernel refuses it. If only the cache could not
+    /// be dropped, the file was replaced nevertheless.
     pub fn show(&self, file: &File) -> io::Result<()> {
         let (device, request) = (self.device.as_raw_fd(), LOOP_CHANGE_FD as libc::Ioctl);
-        // SAFETY: both descriptors are open; the argument is one by its number, which the kernel checks.
+        // SAFETY: both descriptors are open; the argument is a descriptor, which the kernel checks.
         answer(unsafe { libc::ioctl(device, request, file.as_raw_fd()) })?;
-        // The kernel may have kept it, or what was read meanwhile.
+        // Content may be cached still, or again.
         // SAFETY: the descriptor is open, and the request takes no argument.
         answer(unsafe { libc::ioctl(device, DROP_BUFFERS) })?;
         Ok(())
     }
 }
 
-/// Whether a device was free when its number was given out, and is not any more.
+/// Whether another process has taken the device since its number was allocated.
 fn was_taken(error: &io::Error) -> bool {
     let codes = [libc::EBUSY, libc::ENXIO, libc::ENOENT];
     codes.iter().any(|code| error.raw_os_error() == Some(*code))
@@ -117,7 +118,7 @@ fn configure(device: &File, file: &File, bytes: u64) -> io::Result<()> {
         __reserved: [0; 8],
     };
     let request = LOOP_CONFIGURE as libc::Ioctl;
-    // SAFETY: the descriptor is open; the kernel reads a `loop_config` from the pointer, and no more.
+    // SAFETY: the descriptor is open, and the kernel reads one `loop_config` from the pointer.
     answer(unsafe { libc::ioctl(device.as_raw_fd(), request, &raw const config) })?;
     Ok(())
 }
@@ -148,7 +149,7 @@ mod tests {
     fn whoever_has_it_open_reads_what_it_shows_now() {
         let dir = tempfile::tempdir().unwrap();
         let first = file(dir.path(), "first", BYTES);
-        let device = match LoopDevice::of(&first, BYTES) {
+        let device = match LoopDevice::attach(&first, BYTES) {
             Ok(device) => device,
             Err(error) => return eprintln!("SKIPPED: no loop device: {error}"),
         };

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-/// All of it, in bytes; `None` where the kernel does not say.
+/// All memory, in bytes; `None` if the kernel does not report it.
 #[must_use]
 pub fn total() -> Option<u64> {
     figure(&table(), "MemTotal")
 }
 
-/// What can be had without swapping, in bytes; `None` where the kernel does not say.
+/// Memory that can be used without swapping, in bytes; `None` if the kernel does not report it.
 #[must_use]
 pub fn available() -> Option<u64> {
     figure(&table(), "MemAvailable")

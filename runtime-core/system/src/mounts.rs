@@ -7,23 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The calling thread's table: one thread may be in another mount namespace than its process.
+/// The calling thread's table: a thread may be in another mount namespace than its process.
 pub const TABLE: &str = "/proc/thread-self/mountinfo";
 
-/// A mount.
+/// A line of the table: one mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The kernel's number for it, which `/proc/self/fdinfo` tells of an open file too.
+    /// The mount's id, as `mnt_id` in `/proc/self/fdinfo`.
     pub id: u64,
     /// Device of the file system, as in `8:1`.
     pub device: String,
-    /// Which directory of the file system is mounted: `/` for the whole of it.
+    /// The directory of the file system that is mounted: `/` for the whole of it.
     pub root: PathBuf,
-    /// Where it is mounted.
+    /// The directory on which it is mounted.
     pub point: PathBuf,
     /// Type of the file system, as in `tmpfs`.
     pub kind: OsString,
-    /// What was named as its source: a device, a file, or any word.
+    /// The source: a device, a file, or any word.
     pub source: OsString,
 }
 
@@ -42,7 +42,7 @@ pub fn parse(table: &[u8]) -> Vec<Mount> {
     lines.filter_map(parse_line).collect()
 }
 
-/// The mount that is seen at a path: of several, the last one covers the others.
+/// The visible mount at a path: of several, the last one covers the others.
 #[must_use]
 pub fn at<'a>(mounts: &'a [Mount], point: &Path) -> Option<&'a Mount> {
     mounts.iter().rfind(|mount| mount.point == point)

@@ -1,4 +1,4 @@
-//! Random bytes of the kernel's (getrandom(2)).
+//! Random bytes from the kernel (getrandom(2)).
 
 use std::io;
 
@@ -7,11 +7,11 @@ use rustix::{
     rand::{GetRandomFlags, getrandom},
 };
 
-/// Fills `bytes`. Waits, once after the machine's start, until the kernel has gathered enough to draw
-/// from.
+/// Fills `bytes`. Blocks until the kernel's generator has its first seed, soon after the machine's
+/// start.
 ///
 /// # Errors
-/// This process may not ask the kernel.
+/// This process may not call getrandom(2).
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
@@ -22,7 +22,7 @@ pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `N` bytes.
+/// An array of `N` random bytes.
 ///
 /// # Errors
 /// As [`fill`].

@@ -1,6 +1,6 @@
 //! Descriptors that a tokio task waits for.
 //!
-//! `unsafe`: tokio's constructor trusts its caller that the descriptor stays what it is.
+//! `unsafe`: tokio's constructor relies on its caller to keep the descriptor open.
 #![allow(unsafe_code)]
 
 use std::{
@@ -20,23 +20,22 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// # Panics
 /// Outside of a tokio runtime with input and output enabled.
 pub fn register(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd keeps the same open descriptor until it is dropped, and it is dropped after
-    // its registration, by AsyncFd.
+    // SAFETY: an OwnedFd keeps the same open descriptor until it is dropped, and it is dropped
+    // after its registration, by AsyncFd.
     unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(Into::into)
 }
 
-/// Which way bytes go.
+/// The direction in which bytes are transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the device.
+    /// From the device to this process.
     Read,
-    /// To the device.
+    /// From this process to the device.
     Write,
 }
 
-/// A watch that speaks once for each change of a device: an edge-triggered epoll instance of its own,
-/// which the runtime watches. For devices that report a condition again and again, for as long as it
-/// lasts, and would keep an ordinary event loop busy.
+/// Reports each change of a device once: an edge-triggered epoll instance, which the runtime
+/// watches. For devices that stay ready for long and would keep an ordinary event loop busy.
 #[derive(Debug)]
 pub struct EdgeWatch(AsyncFd<OwnedFd>);
 
@@ -59,8 +58,8 @@ impl EdgeWatch {
         Ok(Self(register(instance, Interest::READABLE)?))
     }
 
-    /// Ready when the device has changed since the last time, or since the watch began; at first that
-    /// is so when it is ready already.
+    /// Ready if the device has changed since the last call. The first call is ready too if the
+    /// device was ready before.
     ///
     /// # Errors
     /// The runtime is being shut down.
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_told_once_although_its_bytes_stay() {
+    async fn a_change_is_reported_once_although_its_bytes_stay() {
         let (mut writer, reader) = UnixStream::pair().unwrap();
         let watch = EdgeWatch::new(&reader, Direction::Read).unwrap();
         let changed = || timeout(LONG, poll_fn(|cx| watch.poll_changed(cx)));

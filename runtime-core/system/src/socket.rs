@@ -1,4 +1,4 @@
-//! Sockets that nobody but their owner can open, at no moment.
+//! Sockets that only their owner can open, from their first moment on.
 
 use std::{
     io,
@@ -11,12 +11,12 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
 };
 
-/// How many connections wait to be accepted, as with the standard library.
+/// How many connections may wait to be accepted, as in the standard library.
 const BACKLOG: i32 = 128;
 
-/// Listens on a socket of mode 0600. The mode is given to the socket before it has a name: the file
-/// is made with it (`unix_bind_bsd` of the kernel), so there is no moment at which another user
-/// could connect, and no umask, which is the whole process's, is touched.
+/// Listens on a socket of mode 0600. The mode is set before the socket has a name, and the kernel
+/// makes the file with it (`unix_bind_bsd`). So another user can connect at no moment, and the
+/// process's umask is not changed.
 ///
 /// # Errors
 /// As of bind(2).
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_told() {
+    fn a_name_that_is_taken_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let _listener = listen_privately(&path).unwrap();

@@ -1,9 +1,9 @@
 //! Locks that go on after a panic.
 //!
-//! A lock of the standard library is poisoned when a thread panics that holds it, and everyone who
-//! asks for it afterwards must decide what that means. Here it always means the same: what it protects
-//! is used as it is. Product code does not panic, and a test that did has failed already. Its types
-//! are therefore not to be used elsewhere (`clippy.toml`).
+//! A lock of the standard library is poisoned if a thread panics while it holds it, and every later
+//! caller must decide what that means. Here poison is ignored: product code does not panic, and a
+//! test that did has failed already. So the types of the standard library are not used elsewhere
+//! (`clippy.toml`).
 
 #![allow(clippy::disallowed_types)]
 
@@ -17,19 +17,19 @@ pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// Protects a value.
+    /// A lock around this value.
     pub const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }
 
-    /// The value, when nobody can ask for it any more.
+    /// Ends the lock and returns its value.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits for the value. Asked for by the thread that holds it, it waits for ever.
+    /// Blocks until the lock is free. A thread that holds it already blocks for ever.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! Taps: network interfaces whose other end is a descriptor (Linux, networking/tuntap.rst).
 //!
-//! `unsafe`: the kernel's request for one has no safe wrapper.
+//! `unsafe`: the ioctl that makes a tap has no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::{
@@ -30,16 +30,15 @@ struct Request {
 const REST: usize = size_of::<libc::ifreq>() - libc::IFNAMSIZ - size_of::<u16>();
 const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
 
-/// Makes a tap in the network namespace of the calling thread: its other end, which is non-blocking,
-/// and its name. It is down, connected to nothing, and gone when the last descriptor of its other end
-/// is closed.
+/// Makes a tap in the network namespace of the calling thread. Returns the non-blocking descriptor
+/// for its frames, and its name. The interface is down, and is removed when the last copy of the
+/// descriptor is closed.
 ///
-/// In `name` the kernel replaces `%d` by the first number that is free. Without one, an interface of
-/// that name is made, or the kernel's choice for an empty name.
+/// The kernel replaces `%d` in `name` by the first free number, and chooses a name if it is empty.
 ///
 /// # Errors
-/// The name is too long ([`io::ErrorKind::InvalidInput`]) or taken, there is no `/dev/net/tun`, or this
-/// process may not make interfaces.
+/// The name is too long ([`io::ErrorKind::InvalidInput`]) or taken, there is no `/dev/net/tun`, or
+/// this process may not make interfaces.
 pub fn open(name: &str) -> io::Result<(OwnedFd, String)> {
     let device = OpenOptions::new()
         .read(true)
@@ -51,8 +50,8 @@ pub fn open(name: &str) -> io::Result<(OwnedFd, String)> {
         flags: u16::try_from(FLAGS).map_err(io::Error::other)?,
         rest: [0; REST],
     };
-    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq`, which outlives the
-    // call (Linux, include/uapi/linux/if_tun.h). `Request` has its length, and takes any bytes.
+    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq`, which outlives
+    // the call (Linux, include/uapi/linux/if_tun.h). `Request` has its length, and takes any bytes.
     answer(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
     let name = CStr::from_bytes_until_nul(&request.name).map_err(io::Error::other)?;
     let name = name.to_str().map_err(io::Error::other)?.to_owned();

@@ -1,8 +1,8 @@
-//! The wall clock, and the one way to let time pass.
+//! The wall clock, and the only allowed way to sleep.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What has passed since the beginning of 1970; nothing where the clock is before that.
+/// Time since the beginning of 1970; zero if the clock is before that.
 #[must_use]
 pub fn since_epoch() -> Duration {
     SystemTime::now()
@@ -10,13 +10,12 @@ pub fn since_epoch() -> Duration {
         .unwrap_or_default()
 }
 
-/// Lets time pass where no event can be waited for.
+/// Sleeps where there is no event to wait for.
 ///
-/// All other ways to do that are banned (`clippy.toml`): what can be waited for is waited for, with a
-/// deadline. `why` says to a reader what makes this an exception. There are three kinds: a timeout
-/// that has no work of its own to bound, the pause before another attempt at something that tells
-/// nobody when it is ready, and the least time between two things that another may cause as often as
-/// it likes.
+/// All other sleeps are banned (`clippy.toml`): code waits for an event, with a timeout. `why`
+/// tells the reader what makes this an exception. There are three kinds: a timeout without work of
+/// its own to bound, the pause before another attempt at something that does not report when it is
+/// ready, and the least time between two events that another process can cause.
 pub async fn pause(why: &'static str, duration: Duration) {
     debug_assert!(!why.is_empty(), "a pause needs a reason");
     #[expect(clippy::disallowed_methods, reason = "this is the place for it")]

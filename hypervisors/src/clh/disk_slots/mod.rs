@@ -217,7 +217,7 @@ async fn windows_on(
         let mut windows = Vec::new();
         let empty = Arc::new(empty);
         while windows.len() < count {
-            match LoopDevice::of(&empty, bytes) {
+            match LoopDevice::attach(&empty, bytes) {
                 Ok(device) => windows.push(Window {
                     device: Arc::new(device),
                     empty: empty.clone(),

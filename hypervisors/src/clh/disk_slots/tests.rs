@@ -60,7 +60,7 @@ fn entries(dir: &Path) -> usize {
 async fn the_vmm_finds_an_image_or_what_will_show_one() {
     let dir = tempfile::tempdir().unwrap();
     let (first, other) = (image(dir.path(), "first"), image(dir.path(), "other"));
-    if let Err(error) = LoopDevice::of(&File::open(&first).unwrap(), BYTES) {
+    if let Err(error) = LoopDevice::attach(&File::open(&first).unwrap(), BYTES) {
         return eprintln!("SKIPPED: no loop device: {error}");
     }
     let spec = spec(dir.path(), vec![first]);

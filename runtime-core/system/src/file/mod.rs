@@ -1,8 +1,7 @@
-//! Files of this process's own, and files that another may have put something else in the place of.
+//! Files of this process, and files that another process may have replaced by something else.
 //!
-//! What is opened here is what has the name: a link is refused, not followed, and a fifo or a device
-//! does not hold the caller up. What is made here is closed to other users (mode 0600). What is read
-//! here is bounded.
+//! Opening refuses symbolic links, and does not block on a fifo or a device. New files have mode
+//! 0600. Reads are bounded.
 
 use std::{
     ffi::OsString,
@@ -16,12 +15,12 @@ use crate::{encoding::hex, random};
 
 const PRIVATE: u32 = 0o600;
 
-/// Opens what has this name, whatever it is, for reading. A directory is opened too.
+/// Opens a file of any type for reading, a directory too.
 ///
 /// # Errors
 /// As of open(2); a link is `ELOOP` ([`ErrorKind::FilesystemLoop`]).
 pub fn open(path: &Path) -> io::Result<File> {
-    held_up_by_nothing().read(true).open(path)
+    non_blocking_options().read(true).open(path)
 }
 
 /// Opens a regular file for reading.
@@ -32,13 +31,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     regular(open(path)?)
 }
 
-/// Opens a file for reading and writing, and makes an empty one where there is none. For locks, and
-/// for what is changed in place.
+/// Opens a file for reading and writing, and makes an empty one if there is none. For locks, and
+/// for files that are changed in place.
 ///
 /// # Errors
 /// As of open(2).
 pub fn open_or_make(path: &Path) -> io::Result<File> {
-    held_up_by_nothing()
+    non_blocking_options()
         .read(true)
         .write(true)
         .create(true)
@@ -46,12 +45,12 @@ pub fn open_or_make(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Opens a file for writing behind what it has, and makes an empty one where there is none.
+/// Opens a file for appending, and makes an empty one if there is none.
 ///
 /// # Errors
 /// As of open(2).
 pub fn open_to_append(path: &Path) -> io::Result<File> {
-    held_up_by_nothing().append(true).create(true).open(path)
+    non_blocking_options().append(true).create(true).open(path)
 }
 
 /// Opens a file that is there for reading and writing.
@@ -59,7 +58,7 @@ pub fn open_to_append(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As of open(2).
 pub fn open_to_change(path: &Path) -> io::Result<File> {
-    held_up_by_nothing().read(true).write(true).open(path)
+    non_blocking_options().read(true).write(true).open(path)
 }
 
 /// Makes a file that is not there yet, and opens it for writing.
@@ -93,7 +92,7 @@ pub fn read_linked(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_bounded(regular(file)?, limit)
 }
 
-/// All that `from` has, at most `limit` bytes.
+/// Reads `from` to its end, at most `limit` bytes.
 ///
 /// # Errors
 /// It has more ([`ErrorKind::FileTooLarge`]), or cannot be read.
@@ -108,10 +107,10 @@ pub fn read_bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether `path` names this open file, and not another one or none by now.
+/// Whether `path` still names this open file, and not another one or none.
 ///
 /// # Errors
-/// Either cannot be looked at.
+/// The attributes of either cannot be read.
 pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -121,13 +120,13 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Gives a file this content in one step: whoever opens it has all of the old content or all of the
-/// new, also where the writer dies half-way. It is not synced: after a crash of the machine it may be
+/// Gives a file this content in one step: a reader sees all of the old content or all of the new,
+/// even if the writer dies half-way. It is not synced: after a crash of the machine it may be
 /// empty.
 ///
-/// The new content is written into `.<name>.new` beside it first, which is locked (flock(2)), so that
-/// writers follow each other. It is gone afterwards, on an error too. What a writer that was killed
-/// left of it the next one takes over. Blocks while another writes.
+/// The new content is written to `.<name>.new` beside it first. That file is locked (flock(2)), so
+/// a second writer blocks until the first one is done. It is removed on an error too; one that a
+/// killed writer left is reused by the next.
 ///
 /// # Errors
 /// As of open(2), write(2) and rename(2); the file is as it was.
@@ -139,7 +138,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .and_then(|()| file.write_all(content))
         .and_then(|()| fs::rename(&aside, path));
     if done.is_err() {
-        // Nobody else's: it is locked.
+        // It is locked, so it is no other writer's.
         let _ = fs::remove_file(&aside);
     }
     done
@@ -147,23 +146,23 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes `path` a link to `target` in one step, as [`replace`] does.
 ///
-/// The new link has a name beside it for a moment, as `.<name>.5a0e3c21`. A process that is killed in
-/// this moment leaves it.
+/// The new link is made beside it first, with a name like `.<name>.5a0e3c21`. A process that is
+/// killed in between leaves it.
 ///
 /// # Errors
-/// As of symlink(2) and rename(2); what was there is there still.
+/// As of symlink(2) and rename(2); the old link or file is unchanged.
 pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
     let aside = beside(path, &hex(&random::bytes::<4>()?))?;
     symlink(target, &aside)?;
     fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
-/// A file that this process alone writes, for as long as it is open.
+/// Opens and locks a file: no other [`replace`] writes it while it is open.
 fn take(path: &Path) -> io::Result<File> {
     loop {
         let file = open_or_make(path)?;
         match file.lock() {
-            // Who had it before may have given it another name while this one waited.
+            // Whoever held the lock may have renamed the file meanwhile.
             Ok(()) if is_at(&file, path)? => return Ok(file),
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -171,7 +170,7 @@ fn take(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A hidden name in the same directory.
+/// A hidden name in the same directory, made of the file's name and `what`.
 fn beside(path: &Path, what: &str) -> io::Result<PathBuf> {
     let mut name = OsString::from(".");
     name.push(path.file_name().ok_or(ErrorKind::InvalidInput)?);
@@ -179,7 +178,7 @@ fn beside(path: &Path, what: &str) -> io::Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
-fn held_up_by_nothing() -> OpenOptions {
+fn non_blocking_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // Without O_NONBLOCK a fifo in a file's place would block the open.
     options

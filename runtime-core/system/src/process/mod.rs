@@ -1,10 +1,10 @@
 //! Processes by the numbers that `/proc` shows.
 //!
-//! A process has a number in its own pid namespace and in each above it. System calls speak of the
-//! caller's, `/proc` of the one it was mounted in: a process in a container that looks at the host's
-//! `/proc` finds itself and its children there by other numbers than those fork and pidfd_open know.
-//! What is kept for later (a record, a message) is the number in `/proc`, since the host's `/proc` is
-//! what all on a node have in common.
+//! A process has a number in its own pid namespace and in each above it. System calls use the
+//! number in the caller's namespace, `/proc` the one in the namespace in which it was mounted. A
+//! process in a container that reads the host's `/proc` finds itself and its children there under
+//! other numbers than those that fork and pidfd_open use. Records and messages hold the number in
+//! `/proc`, since all processes of a node can read the host's.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-/// This process's number in `/proc`.
+/// This process's number in the mounted `/proc`.
 ///
 /// # Errors
 /// `/proc` is not mounted, or that of a pid namespace in which this process is not.
@@ -28,7 +28,7 @@ pub fn own_number() -> io::Result<u32> {
     number.ok_or_else(|| invalid("/proc/self leads to no number"))
 }
 
-/// A child of this process, held so that its number cannot become another's.
+/// A pidfd of a child of this process.
 ///
 /// # Errors
 /// There is none of that number.
@@ -51,12 +51,13 @@ pub fn number_of(process: impl AsFd) -> io::Result<u32> {
     }
 }
 
-/// This process's number in `/proc`, or where that cannot be read, the one in its own pid namespace.
+/// This process's number in `/proc`, or where that cannot be read, the one in its own pid
+/// namespace.
 pub fn own_number_or_id() -> u32 {
     own_number().unwrap_or_else(|_| std::process::id())
 }
 
-/// The process of this number in `/proc`, held. `None` if there is none.
+/// A pidfd of the process with this number in `/proc`. `None` if there is none.
 ///
 /// # Errors
 /// It cannot be held: it is of a pid namespace that this process does not see
@@ -78,8 +79,8 @@ pub fn hold(number: u32) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-/// The process of this number in `/proc`, held, if it is the one that started then ([`start_time`]).
-/// `None` if it has ended, whoever has its number now.
+/// A pidfd of the process with this number in `/proc`, if it started at `start_time`
+/// ([`start_time`]). `None` if that process has ended, even if another has its number now.
 ///
 /// # Errors
 /// As [`hold`].
@@ -90,8 +91,8 @@ pub fn hold_started(number: u32, start_time: u64) -> io::Result<Option<OwnedFd>>
     Ok(held.filter(|_| same))
 }
 
-/// Kills a held process, which cannot be another than was meant. Says whether it was there to be
-/// killed; one that has ended and was not reaped counts.
+/// Kills a process by its pidfd, so no other process can be hit. Returns whether it existed: true
+/// for one that has ended and was not reaped.
 ///
 /// # Errors
 /// This process may not kill it.
@@ -103,7 +104,7 @@ pub fn kill(process: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Waits for the end of a held process, at most until `deadline`. Says whether it has ended. Blocks.
+/// Waits for the end of a process, at most until `deadline`. Returns whether it has ended. Blocks.
 ///
 /// # Errors
 /// The descriptor is of something that cannot be waited for.
@@ -125,8 +126,8 @@ pub fn all() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// When the process of this number in `/proc` started (proc_pid_stat(5), field 22): clock ticks
-/// between the host's boot and then.
+/// When the process with this number in `/proc` started, in clock ticks since the host's boot
+/// (proc_pid_stat(5), field 22).
 ///
 /// # Errors
 /// There is none.
@@ -143,11 +144,11 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The process that system calls know by this number, as cgroup.procs (cgroups(7)) does too, held.
-/// `None` if there is none.
+/// A pidfd of the process with this number in the caller's pid namespace, as in cgroup.procs
+/// (cgroups(7)). `None` if there is none.
 ///
 /// # Errors
-/// There can be no more descriptors.
+/// This process has too many open descriptors.
 pub fn hold_here(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
@@ -170,8 +171,8 @@ fn shown_number(process: impl AsFd) -> io::Result<i64> {
     number.ok_or_else(|| invalid("/proc/self/fdinfo says no number of a process"))
 }
 
-/// The number for system calls of the process that has `number` in `/proc`, and whether `/proc` is of
-/// this process's own namespace.
+/// The number for system calls of the process that has `number` in `/proc`, and whether `/proc` is
+/// of this process's own namespace.
 fn number_here(number: u32) -> io::Result<Option<(u32, bool)>> {
     let own = numbers("self").map_err(foreign)?;
     if own.len() <= 1 {

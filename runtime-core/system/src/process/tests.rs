@@ -65,8 +65,8 @@ fn the_start_time_is_found_behind_any_name() {
     assert_eq!(of("7 (short) S 1"), None);
 }
 
-/// A process that is the first of a pid namespace, and ends with its parent, which is returned with its
-/// number.
+/// A process that is the first of a pid namespace, and ends with its parent, which is returned with
+/// its number.
 fn first_of_another_namespace() -> (Child, String) {
     let script = "echo; exec sleep 60";
     let mut parent = Command::new("unshare")
