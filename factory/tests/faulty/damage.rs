@@ -38,11 +38,9 @@ pub fn open_up(path: &Path) {
 pub fn other_version(dir: &Path) {
     let path = dir.join("manifest.json");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        path,
-        text.replacen("\"format_version\":2", "\"format_version\":99", 1),
-    )
-    .unwrap();
+    let now = format!("\"format_version\":{}", factory::FORMAT_VERSION);
+    assert!(text.contains(&now));
+    fs::write(path, text.replacen(&now, "\"format_version\":99", 1)).unwrap();
 }
 
 pub fn link(dir: &Path) {

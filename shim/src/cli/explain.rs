@@ -69,7 +69,11 @@ fn told(report: &StartReport) -> String {
     lines.push(format!("ready after: {:.1} ms", report.total_ms));
     lines.push("phase                    begins at    took (ms)".to_owned());
     let mut phases: Vec<_> = report.phases.iter().collect();
-    phases.sort_by(|one, other| one.start_ms.total_cmp(&other.start_ms));
+    // A step that others are part of comes before them.
+    phases.sort_by(|one, other| {
+        let begins = one.start_ms.total_cmp(&other.start_ms);
+        begins.then(other.ms.total_cmp(&one.ms))
+    });
     for phase in phases {
         let (name, at, took) = (escape(&phase.name), phase.start_ms, phase.ms);
         lines.push(format!("  {name:<22} {at:>9.1} {took:>12.1}"));

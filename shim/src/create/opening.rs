@@ -302,16 +302,18 @@ async fn all_or_none<R>(
     network: impl Future<Output = Result<Waiting, NetworkError>>,
 ) -> Result<(Started, R, Waiting), Error> {
     let vm = async { Ok::<_, Error>(vm.await?) };
-    let mut made = pin!(async { tokio::try_join!(vm, rootfs) });
+    // In this order: an image that is prepared when the VM is specified is in a slot from the start.
+    let mut made = pin!(async { tokio::try_join!(rootfs, vm) });
     let mut network = pin!(network);
-    let ((vm, rootfs), network) = tokio::select! {
-        attached = &mut network => {
-            let attached = attached?;
-            (made.await?, attached)
-        }
+    let ((rootfs, vm), network) = tokio::select! {
+        biased;
         made = &mut made => {
             let attached = network.await;
             (made?, attached?)
+        }
+        attached = &mut network => {
+            let attached = attached?;
+            (made.await?, attached)
         }
     };
     Ok((vm, rootfs, network))
