@@ -51,8 +51,11 @@ impl OwnFiles {
             .map_err(io_error("Writing", &path))?;
         // A template is on a file system of its own, so no hard links.
         for name in [SAVED_STATE, SAVED_MEMORY] {
-            let path = own.dir().join(name);
-            symlink(saved.join(name), &path).map_err(io_error("Linking", &path))?;
+            let (there, path) = (saved.join(name), own.dir().join(name));
+            // Memory that was in a file of its own was not written again.
+            if name == SAVED_STATE || there.exists() {
+                symlink(there, &path).map_err(io_error("Linking", &path))?;
+            }
         }
         Ok(own)
     }

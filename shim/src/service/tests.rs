@@ -182,13 +182,13 @@ async fn a_root_that_cannot_be_prepared_ends_the_start_of_the_vm() {
     let mut request = f.request();
     request.rootfs = vec![containerd_shim_protos::types::mount::Mount {
         type_: "bind".into(),
-        source: "/".into(),
-        target: "/a/part".into(),
+        source: "/nonexistent".into(),
         ..Default::default()
     }];
     // The gate stays closed: the launch would go on for ever.
     let error = soon(f.service.create_task(request)).await.unwrap_err();
     assert!(matches!(error, Error::Rootfs(_)), "{error}");
+    soon(f.gate.reached.notified()).await;
     soon(f.gate.over.notified()).await;
     assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
 }

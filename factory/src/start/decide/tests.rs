@@ -23,9 +23,12 @@ fn told(plan: &Plan) -> String {
 
 const WANTED: [VmSize; 4] = [BASE, size(2, 256), size(1, 512), size(2, 512)];
 
+/// A template, if there is one, and what is decided for each of [`WANTED`].
+type Outcomes = (Option<VmSize>, &'static str);
+
 /// For each way in which a VMM can let a clone grow, for each template, for each of [`WANTED`]: `=`
 /// is restored, `+` is restored and grows, `.` is booted.
-const SIZES: [(&str, [(Option<VmSize>, &str); 7]); 4] = [
+const SIZES: [(&str, [Outcomes; 7]); 4] = [
     (
         "vCPUs and memory",
         [
