@@ -185,7 +185,7 @@ fn a_killed_maker_leaves_nothing() {
     }
     let locks = fixture.dir.path().join("cache/locks");
     let mut victim = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "rootfs::tests::trouble::victim"])
+        .args(["--exact", "tests::trouble::victim"])
         .env(VICTIM, fixture.dir.path())
         .stdout(std::process::Stdio::null())
         .spawn()
