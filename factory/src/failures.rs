@@ -8,9 +8,7 @@ use std::{
 
 use system::{file, time::since_epoch};
 
-use crate::{private_files, unusable::Unusable};
-
-pub(crate) const FAILURES: &str = "failures";
+use crate::{layout::FAILURES, private_files, unusable::Unusable};
 
 /// Failed restores in a row after which a template is disabled.
 pub const MAX_FAILURES: usize = 3;

@@ -11,9 +11,9 @@ use std::{
 use crate::{
     failures,
     identity::TemplateIdentity,
+    layout::{FAILURES, MANIFEST, MEMORY},
     manifest::{Manifest, MemoryFile, StateFile},
     store::TemplateStore,
-    template::{MANIFEST, MEMORY},
 };
 
 /// A manifest of these bytes.
@@ -58,7 +58,7 @@ pub fn template(bytes: &[u8]) {
     let dir = place.join("one");
     for (name, content) in [
         (MANIFEST, one),
-        (failures::FAILURES, two),
+        (FAILURES, two),
         ("state", three),
         (MEMORY, &[]),
     ] {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use system::encoding::hex;
 
 use crate::{
-    manifest::FORMAT_VERSION,
+    layout::FORMAT_VERSION,
     mismatch::{Field, Mismatch},
     source_file::{DigestedFile, StampedFile},
     unusable::Unusable,

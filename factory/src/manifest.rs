@@ -10,12 +10,10 @@ use system::file;
 
 use crate::{
     identity::KnownIdentity,
+    layout::FORMAT_VERSION,
     source_file::{FileStamp, sha256},
     unusable::Unusable,
 };
-
-/// Version of the template's layout and of the manifest. A change of either changes it.
-pub const FORMAT_VERSION: u32 = 3;
 
 /// No manifest is longer: fields are paths, one command line and a few digests.
 const MAX_LENGTH: u64 = 64 * 1024;

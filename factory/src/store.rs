@@ -8,15 +8,13 @@ use std::{
 };
 
 use crate::{
+    layout::{MANIFEST, MEMORY},
     mount::{self, Mounted},
     orphan::kill_mappers_of,
     private_files,
-    template::{MANIFEST, MEMORY, Template},
+    template::Template,
     unusable::Unusable,
 };
-
-/// Prefix of a template in the making.
-pub(crate) const BUILDING: &str = ".building-";
 
 /// More templates than this in one directory are not looked at.
 const MAX_TEMPLATES: usize = 64;

@@ -10,14 +10,12 @@ use hypervisors::{MemoryBacking, MemorySpec, VmSize, VmSpec};
 
 use crate::{
     failures,
+    layout::{MANIFEST, MEMORY},
     manifest::Manifest,
     private_files,
     source_file::{FileStamp, memory_digest, sha256},
     unusable::Unusable,
 };
-
-pub(crate) const MANIFEST: &str = "manifest.json";
-pub(crate) const MEMORY: &str = "memory";
 
 /// A template. As long as the value lives, its files stay where they are.
 #[derive(Debug)]

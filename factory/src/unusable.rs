@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{manifest::FORMAT_VERSION, mismatch::Mismatch, start::ReasonLabel};
+use crate::{layout::FORMAT_VERSION, mismatch::Mismatch};
 
 /// Why there is no template for a VM. A plain value: what went wrong is in its text, so that a reason
 /// can be compared and kept.
@@ -78,20 +78,6 @@ impl Unusable {
                 path: path.to_owned(),
                 why: error.to_string(),
             },
-        }
-    }
-
-    /// A short stable word for the reason, for counters.
-    #[must_use]
-    pub fn label(&self) -> ReasonLabel {
-        match self {
-            Self::Absent { .. } => ReasonLabel::Absent,
-            Self::Unreadable { .. } => ReasonLabel::Unreadable,
-            Self::NotPrivate { .. } => ReasonLabel::NotPrivate,
-            Self::Damaged { .. } => ReasonLabel::Damaged,
-            Self::Mismatch { .. } => ReasonLabel::Mismatch,
-            Self::FormatVersion { .. } => ReasonLabel::FormatVersion,
-            Self::SetAside { .. } => ReasonLabel::SetAside,
         }
     }
 }

@@ -19,11 +19,12 @@ use system::{encoding::hex, file, random};
 use super::InitError;
 use crate::{
     identity::KnownIdentity,
+    layout::{BUILDING, MANIFEST, MEMORY},
     manifest::{Manifest, MemoryFile, StateFile},
     private_files,
     source_file::{FileStamp, memory_digest, sha256},
-    store::{BUILDING, TemplateStore, blocking, remove_unfinished},
-    template::{MANIFEST, MEMORY, Template},
+    store::{TemplateStore, blocking, remove_unfinished},
+    template::Template,
 };
 
 /// Directory of the source VM's sockets, within the unfinished template.

@@ -6,10 +6,10 @@ use system::memory;
 
 use super::InitError;
 use crate::{
+    layout::{MANIFEST, MEMORY},
     mount::{self, Mounted},
     private_files,
     store::TemplateStore,
-    template::{MANIFEST, MEMORY},
 };
 
 /// Room on the tmpfs beside each memory, in MiB: the VMM's state (some 350 KiB), sockets, the

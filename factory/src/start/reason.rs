@@ -56,7 +56,7 @@ impl BootReason {
             Self::Disabled => ReasonLabel::Disabled,
             Self::NotSupported { .. } => ReasonLabel::NotSupported,
             Self::Unknown { .. } => ReasonLabel::Unknown,
-            Self::NoTemplate(unusable) => unusable.label(),
+            Self::NoTemplate(unusable) => label_of(unusable),
             Self::RestoreFailed { .. } => ReasonLabel::RestoreFailed,
             Self::NotGrown { .. } => ReasonLabel::NotGrown,
         }
@@ -71,6 +71,19 @@ impl BootReason {
             }
             _ => None,
         }
+    }
+}
+
+/// The label of the reason why a template cannot be used.
+fn label_of(unusable: &Unusable) -> ReasonLabel {
+    match unusable {
+        Unusable::Absent { .. } => ReasonLabel::Absent,
+        Unusable::Unreadable { .. } => ReasonLabel::Unreadable,
+        Unusable::NotPrivate { .. } => ReasonLabel::NotPrivate,
+        Unusable::Damaged { .. } => ReasonLabel::Damaged,
+        Unusable::Mismatch { .. } => ReasonLabel::Mismatch,
+        Unusable::FormatVersion { .. } => ReasonLabel::FormatVersion,
+        Unusable::SetAside { .. } => ReasonLabel::SetAside,
     }
 }
 
