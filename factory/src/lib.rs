@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! VM templates: make one, check that it matches, restore a unique clone from it, destroy it.
 //!
-//! A template is a directory on a tmpfs of its own: the guest's memory, the VMM's state of the paused
-//! VM, and a manifest that says what both were made from. [`init()`] makes it. [`start`] decides for
-//! one pod whether it is used, and carries the decision out: it restores or boots, and a restore that
-//! fails ends as an ordinary boot within the same call.
+//! A template is a directory on a tmpfs of its own: the guest's memory, the VMM's state of the
+//! paused VM, and a manifest that says what both were made from. [`init()`] makes it. [`start`]
+//! decides for one pod whether it is used, and carries the decision out: it restores or boots, and
+//! a restore that fails ends as an ordinary boot within the same call.
 //!
 //! ```text
 //! <template_path>/                     tmpfs, 0700

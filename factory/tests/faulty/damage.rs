@@ -37,12 +37,10 @@ pub fn open_up(path: &Path) {
 
 pub fn other_version(dir: &Path) {
     let path = dir.join("manifest.json");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        path,
-        text.replacen("\"format_version\":2", "\"format_version\":99", 1),
-    )
-    .unwrap();
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["format_version"] = 99.into();
+    fs::write(path, manifest.to_string()).unwrap();
 }
 
 pub fn link(dir: &Path) {
