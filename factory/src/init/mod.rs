@@ -177,9 +177,9 @@ fn source_spec(building: &Building, spec: &VmSpec) -> VmSpec {
     source
 }
 
-/// Waits until the agent has answered, and until the connection on which it answered is over: the
-/// agent serves a second one only after it has closed the first. The second one is closed as well,
-/// and leaves no request that could be under way when the VM is paused.
+/// Waits until the agent has answered, and until the connection on which it answered is over: a
+/// second connection is served only after the first is closed. The second one is closed at once as
+/// well, and leaves no request that could be under way when the VM is paused.
 async fn wait_for_agent(vm: &dyn Vm, timeout: Duration) -> Result<(), InitError> {
     let channel = guest_channel(vm);
     let agent = Agent::connect(&channel, timeout)
