@@ -1,5 +1,5 @@
-//! The record of a template's failed restores, a line for each: after some in a row the template is
-//! not tried any more.
+//! The record of a template's failed restores, a line for each: after [`MAX_FAILURES`] in a row the
+//! template is not tried any more.
 
 use std::{
     io::{self, Read, Write},
@@ -8,20 +8,17 @@ use std::{
 
 use system::{file, time::since_epoch};
 
-use crate::{private_files, unusable::Unusable};
-
-pub(crate) const FAILURES: &str = "failures";
+use crate::{layout::FAILURES, private_files, unusable::Unusable};
 
 /// Failed restores in a row after which a template is disabled.
 pub const MAX_FAILURES: usize = 3;
 
 /// Longer records are neither read nor written.
 const MAX_LENGTH: u64 = 16 * 1024;
-/// Of a reason, this many characters are kept.
+/// Characters of a reason that are recorded.
 const MAX_REASON: usize = 500;
 
-/// Refuses the template in `dir` if its last restores all failed. A record that cannot be read is no
-/// licence to try.
+/// Refuses the template in `dir` if its last restores all failed, or if its record cannot be read.
 pub(crate) fn check(dir: &Path) -> Result<(), Unusable> {
     let path = dir.join(FAILURES);
     let mut bytes = Vec::new();
@@ -36,7 +33,7 @@ pub(crate) fn check(dir: &Path) -> Result<(), Unusable> {
     judge(&String::from_utf8_lossy(&bytes))
 }
 
-/// What a record says.
+/// Refuses a template whose record is `text`, if that has [`MAX_FAILURES`] lines.
 pub(crate) fn judge(text: &str) -> Result<(), Unusable> {
     let failures = text.lines().count();
     match text.lines().last() {
@@ -48,13 +45,14 @@ pub(crate) fn judge(text: &str) -> Result<(), Unusable> {
     }
 }
 
-/// Without what could write to a terminal; what was escaped when it was written stays as it is.
+/// The reason without control characters, which could write to a terminal. What was escaped when it
+/// was recorded stays escaped.
 fn shown(reason: &str) -> String {
     let reason = reason.chars().filter(|c| !c.is_control());
     reason.take(MAX_REASON).collect()
 }
 
-/// One short append, so that shims may do it at once.
+/// Adds a failed restore to the record. It is one short append, so several shims may add at once.
 pub(crate) fn add(dir: &Path, reason: &str) -> io::Result<()> {
     let mut file = file::open_to_append(&dir.join(FAILURES))?;
     if file.metadata()?.len() > MAX_LENGTH {
@@ -65,6 +63,7 @@ pub(crate) fn add(dir: &Path, reason: &str) -> io::Result<()> {
     file.write_all(format!("{now} {}\n", short.escape_debug()).as_bytes())
 }
 
+/// Empties the record, after a restore that succeeded.
 pub(crate) fn clear(dir: &Path) -> io::Result<()> {
     match file::open_to_change(&dir.join(FAILURES)) {
         Ok(file) if file.metadata()?.len() > 0 => file.set_len(0),
@@ -125,7 +124,8 @@ mod tests {
         #[test]
         fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
             let lines = String::from_utf8_lossy(&bytes).lines().count();
-            prop_assert_eq!(judge(&String::from_utf8_lossy(&bytes)).is_err(), lines >= MAX_FAILURES);
+            let judged = judge(&String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(judged.is_err(), lines >= MAX_FAILURES);
         }
     }
 }

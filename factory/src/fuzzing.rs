@@ -1,5 +1,5 @@
-//! What fuzz targets call: each function reads, from bytes, what a start reads from a template's
-//! directory. It is built for them only.
+//! What fuzz targets call: each function reads from bytes what a start reads from a template's
+//! directory. Built for fuzzing only.
 
 use std::{
     fs::{self, Permissions},
@@ -11,19 +11,19 @@ use std::{
 use crate::{
     failures,
     identity::TemplateIdentity,
+    layout::{FAILURES, MANIFEST, MEMORY},
     manifest::{Manifest, MemoryFile, StateFile},
     store::TemplateStore,
-    template::{MANIFEST, MEMORY},
 };
 
-/// A manifest of these bytes.
+/// Reads the bytes as a manifest.
 pub fn manifest(bytes: &[u8]) {
     if let Ok(manifest) = Manifest::decode(bytes) {
         use_up(&manifest);
     }
 }
 
-/// A manifest of these bytes whose digest and key are made to be right.
+/// Reads the bytes as a manifest, gives it the right key and digest, and reads the result.
 pub fn sealed_manifest(bytes: &[u8]) {
     let Ok(mut manifest) = serde_json::from_slice::<Manifest>(bytes) else {
         return;
@@ -38,12 +38,13 @@ pub fn sealed_manifest(bytes: &[u8]) {
     }
 }
 
-/// A record of failures of these bytes.
+/// Reads the bytes as a record of failed restores.
 pub fn failures(bytes: &[u8]) {
     let _ = failures::judge(&String::from_utf8_lossy(bytes));
 }
 
-/// A directory with these bytes: cut in three, at the places that the first two bytes say.
+/// Reads a template whose manifest, record and state are these bytes, cut in three at the places
+/// that the first two bytes say.
 pub fn template(bytes: &[u8]) {
     static PLACE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let place = std::env::temp_dir().join(format!("imprint-fuzz-{}", std::process::id()));
@@ -58,7 +59,7 @@ pub fn template(bytes: &[u8]) {
     let dir = place.join("one");
     for (name, content) in [
         (MANIFEST, one),
-        (failures::FAILURES, two),
+        (FAILURES, two),
         ("state", three),
         (MEMORY, &[]),
     ] {
@@ -90,10 +91,10 @@ fn use_up(manifest: &Manifest) {
     let _ = manifest.made_from();
 }
 
-/// Writes what `target` begins with into the file that `IMPRINT_SEED` names, if it names one.
+/// Writes the seed of `target` into the file that `IMPRINT_SEED` names, if it is set.
 pub fn write_seed(target: &str) {
     if let (Some(path), Some(seed)) = (std::env::var_os("IMPRINT_SEED"), seed(target)) {
-        // Without a seed the target takes longer to get anywhere, and works all the same.
+        // A target works without a seed too, and only finds less in the same time.
         let _ = fs::write(path, seed);
     }
 }
@@ -112,10 +113,10 @@ fn seed(target: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// A manifest of a template that nobody made.
+/// A well-formed manifest; no template belongs to it.
 fn sample() -> Option<Manifest> {
     let file = std::env::current_exe().ok()?;
-    let monitor = hypervisors::Identity {
+    let vmm = hypervisors::Identity {
         vmm: "qemu",
         binary: file.clone(),
         version: "7.2".into(),
@@ -141,7 +142,7 @@ fn sample() -> Option<Manifest> {
         slots: hypervisors::DiskSlots::default(),
         nic: None,
     };
-    let wanted = TemplateIdentity::of(&monitor, &spec).ok()?;
+    let wanted = TemplateIdentity::of(&vmm, &spec).ok()?;
     let identity = wanted.digested(None).ok()?;
     let stamp = identity.kernel.stamp;
     Some(Manifest {

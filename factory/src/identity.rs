@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use system::encoding::hex;
 
 use crate::{
-    format::FORMAT_VERSION,
+    layout::FORMAT_VERSION,
     mismatch::{Field, Mismatch},
     source_file::{DigestedFile, StampedFile},
     unusable::Unusable,
 };
 
-/// What the guest's root is.
+/// Whether the guest's root is in memory (an initrd) or on a disk (an image).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RootKind {
@@ -26,8 +26,8 @@ pub(crate) enum RootKind {
     Image,
 }
 
-/// All that a clone inherits. `F` is how far the files in it are known: [`StampedFile`] for what a
-/// pod wants (no file is read), [`DigestedFile`] for what a template was made from.
+/// Everything that a clone inherits. `F` says how well its files are known: a [`StampedFile`] was
+/// not read and stands for what a pod wants, a [`DigestedFile`] is what a template was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity<F> {
@@ -44,7 +44,7 @@ pub struct Identity<F> {
     pub(crate) nic: bool,
     pub(crate) host_kernel: String,
     pub(crate) size: VmSize,
-    /// What it can grow to.
+    /// The size that its VM can grow to.
     pub(crate) max_size: VmSize,
 }
 
@@ -54,7 +54,7 @@ pub type TemplateIdentity = Identity<StampedFile>;
 /// What a template was made from.
 pub(crate) type KnownIdentity = Identity<DigestedFile>;
 
-/// A file that an identity is made of cannot be looked at.
+/// A file that an identity is made of cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot read {path}")]
 pub struct IdentityError {
@@ -64,12 +64,12 @@ pub struct IdentityError {
 }
 
 impl IdentityError {
-    /// Of which file.
+    /// The file that cannot be read.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The system's words.
+    /// The error of the operating system, in words.
     pub(crate) fn why(&self) -> String {
         self.source.to_string()
     }
@@ -90,10 +90,13 @@ impl IdentityError {
 }
 
 impl TemplateIdentity {
-    /// The identity of a VM that `vmm` would make from `spec` on this host. Reads no file but
-    /// the kernel's release in /proc.
+    /// The identity of a VM that `vmm` would make from `spec` on this host. Reads the release of
+    /// the host's kernel in /proc, and stamps of all other files.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be read, or is not a regular file.
     pub fn of(vmm: &hypervisors::Identity, spec: &VmSpec) -> Result<Self, IdentityError> {
-        let look = |path: &Path| StampedFile::look(path).map_err(IdentityError::at(path));
+        let stamped = |path: &Path| StampedFile::inspect(path).map_err(IdentityError::at(path));
         let (root_kind, root) = match &spec.kernel.root {
             GuestRoot::Initrd(path) => (RootKind::Initrd, path),
             GuestRoot::Image(path) => (RootKind::Image, path),
@@ -103,13 +106,13 @@ impl TemplateIdentity {
         Ok(Self {
             vmm: vmm.vmm.to_owned(),
             vmm_version: vmm.version.clone(),
-            vmm_binary: look(&vmm.binary)?,
+            vmm_binary: stamped(&vmm.binary)?,
             machine: vmm.machine.clone(),
             cpu: vmm.cpu.clone(),
-            kernel: look(&spec.kernel.kernel)?,
+            kernel: stamped(&spec.kernel.kernel)?,
             command_line: spec.kernel.command_line.clone(),
             root_kind,
-            root: look(root)?,
+            root: stamped(root)?,
             size: spec.size(),
             max_size: spec.max_size(),
             disk_slots: format!("{} of {} MiB", spec.slots.count, spec.slots.mib),
@@ -195,8 +198,8 @@ impl KnownIdentity {
         hex(&hash.finalize())
     }
 
-    /// Where this template, but for its sizes, is not what a VM that `wanted` describes would be
-    /// made from.
+    /// The parts in which this template was made from something else than the VM that is `wanted`.
+    /// Sizes are not compared; see [`size_mismatches`].
     pub(crate) fn mismatches(&self, wanted: &Self) -> Vec<Mismatch> {
         let pairs = self.parts().into_iter().zip(wanted.parts());
         pairs
@@ -206,8 +209,8 @@ impl KnownIdentity {
     }
 }
 
-/// Where a template of the size `has`, which can grow to `has_max`, is too small for a VM of the size
-/// `wanted` that is to grow to `wanted_max`. A larger one serves a smaller VM.
+/// Where a template of the size `has`, which can grow to `has_max`, is too small for a VM of the
+/// size `wanted` that is to grow to `wanted_max`. A larger template serves a smaller VM.
 pub(crate) fn size_mismatches(
     (has, has_max): (VmSize, VmSize),
     (wanted, wanted_max): (VmSize, VmSize),
@@ -252,7 +255,7 @@ pub(crate) mod tests {
             std::fs::write(&path, name).unwrap();
             path
         };
-        let monitor = hypervisors::Identity {
+        let vmm = hypervisors::Identity {
             vmm: "fake",
             binary: file("vmm"),
             version: "1".into(),
@@ -278,7 +281,7 @@ pub(crate) mod tests {
             slots: hypervisors::DiskSlots::default(),
             nic: None,
         };
-        (monitor, spec)
+        (vmm, spec)
     }
 
     fn all(template: &KnownIdentity, wanted: &KnownIdentity) -> Vec<Mismatch> {
@@ -338,13 +341,13 @@ pub(crate) mod tests {
         ];
         for (name, change) in changes {
             let dir = tempfile::tempdir().unwrap();
-            let (mut monitor, mut spec) = files(dir.path());
-            let before = TemplateIdentity::of(&monitor, &spec)
+            let (mut vmm, mut spec) = files(dir.path());
+            let before = TemplateIdentity::of(&vmm, &spec)
                 .unwrap()
                 .digested(None)
                 .unwrap();
-            change(&mut monitor, &mut spec);
-            let after = TemplateIdentity::of(&monitor, &spec).unwrap();
+            change(&mut vmm, &mut spec);
+            let after = TemplateIdentity::of(&vmm, &spec).unwrap();
             let after = after.digested(Some(&before)).unwrap();
             assert_ne!(before.key(), after.key(), "{name}");
             let names: Vec<_> = all(&before, &after)
@@ -358,9 +361,9 @@ pub(crate) mod tests {
     #[test]
     fn a_larger_template_serves_a_smaller_vm_and_not_the_other_way_round() {
         let dir = tempfile::tempdir().unwrap();
-        let (monitor, mut spec) = files(dir.path());
+        let (vmm, mut spec) = files(dir.path());
         let known = |spec: &VmSpec| {
-            let identity = TemplateIdentity::of(&monitor, spec).unwrap();
+            let identity = TemplateIdentity::of(&vmm, spec).unwrap();
             identity.digested(None).unwrap()
         };
         let small = known(&spec);
@@ -375,15 +378,15 @@ pub(crate) mod tests {
     #[test]
     fn a_moved_kernel_is_the_same_kernel() {
         let dir = tempfile::tempdir().unwrap();
-        let (monitor, mut spec) = files(dir.path());
-        let before = TemplateIdentity::of(&monitor, &spec)
+        let (vmm, mut spec) = files(dir.path());
+        let before = TemplateIdentity::of(&vmm, &spec)
             .unwrap()
             .digested(None)
             .unwrap();
         let moved: PathBuf = dir.path().join("kernel-2");
         std::fs::copy(&spec.kernel.kernel, &moved).unwrap();
         spec.kernel.kernel = moved;
-        let after = TemplateIdentity::of(&monitor, &spec)
+        let after = TemplateIdentity::of(&vmm, &spec)
             .unwrap()
             .digested(None)
             .unwrap();
@@ -392,15 +395,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_difference_is_told_with_both_values() {
+    fn a_mismatch_names_both_values() {
         let dir = tempfile::tempdir().unwrap();
-        let (monitor, mut spec) = files(dir.path());
-        let before = TemplateIdentity::of(&monitor, &spec)
+        let (vmm, mut spec) = files(dir.path());
+        let before = TemplateIdentity::of(&vmm, &spec)
             .unwrap()
             .digested(None)
             .unwrap();
         spec.memory.mib = 2;
-        let after = TemplateIdentity::of(&monitor, &spec)
+        let after = TemplateIdentity::of(&vmm, &spec)
             .unwrap()
             .digested(None)
             .unwrap();
@@ -411,9 +414,9 @@ pub(crate) mod tests {
     #[test]
     fn a_missing_kernel_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let (monitor, mut spec) = files(dir.path());
+        let (vmm, mut spec) = files(dir.path());
         spec.kernel.kernel = "/nonexistent/vmlinux".into();
-        let error = TemplateIdentity::of(&monitor, &spec).unwrap_err();
+        let error = TemplateIdentity::of(&vmm, &spec).unwrap_err();
         assert_eq!(error.to_string(), "Cannot read /nonexistent/vmlinux");
     }
 }

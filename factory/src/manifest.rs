@@ -1,7 +1,7 @@
 //! The manifest: what a template was made from and what its files must be, as one bounded file.
 //!
 //! Its presence in a template's directory is the template's existence, so it is written last. It
-//! carries a digest of itself: a flipped bit anywhere in it is damage, not another template.
+//! carries a digest of itself, so a flipped bit anywhere in it counts as damage.
 
 use std::io::{self, Read};
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use system::file;
 
 use crate::{
-    format::FORMAT_VERSION,
     identity::KnownIdentity,
+    layout::FORMAT_VERSION,
     source_file::{FileStamp, sha256},
     unusable::Unusable,
 };
@@ -24,16 +24,16 @@ const MAX_LENGTH: u64 = 64 * 1024;
 pub struct Manifest {
     /// Digest of the identity, in hex.
     pub key: String,
-    /// Random text that the template's guest was booted with and that stands in no other guest's
-    /// memory; a clone finds it in `/proc/cmdline` as `imprint.template=<nonce>`.
+    /// Random text that only this template's guest was booted with, in hex; a clone finds it in
+    /// `/proc/cmdline` as `imprint.template=<nonce>`.
     pub nonce: String,
     /// When it was made, in seconds since the epoch.
     pub created: u64,
     /// What it was made from.
     pub(crate) identity: KnownIdentity,
-    /// The guest's memory.
+    /// The file with the guest's memory.
     pub(crate) memory: MemoryFile,
-    /// What the VMM wrote.
+    /// The files with the state of the VM, as the VMM wrote them, sorted by name.
     pub(crate) state: Vec<StateFile>,
 }
 
@@ -43,7 +43,8 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct MemoryFile {
     pub(crate) stamp: FileStamp,
-    /// See [`crate::source_file::memory_digest`].
+    /// SHA-256 over the pages that are not all zero, in hex, as
+    /// [`memory_digest`](crate::source_file::memory_digest) makes it.
     pub(crate) digest: String,
 }
 
@@ -89,7 +90,10 @@ impl Manifest {
         })
     }
 
-    /// Reads and checks a manifest. Whatever the content is, the answer is a manifest or a reason.
+    /// Reads and checks a manifest. The content may be anything.
+    ///
+    /// # Errors
+    /// It is of another version, or it is damaged.
     pub(crate) fn decode(from: impl Read) -> Result<Self, Unusable> {
         let text = file::read_bounded(from, MAX_LENGTH).map_err(|e| damaged(&e))?;
         let version: VersionOnly = serde_json::from_slice(&text).map_err(|e| damaged(&e))?;
@@ -137,8 +141,8 @@ mod tests {
 
     fn sample() -> Manifest {
         let dir = tempfile::tempdir().unwrap();
-        let (monitor, spec) = files(dir.path());
-        let identity = TemplateIdentity::of(&monitor, &spec)
+        let (vmm, spec) = files(dir.path());
+        let identity = TemplateIdentity::of(&vmm, &spec)
             .unwrap()
             .digested(None)
             .unwrap();
@@ -236,7 +240,8 @@ mod tests {
 
         #[test]
         fn values_of_any_kind_survive(
-            nonce in ".*", name in "[a-z][a-z.]{0,20}", length in any::<u64>(), created in any::<u64>(),
+            nonce in ".*", name in "[a-z][a-z.]{0,20}",
+            length in any::<u64>(), created in any::<u64>(),
         ) {
             let mut manifest = sample();
             manifest.nonce = nonce;

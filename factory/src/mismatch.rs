@@ -7,9 +7,9 @@ use crate::source_file::DigestedFile;
 /// One named part of an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// Its name, for an operator.
+    /// Its name in messages, as in "kernel command line".
     pub name: &'static str,
-    /// What is compared.
+    /// The text that is compared and goes into the key; of a file its digest.
     value: String,
     /// The same in words: a text in quotes, a file with its path.
     shown: String,
@@ -59,12 +59,12 @@ impl fmt::Display for Field {
     }
 }
 
-/// A field in which a template is not what a pod wants.
+/// A part of the identity in which a template is not what a pod wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The template's.
+    /// The part as the template has it.
     pub template: Field,
-    /// The pod's.
+    /// The part as the pod wants it.
     pub wanted: Field,
 }
 

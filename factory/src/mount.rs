@@ -1,4 +1,4 @@
-//! The tmpfs a template lives on, told from every other mount by its source name.
+//! The tmpfs that templates lie on. Its source name in the mount table identifies it.
 
 use std::{io, path::Path};
 
@@ -8,10 +8,10 @@ use system::mounts::{self, Mount};
 /// Source name in the mount table.
 const SOURCE: &str = "imprint-template";
 
-/// What lies at a path.
+/// What is mounted at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mounted {
-    /// No mount point.
+    /// The path is no mount point.
     Nothing,
     /// A tmpfs made by [`mount_tmpfs`].
     Ours,
@@ -51,7 +51,8 @@ fn options(mib: u64) -> String {
 }
 
 /// Unmounts every template tmpfs at `at`. A mount that is in use (a clone maps the memory, a shell
-/// stands in it) is detached: it disappears from the tree, and for good with its last user.
+/// is in the directory) is detached: the path is free at once, and the memory when the last user
+/// ends.
 pub(crate) fn unmount(at: &Path) -> io::Result<()> {
     while mounted(at)? == Mounted::Ours {
         match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
@@ -82,7 +83,7 @@ fn seen(mounts: &[Mount], at: &Path) -> Mounted {
 }
 
 /// Whether this process sees other mounts than process 1: a template made here may then be
-/// invisible to the shims. `None` where that may not be known (no right to look at process 1).
+/// invisible to the shims. `None` if process 1 may not be inspected.
 pub fn in_foreign_mount_namespace() -> Option<bool> {
     let first = std::fs::read_link("/proc/1/ns/mnt").ok()?;
     let own = std::fs::read_link("/proc/self/ns/mnt").ok()?;

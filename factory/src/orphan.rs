@@ -1,5 +1,5 @@
-//! The orphaned VMM of a template that was never finished because its maker was killed. It is found
-//! by the one thing that only it can have: a mapping of the unfinished memory file.
+//! The orphaned VMM of a template that was never finished because `imprint factory init` was
+//! killed. Only this VMM can have a mapping of the unfinished memory file, so that identifies it.
 
 use std::{
     io,
@@ -11,11 +11,11 @@ use std::{
 use nix::sys::stat::{major, minor};
 use system::process;
 
-/// A killed process is gone at once unless it is stuck in the kernel.
+/// How long a killed process may take to end. It ends at once unless it is stuck in the kernel.
 const GONE: Duration = Duration::from_secs(10);
 
-/// Kills every process that maps `file`, waits until it is gone, and says how many there were.
-/// Blocks.
+/// Kills every process that maps `file`, waits until each has ended, and returns how many there
+/// were. Blocks.
 pub(crate) fn kill_mappers_of(file: &Path) -> io::Result<usize> {
     let meta = match std::fs::metadata(file) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -53,14 +53,15 @@ impl Mapped {
         })
     }
 
-    /// Threads of the kernel and processes of others have no mappings we could read.
+    /// Whether the process maps the file. Kernel threads and other users' processes have no
+    /// mappings that can be read, and count as not mapping it.
     fn is_mapped_by(&self, pid: u32) -> bool {
         std::fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| self.is_in(&maps))
     }
 }
 
-/// The mappings are read again when the process is held: should the pid be reused in between, the
-/// signal goes nowhere.
+/// Kills the process if it maps the file, and returns whether it did. The mappings are read again
+/// once the pidfd is open: the pid may have been reused in between.
 fn kill_if_mapping(pid: u32, file: &Mapped) -> io::Result<bool> {
     if !file.is_mapped_by(pid) {
         return Ok(false);
@@ -79,7 +80,7 @@ fn kill_if_mapping(pid: u32, file: &Mapped) -> io::Result<bool> {
     }
     Err(io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("waited {GONE:?} for killed process {pid} to end"),
+        format!("timed out after {GONE:?} waiting for killed process {pid} to end"),
     ))
 }
 

@@ -1,4 +1,5 @@
-//! Opening what lies in a template directory: only what is ours, private, and what it should be.
+//! Opens files of a template directory, if they belong to this user, are closed to all others, and
+//! are of the expected kind.
 
 use std::{
     fs::{File, Metadata},
@@ -15,17 +16,17 @@ use system::{
 
 use crate::unusable::Unusable;
 
-/// Makes a directory that no other user can look into.
+/// Makes a directory with mode 0700.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     directory::make_single(path, PRIVATE)
 }
 
-/// Opens a directory, if it is one (no link), ours and private.
+/// Opens a directory, if it is a directory (no link), this user's and private.
 pub(crate) fn open_dir(path: &Path) -> Result<File, Unusable> {
     checked(path, directory::open(path)).map(|(dir, _)| dir)
 }
 
-/// Opens a regular file for reading, if it is one (no link), ours and private.
+/// Opens a file for reading, if it is a regular file (no link), this user's and private.
 pub(crate) fn open_file(path: &Path) -> Result<(File, Metadata), Unusable> {
     let (file, meta) = checked(path, file::open(path))?;
     if meta.is_file() {

@@ -1,6 +1,6 @@
-//! Files a template depends on: what they were when it was made, and whether they still are.
+//! Files that a template depends on: what they were when it was made, and whether they still are.
 //!
-//! Hashing a kernel or a monitor's binary costs tens of milliseconds, too much for a pod's start.
+//! Hashing a kernel or a VMM's binary costs tens of milliseconds, too much for a pod's start.
 //! A stamp (device, inode, size, modification and change time) costs one `stat`. The change time
 //! cannot be set from user space, so an equal stamp means an unchanged file; only a file whose
 //! stamp differs is hashed again.
@@ -26,7 +26,7 @@ static ZERO: [u8; PAGE] = [0; PAGE];
 pub struct FileStamp {
     device: u64,
     inode: u64,
-    /// Length in bytes.
+    /// Length of the file in bytes.
     pub size: u64,
     /// Seconds and nanoseconds since the epoch.
     modified: (i64, i64),
@@ -46,30 +46,33 @@ impl FileStamp {
     }
 }
 
-/// A file as a pod finds it: not read, only looked at.
+/// A file as a pod finds it: known by its stamp, not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StampedFile {
-    /// Where it is.
+    /// Its path, as it was asked for.
     pub path: PathBuf,
-    /// What `stat` said.
+    /// Its stamp at that moment.
     pub stamp: FileStamp,
 }
 
-/// A file whose content is known.
+/// A file whose content is known by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DigestedFile {
-    /// Where it was.
+    /// Its path when the digest was computed.
     pub path: PathBuf,
-    /// What `stat` said when the digest was taken.
+    /// Its stamp when the digest was computed.
     pub stamp: FileStamp,
     /// SHA-256 of the content, in hex.
     pub sha256: String,
 }
 
 impl StampedFile {
-    /// Looks at a regular file; symbolic links are followed.
-    pub fn look(path: &Path) -> io::Result<Self> {
+    /// Takes the stamp of a regular file; symbolic links are followed.
+    ///
+    /// # Errors
+    /// There is none, or it is not a regular file.
+    pub fn inspect(path: &Path) -> io::Result<Self> {
         let meta = std::fs::metadata(path)?;
         if !meta.is_file() {
             return Err(io::Error::new(
@@ -83,7 +86,10 @@ impl StampedFile {
         })
     }
 
-    /// The file with its digest: `known`'s when that is of the same unchanged file, else computed.
+    /// The file with its digest: that of `known` if its stamp is the same, or else computed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn digest(&self, known: Option<&DigestedFile>) -> io::Result<DigestedFile> {
         let sha256 = match known {
             Some(known) if known.stamp == self.stamp => known.sha256.clone(),
@@ -154,21 +160,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kernel");
         std::fs::write(&path, b"one").unwrap();
-        let first = StampedFile::look(&path).unwrap().digest(None).unwrap();
+        let first = StampedFile::inspect(&path).unwrap().digest(None).unwrap();
 
         let mut known = first.clone();
         known.sha256 = "known".into();
-        let again = StampedFile::look(&path)
+        let again = StampedFile::inspect(&path)
             .unwrap()
             .digest(Some(&known))
             .unwrap();
         assert_eq!(again.sha256, "known");
 
         // Until the clock of the file system has moved on: some kernels stamp in ticks of 4 ms.
-        while StampedFile::look(&path).unwrap().stamp == known.stamp {
+        while StampedFile::inspect(&path).unwrap().stamp == known.stamp {
             std::fs::write(&path, b"two").unwrap();
         }
-        let changed = StampedFile::look(&path)
+        let changed = StampedFile::inspect(&path)
             .unwrap()
             .digest(Some(&known))
             .unwrap();
@@ -181,11 +187,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kernel");
         std::fs::write(&path, b"one").unwrap();
-        let before = StampedFile::look(&path).unwrap();
+        let before = StampedFile::inspect(&path).unwrap();
         let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         let began = std::time::Instant::now();
-        while before.stamp == StampedFile::look(&path).unwrap().stamp {
+        while before.stamp == StampedFile::inspect(&path).unwrap().stamp {
             assert!(began.elapsed().as_secs() < 5, "the change is not seen");
             std::os::unix::fs::FileExt::write_at(&file, b"two", 0).unwrap();
             file.set_modified(modified).unwrap();
@@ -210,6 +216,6 @@ mod tests {
 
     #[test]
     fn a_directory_is_no_source_file() {
-        assert!(StampedFile::look(Path::new("/")).is_err());
+        assert!(StampedFile::inspect(Path::new("/")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Where templates are kept: listing them, and destroying them all.
+//! The directory in which templates lie: lists them, and destroys them all.
 
 use std::{
     fs::{File, TryLockError},
@@ -8,24 +8,22 @@ use std::{
 };
 
 use crate::{
+    layout::{MANIFEST, MEMORY},
     mount::{self, Mounted},
     orphan::kill_mappers_of,
     private_files,
-    template::{MANIFEST, MEMORY, Template},
+    template::Template,
     unusable::Unusable,
 };
 
-/// Prefix of a template in the making.
-pub(crate) const BUILDING: &str = ".building-";
-
-/// More templates than this in one directory are not looked at.
+/// Further templates in one directory are ignored.
 const MAX_TEMPLATES: usize = 64;
 
 /// How long a template may still be in use by starts that have begun, before it is removed anyway;
 /// such a start then boots.
 const LAST_STARTS: Duration = Duration::from_secs(30);
 
-/// The directory of one template path.
+/// The directory that `template_path` of the configuration names, with all templates in it.
 #[derive(Debug, Clone)]
 pub struct TemplateStore {
     path: PathBuf,
@@ -38,25 +36,25 @@ pub enum StoreError {
     /// Another command works on the same templates.
     #[error("Another factory command is at work on {path}; nothing was changed")]
     Busy {
-        /// The template path.
+        /// The template path that both want to change.
         path: PathBuf,
     },
     /// The path has another use.
     #[error("Template path {path} cannot be used: {why}; nothing was changed")]
     Unusable {
-        /// The template path.
+        /// The template path, as it is configured.
         path: PathBuf,
-        /// What is there.
+        /// What is wrong with it, as in "the directory is not empty".
         why: &'static str,
     },
     /// A step failed; what the earlier steps removed stays removed.
     #[error("{action} {path} failed")]
     Io {
-        /// As in "Unmounting".
+        /// The step, as in "Unmounting".
         action: &'static str,
-        /// Of what.
+        /// What the step was done to.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -73,17 +71,20 @@ impl StoreError {
 }
 
 impl TemplateStore {
-    /// The templates at `path`. Nothing is looked at or made.
+    /// The templates at `path`. Nothing is read or made yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The template path.
+    /// The template path, as it is configured.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All templates here, also those that cannot be read.
+    /// All templates here, each with a lease, and for those that cannot be used the reason.
+    ///
+    /// # Errors
+    /// The directory is missing, not private, or cannot be read.
     pub fn list(&self) -> Result<Vec<Result<Template, Unusable>>, Unusable> {
         let found = self.template_dirs()?;
         Ok(found
@@ -92,7 +93,7 @@ impl TemplateStore {
             .collect())
     }
 
-    /// Directories in which a template is or was, sorted.
+    /// Directories in which there is or was a template, sorted.
     fn template_dirs(&self) -> Result<Vec<PathBuf>, Unusable> {
         match private_files::open_dir(&self.path) {
             Err(Unusable::Damaged { .. }) => return Err(self.absent()),
@@ -117,11 +118,14 @@ impl TemplateStore {
         }
     }
 
-    /// Removes all templates, finished or not, and the directory. Running clones keep their memory;
-    /// a start that has begun is waited for.
+    /// Removes all templates, finished or not, and the directory. Running clones keep their memory.
+    /// A start that has begun is waited for, up to 30 s.
+    ///
+    /// # Errors
+    /// Another command is at work, the path has another use, or a step failed.
     pub async fn destroy(&self) -> Result<(), StoreError> {
         let _lock = self.lock().await?;
-        match mount::mounted(&self.path).map_err(StoreError::io("Looking at", &self.path))? {
+        match mount::mounted(&self.path).map_err(StoreError::io("Inspecting", &self.path))? {
             Mounted::Nothing => {}
             Mounted::Foreign => {
                 return Err(self.unusable("another file system is mounted there"));
@@ -149,14 +153,15 @@ impl TemplateStore {
             other => other.map_err(StoreError::io("Removing", &path))?,
         }
         if let Ok(manifest) = manifest {
-            // Past the deadline, or if the lock fails, the start that hangs will boot.
+            // After the timeout, or if the lock fails, a start that still uses it will boot.
             let last_lease = blocking(move || manifest.lock());
             let _ = tokio::time::timeout(LAST_STARTS, last_lease).await;
         }
         std::fs::remove_dir_all(dir).map_err(StoreError::io("Removing", dir))
     }
 
-    /// Removes what an interrupted command left. The caller holds the lock, so none is at work.
+    /// Removes what an interrupted command left. The caller holds the lock, so no command is at
+    /// work.
     pub(crate) async fn clear_unfinished(&self) -> Result<(), StoreError> {
         let Ok(entries) = std::fs::read_dir(&self.path) else {
             return Ok(());
@@ -170,16 +175,17 @@ impl TemplateStore {
             } else if hidden {
                 std::fs::remove_file(&path).map_err(StoreError::io("Removing", &path))?;
             } else if is_dir && !path.join(MANIFEST).exists() {
-                // Half removed. Clones may live on its memory, so no process is looked for.
+                // It is half removed. Clones may use its memory, so no process is killed.
                 std::fs::remove_dir_all(&path).map_err(StoreError::io("Removing", &path))?;
             }
         }
         Ok(())
     }
 
-    /// Keeps other factory commands out for as long as the answer lives. Shims need no lock.
+    /// Locks out other factory commands while the returned file lives; `None` if there is nothing
+    /// to lock, because the parent directory is missing. Shims need no lock.
     pub(crate) async fn lock(&self) -> Result<Option<File>, StoreError> {
-        // The lock lies on the parent: the directory itself is hidden by the mount.
+        // The parent is locked: the directory itself is hidden by the mount.
         let Some(parent) = self.path.parent() else {
             return Err(self.unusable("it has no parent directory"));
         };
@@ -207,15 +213,15 @@ impl TemplateStore {
 /// Removes one unfinished template and the VMM that still maps its memory.
 pub(crate) async fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     let memory = dir.join(MEMORY);
-    let stray = blocking(move || kill_mappers_of(&memory)).await;
-    stray.map_err(StoreError::io("Ending the VMM of", dir))?;
+    let orphans = blocking(move || kill_mappers_of(&memory)).await;
+    orphans.map_err(StoreError::io("Ending the VMM of", dir))?;
     match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(StoreError::io("Removing", dir)),
     }
 }
 
-/// Runs file work off the threads that serve requests.
+/// Runs work on files on a thread where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

@@ -1,4 +1,4 @@
-//! A template that was found: checked, and leased so that nobody removes it under its reader.
+//! A template that was found: its manifest is read, and a lease keeps its files in place.
 
 use std::{
     fs::{File, TryLockError},
@@ -10,31 +10,33 @@ use hypervisors::{MemoryBacking, MemorySpec, VmSize, VmSpec};
 
 use crate::{
     failures,
+    layout::{MANIFEST, MEMORY},
     manifest::Manifest,
     private_files,
     source_file::{FileStamp, memory_digest, sha256},
     unusable::Unusable,
 };
 
-pub(crate) const MANIFEST: &str = "manifest.json";
-pub(crate) const MEMORY: &str = "memory";
-
-/// A template. As long as the value lives, its files stay where they are.
+/// A template that was found. As long as the value lives, its files stay where they are.
 #[derive(Debug)]
 pub struct Template {
     dir: PathBuf,
     manifest: Manifest,
-    /// The open manifest, locked shared. Who removes a template locks it exclusively first.
+    /// The open manifest, locked shared. A command that removes a template first waits for an
+    /// exclusive lock.
     _lease: File,
 }
 
 impl Template {
-    /// Takes a lease of the template in `dir`. `None`: there is none, or it is being removed.
+    /// Takes a lease of the template in `dir`. `None` if there is none, or it is being removed.
+    ///
+    /// # Errors
+    /// Its manifest cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Unusable> {
         let path = dir.join(MANIFEST);
         let opened = private_files::open_dir(dir).and_then(|_| private_files::open_file(&path));
         let (mut file, _) = match opened {
-            // Whatever else went wrong, what has no manifest is no template.
+            // Whatever else is wrong with it, a directory without a manifest is no template.
             Err(_) if is_missing(&path) => return Ok(None),
             other => other?,
         };
@@ -58,22 +60,22 @@ impl Template {
         }))
     }
 
-    /// Where its files are: the VMM's state lies here.
+    /// The directory of its files, from which a VMM loads the state.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What it was made from.
+    /// Its manifest: what it was made from, and what its files must be.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Digest of what it was made from, in hex.
+    /// SHA-256 of what it was made from, in hex.
     pub fn key(&self) -> &str {
         &self.manifest.key
     }
 
-    /// The size of its clones.
+    /// The size that its clones have when they are restored.
     pub fn size(&self) -> VmSize {
         self.manifest.identity.size
     }
@@ -83,8 +85,8 @@ impl Template {
         self.manifest.identity.max_size
     }
 
-    /// The VM that a clone of this template is, for the pod that asked for `spec`: it has the
-    /// template's size.
+    /// The VM to restore for the pod that asked for `spec`: `spec` with the template's size, and
+    /// the template's memory mapped copy-on-write.
     pub fn clone_spec(&self, spec: &VmSpec) -> VmSpec {
         let backing = MemoryBacking::File {
             path: self.dir.join(MEMORY),
@@ -103,8 +105,8 @@ impl Template {
         }
     }
 
-    /// Whether its files are those that were saved. The memory is judged by its stamp, which a
-    /// write or a truncation changes; the state is read.
+    /// Checks that its files are those that were saved. The memory is compared by its stamp, which
+    /// a write or a truncation changes; the state is read in full.
     pub(crate) fn check_files(&self) -> Result<(), Unusable> {
         let path = self.dir.join(MEMORY);
         let (_, meta) = private_files::open_file(&path)?;
@@ -136,7 +138,10 @@ impl Template {
         Ok(())
     }
 
-    /// Whether the memory, read in full, is what was saved. Takes as long as reading it does.
+    /// Checks that the memory, read in full, is what was saved. Takes as long as reading it does.
+    ///
+    /// # Errors
+    /// It is not what was saved, or it cannot be read.
     pub fn verify_memory(&self) -> Result<(), Unusable> {
         let path = self.dir.join(MEMORY);
         let (mut file, _) = private_files::open_file(&path)?;
@@ -153,12 +158,12 @@ impl Template {
         failures::check(&self.dir)
     }
 
-    /// Remembers that a restore failed.
+    /// Records that a restore failed.
     pub(crate) fn record_failure(&self, reason: &str) -> std::io::Result<()> {
         failures::add(&self.dir, reason)
     }
 
-    /// Remembers that a restore succeeded: failures before it do not count any more.
+    /// Records that a restore succeeded: failures before it do not count any more.
     pub(crate) fn record_success(&self) -> std::io::Result<()> {
         failures::clear(&self.dir)
     }

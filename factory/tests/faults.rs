@@ -1,8 +1,8 @@
 //! Each way in which a template can fail, produced on a real QEMU: the VM is ready by boot, in
 //! time, and nothing of the attempt is left.
 //!
-//! Without `IMPRINT_E2E=1` only some are tried: each one costs a boot. The table that this prints is
-//! the one in `docs/fallback.md`.
+//! Without `IMPRINT_E2E=1` only some are tried: each one costs a boot. The table that this prints
+//! is the one in `docs/fallback.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,10 +10,8 @@
 )]
 
 mod faulty;
-#[allow(dead_code, reason = "each test binary uses a part")]
-#[path = "support/guest.rs"]
-mod guest;
 mod real;
+mod support;
 
 use std::{
     fs,
@@ -28,9 +26,9 @@ use faulty::{
         Saved, cut, directory, failed_before, flip, give_away, link, open_up, other_version, remove,
     },
 };
-use guest::GuestFault;
 use hypervisors::VmSpec;
 use real::Bench;
+use support::GuestFault;
 
 /// The timeout of a restore here; a hanging one costs it in full.
 const RESTORE: Duration = Duration::from_secs(2);
@@ -47,7 +45,7 @@ struct Case {
     trouble: Option<Trouble>,
     label: &'static str,
     reason: &'static str,
-    /// Tried also where time is short.
+    /// Whether it is also tried without `IMPRINT_E2E=1`.
     always: bool,
 }
 
@@ -78,7 +76,7 @@ const fn troubled(name: &'static str, trouble: Trouble, reason: &'static str) ->
     }
 }
 
-/// Failures that the next start does not see any more when state and manifest are written anew.
+/// Failures that are undone by writing state and manifest anew.
 const CASES: [Case; 21] = [
     damaged(
         "manifest is half written",
@@ -126,7 +124,7 @@ const CASES: [Case; 21] = [
         "state cannot be read (a link)",
         link,
         "unreadable",
-        "cannot read",
+        "cannot be read",
     ),
     damaged(
         "state is a directory",
@@ -175,9 +173,9 @@ const CASES: [Case; 21] = [
         )
     },
     troubled(
-        "VMM stops while it loads",
+        "VMM is stopped (SIGSTOP) while it loads",
         Trouble::StoppedWhileLoading,
-        "not ready within 2s",
+        "Timed out after 2s while loading the saved state",
     ),
     troubled(
         "VMM is killed after the resume",
@@ -231,7 +229,7 @@ const MEMORY_CASES: [Case; 3] = [
     ),
 ];
 
-/// Failures that lie in what is asked for, or in there being nothing.
+/// Failures without damage: the request does not match, or there is no template.
 const MISMATCH: Case = Case {
     damage: None,
     ..damaged(
@@ -246,7 +244,7 @@ const ABSENT: Case = Case {
     ..damaged("there is no template", |_| {}, "absent", "no VM template")
 };
 
-/// Starts a VM in spite of the failure, and says in a line of the table what that cost.
+/// Starts a VM in spite of the failure, and returns a line of the table with what that cost.
 async fn survive(bench: &Bench, case: &Case, dir: &Path, spec: &VmSpec) -> String {
     if let Some(damage) = case.damage {
         damage(dir);

@@ -182,7 +182,7 @@ async fn what_a_killed_init_left_is_cleared_by_the_next_command() {
     let bench = Bench::new();
     bench.init(None, false).await.unwrap();
     let path = bench.store.path().to_owned();
-    // A half-made template whose monitor still runs, a half-removed one, and a half-made link.
+    // A half-made template whose VMM still runs, a half-removed one, and a half-made link.
     let unfinished = path.join(".building-0123");
     std::fs::create_dir(&unfinished).unwrap();
     std::fs::write(unfinished.join("state"), b"x").unwrap();

@@ -52,8 +52,8 @@ async fn clones_are_restored_at_once_and_leave_the_template_as_it_was() {
     larger.memory.max_mib += 64;
     assert_eq!(
         reason(&bench.survey(&larger).await).unwrap().to_string(),
-        "Template does not match: memory in MiB: template has 192, wanted 256; memory at most in MiB: \
-         template has 192, wanted 256"
+        "Template does not match: memory in MiB: template has 192, wanted 256; memory at most in \
+         MiB: template has 192, wanted 256"
     );
 
     bench.store.destroy().await.unwrap();
@@ -80,7 +80,7 @@ async fn a_state_that_qemu_refuses_ends_booted() {
     let survey = bench.survey(&spec).await;
     let state = survey.template().unwrap().dir().join("state");
 
-    // Behind the back of the check that fetching makes: QEMU itself meets the damage.
+    // After the check that the survey makes: QEMU itself meets the damage.
     let length = state.metadata().unwrap().len();
     OpenOptions::new()
         .write(true)

@@ -12,7 +12,7 @@ use hypervisors::MemoryBacking;
 use support::{Bench, Fault, GuestFault, can_mount};
 
 #[tokio::test]
-async fn a_fitting_template_is_restored_privately_and_made_unique() {
+async fn a_matching_template_is_restored_privately_and_made_unique() {
     if !can_mount() {
         return;
     }
@@ -68,7 +68,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
         ),
         (
             Fault::LoadHangs,
-            "not ready within 500ms, while loading the saved state",
+            "Timed out after 500ms while loading the saved state",
         ),
         (
             Fault::DiesWhileLoading,
@@ -80,7 +80,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
         ),
         (
             Fault::DiesAfterResume,
-            "the VMM ended while connecting to the guest's agent",
+            "VMM ended while connecting to the guest's agent",
         ),
         (
             Fault::RestoredGuest(GuestFault::Silent),
@@ -92,7 +92,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
         ),
         (
             Fault::RestoredGuest(GuestFault::ReseedHangs),
-            "not ready within 500ms, while making the clone unique",
+            "Timed out after 500ms while making the clone unique",
         ),
         (
             Fault::RestoredGuest(GuestFault::ClockRefused),
@@ -102,8 +102,8 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
     for (fault, reason) in faults {
         bench.init(None, true).await.unwrap();
         let hypervisor = bench.hypervisor(Some(fault));
-        let kept = bench.spec.run_dir.join("state.json");
-        std::fs::write(&kept, b"the sandbox's own").unwrap();
+        let own = bench.spec.run_dir.join("state.json");
+        std::fs::write(&own, b"the sandbox's own").unwrap();
 
         let started = bench.start(&hypervisor).await;
         let record = &started.report;
@@ -120,7 +120,7 @@ async fn every_failed_restore_ends_booted_with_its_reason() {
             1,
             "{fault:?} left a VM"
         );
-        assert!(kept.exists(), "{fault:?} removed what was not its own");
+        assert!(own.exists(), "{fault:?} removed what was not its own");
         started.vm.kill().await.unwrap();
         std::fs::remove_file(bench.spec.run_dir.join("agent.sock")).unwrap();
     }
@@ -232,7 +232,7 @@ async fn a_template_that_is_not_as_it_was_made_is_not_restored() {
 }
 
 #[tokio::test]
-async fn what_is_looked_at_decides() {
+async fn what_is_found_decides() {
     let bench = Bench::new();
     let vmm = bench.hypervisor(None);
     let unable = bench.hypervisor(Some(Fault::CannotRestore));
@@ -372,9 +372,9 @@ async fn every_way_that_failed_is_named_when_the_last_one_fails_too() {
     let text = system::error::chain(&error);
     assert_eq!(
         text,
-        "The boot failed too. Restore failed: loading the saved state: VMM refused load: \
-         ordered by the test: The virtual machine was not started: VMM refused boot: ordered \
-         by the test"
+        "Restore failed: loading the saved state: VMM refused load: ordered by the test; the boot \
+         after it failed too: The virtual machine was not started: VMM refused boot: ordered by \
+         the test"
     );
     assert_eq!(vmm.alive.load(Ordering::SeqCst), 0);
     assert_eq!(std::fs::read_dir(&bench.spec.run_dir).unwrap().count(), 0);

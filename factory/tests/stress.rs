@@ -29,7 +29,7 @@ fn from_environment(name: &str, usual: usize) -> usize {
     set.map_or(usual, |text| text.parse().unwrap())
 }
 
-/// Digest of all the bytes, not the factory's own idea of it.
+/// Digest of all the bytes, computed apart from the factory.
 fn sha256(path: &std::path::Path) -> Vec<u8> {
     let mut hash = Sha256::new();
     std::io::copy(&mut File::open(path).unwrap(), &mut HashWriter(&mut hash)).unwrap();
@@ -56,12 +56,12 @@ async fn drawn(started: &Started) -> Vec<String> {
         ..Default::default()
     };
     let answer = started.agent.get_diagnostic_data(request).await.unwrap();
-    let told: serde_json::Value = serde_json::from_str(&answer.data).unwrap();
+    let identity: serde_json::Value = serde_json::from_str(&answer.data).unwrap();
     let mut drawn: Vec<String> = ["boot_id", "machine_id", "random", "agent_uuid"]
         .iter()
-        .map(|kind| told[kind].as_str().unwrap().to_owned())
+        .map(|kind| identity[kind].as_str().unwrap().to_owned())
         .collect();
-    let uuids = told["uuids"].as_array().unwrap().iter();
+    let uuids = identity["uuids"].as_array().unwrap().iter();
     drawn.extend(uuids.map(|uuid| uuid.as_str().unwrap().to_owned()));
     drawn.push(started.vm.generation_id().await.unwrap().unwrap());
     drawn
@@ -109,7 +109,8 @@ async fn every_restore_is_unique_and_none_changes_the_template() {
     times.sort();
     let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
     eprintln!(
-        "{restores} restores, {} numbers, all different; plan to unique: median {:.0} ms, p95 {:.0} ms",
+        "{restores} restores, {} numbers, all different; plan to unique: median {:.0} ms, \
+         p95 {:.0} ms",
         all.len(),
         at(50),
         at(95)

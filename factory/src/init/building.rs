@@ -1,4 +1,4 @@
-//! A template in the making: what exists of it, and how it is undone.
+//! A template in the making: what was made of it so far, and how that is removed.
 
 use std::{
     fs::{File, Permissions},
@@ -19,11 +19,12 @@ use system::{encoding::hex, file, random};
 use super::InitError;
 use crate::{
     identity::KnownIdentity,
+    layout::{BUILDING, MANIFEST, MEMORY},
     manifest::{Manifest, MemoryFile, StateFile},
     private_files,
     source_file::{FileStamp, memory_digest, sha256},
-    store::{BUILDING, TemplateStore, blocking, remove_unfinished},
-    template::{MANIFEST, MEMORY, Template},
+    store::{TemplateStore, blocking, remove_unfinished},
+    template::Template,
 };
 
 /// Directory of the source VM's sockets, within the unfinished template.
@@ -35,14 +36,14 @@ pub(super) struct Building {
     dir: PathBuf,
     nonce: String,
     memory_bytes: u64,
-    /// Whether shims can see it, and may have clones of it.
+    /// Whether shims can find it, and may have clones of it.
     published: bool,
-    /// The source VM while it lives.
+    /// The source VM while it runs.
     pub(super) vm: Option<Arc<dyn Vm>>,
 }
 
 impl Building {
-    /// Makes the directory the template is made in. On an error nothing new is left.
+    /// Makes the directory in which the template is made. On an error nothing new is left.
     pub(super) fn new(store: &TemplateStore, memory_mib: u32) -> Result<Self, InitError> {
         let nonce =
             random::bytes::<16>().map_err(InitError::io("Naming a template in", store.path()))?;
@@ -80,16 +81,16 @@ impl Building {
         self.dir.join(MEMORY)
     }
 
-    /// The memory file, of exact length: some VMMs map it as they find it. All of it is there
-    /// from now on: a page that is not is made, for ever, by the first clone that writes to it, and
-    /// charged to that one's pod beside the clone's own page.
+    /// Makes the memory file. Its length is exact, since some VMMs map it as they find it. All of
+    /// its pages are allocated now: otherwise the first clone that writes to a page would allocate
+    /// it for ever, and its pod would be charged for that page and for the clone's own one.
     pub(super) async fn make_memory(&self) -> Result<(), InitError> {
         let (path, bytes) = (self.memory(), self.memory_bytes);
         let place = path.clone();
         let make = move || {
             let file = file::make(&place)?;
             let length = i64::try_from(bytes).map_err(io::Error::other)?;
-            // A signal to the thread ends it half way.
+            // A signal to the thread interrupts it.
             while let Err(errno) = fallocate(&file, FallocateFlags::empty(), 0, length) {
                 if errno != Errno::EINTR {
                     return Err(errno.into());
@@ -100,7 +101,7 @@ impl Building {
         blocking(make).await.map_err(InitError::io("Making", &path))
     }
 
-    /// Describes what was saved in a manifest and lets the template appear. The source VM is gone.
+    /// Describes what was saved in a manifest, and publishes the template. The source VM has ended.
     pub(super) async fn seal(
         &mut self,
         identity: KnownIdentity,
@@ -133,7 +134,7 @@ impl Building {
         }
     }
 
-    /// Removes everything made, and adds to `left` what could not be removed.
+    /// Removes everything that was made, and adds to `left` what could not be removed.
     pub(super) async fn undo(self, left: &mut Vec<String>) {
         if let Some(vm) = &self.vm
             && let Err(e) = vm.kill().await
@@ -153,7 +154,7 @@ impl Building {
     }
 }
 
-/// Reads the finished files, closes them to others, and describes them.
+/// Reads the finished files, closes them to other users, and describes them.
 fn describe(
     dir: &Path,
     identity: KnownIdentity,
@@ -166,7 +167,7 @@ fn describe(
         std::fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
         let Ok(name) = entry.file_name().into_string() else {
             return Err(io::Error::other(
-                "the VMM saved a file whose name is no text",
+                "the name of a file that the VMM saved is not UTF-8",
             ));
         };
         if name != MEMORY {
@@ -199,7 +200,7 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> io::Result<()> {
     file::make(path)?.write_all(&text)
 }
 
-/// `<template_path>/memory` is where scripts look for a template; it always leads to the newest.
+/// Lets `<template_path>/memory`, where scripts expect a template, lead to the newest one.
 fn link_memory(store: &TemplateStore, home: &Path) -> io::Result<()> {
     let Some(name) = home.file_name() else {
         return Ok(());

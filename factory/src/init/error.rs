@@ -12,43 +12,44 @@ use crate::{identity::IdentityError, store::StoreError, unusable::Unusable};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// One exists.
+    /// There are templates, and they were not to be replaced.
     #[error(
         "There is already a VM template in {path}; `init --replace` makes a new one in its place"
     )]
     AlreadyThere {
-        /// The template path.
+        /// The directory in which they are.
         path: PathBuf,
     },
     /// The path cannot be used, or is in use.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A kernel, initrd or binary cannot be looked at.
+    /// A kernel, initrd or binary cannot be read.
     #[error("No template was made")]
     Identity(#[from] IdentityError),
-    /// This VMM cannot restore on a private mapping.
+    /// This VMM cannot restore a VM whose memory is a private mapping.
     #[error("VMM {vmm} cannot restore a VM copy-on-write; no template was made")]
     NotSupported {
-        /// Its name.
+        /// The name of the VMM.
         vmm: &'static str,
     },
-    /// What the template holds would be missed by others.
+    /// The node has less memory left than the templates would take.
     #[error(
-        "No template was made: its memory takes {mib} MiB of the node's, of which {available_mib} MiB are left; \
-         default_memory, or the sizes in [[factory.shape]], can be smaller"
+        "No template was made: its memory takes {mib} MiB of the node's, of which \
+         {available_mib} MiB are left; default_memory, or the sizes in [[factory.shape]], can be \
+         smaller"
     )]
     NoMemory {
-        /// Of all templates that were to be made.
+        /// Memory of all templates that were to be made, in MiB.
         mib: u64,
-        /// What the kernel says can be had without swapping.
+        /// What the kernel can provide without swapping (`MemAvailable`), in MiB.
         available_mib: u64,
     },
-    /// The VMM failed.
+    /// The VMM failed in a step.
     #[error("No template was made: {step} failed")]
     Vmm {
-        /// Where.
+        /// The step in which it failed.
         step: Step,
-        /// Why.
+        /// The error of the VMM.
         #[source]
         source: hypervisors::Error,
     },
@@ -58,7 +59,7 @@ pub enum InitError {
     /// The guest's agent does not do what makes a clone unique.
     #[error("No template was made: its clones could not be made unique: {reason}")]
     NotUnique {
-        /// In which step, and why.
+        /// The step that failed, and why.
         reason: String,
     },
     /// The VMM ended before its guest's agent answered.
@@ -67,30 +68,30 @@ pub enum InitError {
         /// Its last lines on standard error.
         last_words: String,
     },
-    /// A file or mount of the template.
+    /// Work on a file or mount of the template failed.
     #[error("No template was made: {action} {path} failed")]
     Io {
-        /// As in "Mounting".
+        /// The step, as in "Mounting a tmpfs on".
         action: &'static str,
-        /// Of what.
+        /// What the step was done to.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// What was just made does not read back.
+    /// The template that was just made cannot be used.
     #[error("No template was made: what was saved cannot be used")]
     Useless(#[source] Unusable),
-    /// Asked to stop.
+    /// The command was asked to stop.
     #[error("Interrupted; no template was made")]
     Interrupted,
-    /// A failure whose traces could not all be removed.
-    #[error("Making the template failed, and this could not be removed: {}", left.join(", "))]
+    /// A failure after which not everything could be removed.
+    #[error("Making the template failed; left behind: {}", left.join(", "))]
     LeftBehind {
-        /// The failure.
+        /// Why the making failed.
         #[source]
         error: Box<InitError>,
-        /// What is still there, and why.
+        /// What is still there, each with the error of its removal.
         left: Vec<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! All templates of one command: made one after the other, and undone together.
+//! All templates of one command: made one after the other, and removed together if one fails.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,14 @@ pub(super) struct Making {
     store: TemplateStore,
     /// Whether the tmpfs was mounted for these templates, and so goes with them.
     mounted: bool,
-    /// The one under way.
+    /// The template that is being made.
     building: Option<Building>,
-    /// Those that shims can see, and may have clones of.
+    /// The finished ones, which shims can find and may have clones of.
     published: Vec<PathBuf>,
 }
 
 impl Making {
-    /// Makes sure of a tmpfs with room for all. On an error nothing new is left.
+    /// Makes sure that there is a tmpfs with room for all. On an error nothing new is left.
     pub(super) async fn begin(
         store: &TemplateStore,
         old: &[PathBuf],
@@ -35,7 +35,7 @@ impl Making {
         })
     }
 
-    /// Makes them all.
+    /// Makes all templates, in order, and returns them with their leases.
     pub(super) async fn all(
         &mut self,
         new: &NewTemplates<'_>,
@@ -57,7 +57,7 @@ impl Making {
         Ok(templates)
     }
 
-    /// Removes everything made, and returns `error` with what could not be removed.
+    /// Removes everything that was made, and returns `error` with what could not be removed.
     pub(super) async fn undo(self, error: InitError) -> InitError {
         let mut left = Vec::new();
         if let Some(building) = self.building {

@@ -1,5 +1,6 @@
-//! Making templates: a VM is booted on the template's memory, paused once its agent has answered
-//! and was let go of, saved, and ended. What was made stays aside until it is complete.
+//! Makes templates: a VM is booted on the template's memory, paused once its agent has answered and
+//! the connection is closed, saved, and ended. A template is invisible to shims until it is
+//! complete.
 
 mod building;
 mod error;
@@ -26,35 +27,35 @@ use crate::{
 /// Parameter of the kernel command line that carries [`crate::Manifest::nonce`].
 const NONCE_PARAMETER: &str = "imprint.template";
 
-/// Templates to make.
+/// The templates that a command makes.
 #[derive(Clone, Copy)]
 pub struct NewTemplates<'a> {
-    /// Where they will be.
+    /// The directory in which they will be.
     pub store: &'a TemplateStore,
     /// The VMM that makes them, and can restore them.
     pub vmm: &'a dyn Hypervisor,
-    /// The VM that each is made of; ids, run directories and memory backings are not used.
+    /// The VM that each is made from; ids, run directories and memory backings are ignored.
     pub specs: &'a [VmSpec],
-    /// Make new ones although there are some; the old ones go when all new ones are there.
+    /// Whether existing templates are replaced. They are removed once all new ones are made.
     pub replace: bool,
-    /// How long each guest may take until its agent answers.
+    /// The timeout for each guest's agent to answer.
     pub agent_timeout: Duration,
-    /// Told of each template that was made.
+    /// Gets a line for each template that was made.
     pub log: &'a Logger,
 }
 
-/// Where the making of a template is.
+/// A step in the making of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Directory, tmpfs and memory file are made, source files hashed.
+    /// The memory file is made, and the files that the VM is made from are hashed.
     Preparing,
-    /// The VM boots.
+    /// The VM is booted from its kernel.
     Booting,
-    /// The guest runs; its agent is asked.
+    /// The guest runs, and its agent is asked for what each clone's will be asked for.
     Asking,
     /// The VM is paused and saved.
     Saving,
-    /// The source VM is gone; the saved memory is hashed.
+    /// The VM has ended; the saved memory is hashed, and the template is published.
     Sealing,
 }
 
@@ -70,13 +71,14 @@ impl fmt::Display for Step {
     }
 }
 
-/// Hears of each step as it begins, and of the template's size.
+/// Called when a step begins, with the template's size.
 pub type Progress<'a> = &'a (dyn Fn(Step, VmSize) + Send + Sync);
 
-/// Makes templates, one after the other, and returns them, leased.
+/// Makes templates, one after the other, and returns them with their leases.
 ///
-/// When a step fails, or `cancelled` ends first, everything made is removed again: process, files,
-/// mount and directory, and also the templates that were finished.
+/// # Errors
+/// A step failed, or `cancelled` completed first. Everything that was made is removed again:
+/// process, files, mount and directory, and also the templates that were finished.
 pub async fn init(
     new: NewTemplates<'_>,
     progress: Progress<'_>,
@@ -116,7 +118,7 @@ pub async fn init(
     Ok(templates)
 }
 
-/// Makes one template.
+/// Makes one template in the directory that `building` has made.
 async fn make(
     building: &mut Building,
     new: &NewTemplates<'_>,
@@ -139,7 +141,7 @@ async fn make(
 
     progress(Step::Asking);
     tokio::select! {
-        seen = see_agent(vm.as_ref(), new.agent_timeout) => seen?,
+        answered = wait_for_agent(vm.as_ref(), new.agent_timeout) => answered?,
         exit = vm.wait() => return Err(InitError::Ended { last_words: exit.last_words }),
     }
 
@@ -148,7 +150,7 @@ async fn make(
     vm.save(building.dir())
         .await
         .map_err(InitError::at(Step::Saving))?;
-    // The source maps the memory shared: as long as it lives, it could change it.
+    // The source maps the memory shared: as long as it runs, it could change it.
     vm.kill().await.map_err(InitError::at(Step::Saving))?;
     vm.wait().await;
     building.vm = None;
@@ -157,7 +159,8 @@ async fn make(
     building.seal(identity, since_epoch().as_secs()).await
 }
 
-/// The template's own VM: memory that is the file, sockets aside, and the nonce on the command line.
+/// The template's own VM: its memory is the template's file, its sockets are in the template's run
+/// directory, and its command line has the nonce.
 fn source_spec(building: &Building, spec: &VmSpec) -> VmSpec {
     let mut source = spec.clone();
     source.id = format!("template-{:.8}", building.nonce());
@@ -174,22 +177,22 @@ fn source_spec(building: &Building, spec: &VmSpec) -> VmSpec {
     source
 }
 
-/// Sees the agent answer, and sees that the connection it answered on is over: a second one is only
-/// served when the first was let go of. The second one is closed at once with nothing asked on it
-/// that could be under way when the VM is paused.
-async fn see_agent(vm: &dyn Vm, deadline: Duration) -> Result<(), InitError> {
+/// Waits until the agent has answered, and until the connection on which it answered is over: a
+/// second connection is served only after the first is closed. The second one is closed at once as
+/// well, and leaves no request that could be under way when the VM is paused.
+async fn wait_for_agent(vm: &dyn Vm, timeout: Duration) -> Result<(), InitError> {
     let channel = guest_channel(vm);
-    let agent = Agent::connect(&channel, deadline)
+    let agent = Agent::connect(&channel, timeout)
         .await
         .map_err(InitError::Agent)?;
-    // What every clone is asked first: whether this guest can do it shows now, and the pages that
-    // it takes are in the saved memory.
+    // Every clone is asked this first. Asked now, it shows whether this guest can do it, and the
+    // memory that it takes is in the template already.
     let refreshed = refresh(&agent).await;
     refreshed.map_err(|failure| InitError::NotUnique {
         reason: failure.to_string(),
     })?;
     drop(agent);
-    let agent = Agent::connect(&channel, deadline)
+    let agent = Agent::connect(&channel, timeout)
         .await
         .map_err(InitError::Agent)?;
     agent.check().await.map_err(InitError::Agent)

@@ -1,4 +1,4 @@
-//! The place templates are made in: the directory, its tmpfs, and what is there already.
+//! The place in which templates are made: the directory, its tmpfs, and what is there already.
 
 use std::{io, path::PathBuf};
 
@@ -6,18 +6,18 @@ use system::memory;
 
 use super::InitError;
 use crate::{
+    layout::{MANIFEST, MEMORY},
     mount::{self, Mounted},
     private_files,
     store::TemplateStore,
-    template::{MANIFEST, MEMORY},
 };
 
-/// Room on the tmpfs beside each memory, in MiB: the VMM's state (some 350 KiB), sockets, the
+/// Room on the tmpfs beside each memory file, in MiB: the VMM's state (some 350 KiB), sockets, the
 /// manifest and the record of failures.
 const HEADROOM_MIB: u64 = 16;
 
-/// Refuses what the node has no memory for, before the kernel ends others to make room. Where it does
-/// not say what is left, nothing is refused.
+/// Refuses templates that the node has no memory for, before the kernel kills other processes to
+/// make room. If it is not known how much is left, nothing is refused.
 pub(super) fn check_memory(mib: u64) -> Result<(), InitError> {
     match memory::available().map(|bytes| bytes >> 20) {
         Some(available_mib) if available_mib < mib => {
@@ -57,8 +57,8 @@ pub(super) fn existing(store: &TemplateStore, replace: bool) -> Result<Vec<PathB
     })
 }
 
-/// Makes sure that the tmpfs is there and has room for `count` templates with `memory_mib` in all;
-/// says whether it was mounted now.
+/// Makes sure that the tmpfs is there and has room for `count` templates with `memory_mib` in all,
+/// and for the `old` ones. Returns whether it was mounted now.
 pub(super) async fn prepare(
     store: &TemplateStore,
     memory_mib: u64,
@@ -72,7 +72,7 @@ pub(super) async fn prepare(
         .sum();
     let headroom = HEADROOM_MIB * (old.len() + count) as u64;
     let mib = held.div_ceil(1024 * 1024) + memory_mib + headroom;
-    match mount::mounted(path).map_err(InitError::io("Looking at", path))? {
+    match mount::mounted(path).map_err(InitError::io("Inspecting", path))? {
         Mounted::Foreign => Err(store
             .unusable("another file system is mounted there")
             .into()),
@@ -84,7 +84,7 @@ pub(super) async fn prepare(
         Mounted::Nothing => {
             make_mount_point(store)?;
             mount::mount_tmpfs(path, mib).map_err(|source| {
-                // Empty, as it was made or found above.
+                // It is empty, as it was made or found above.
                 let _ = std::fs::remove_dir(path);
                 InitError::io("Mounting a tmpfs on", path)(source)
             })?;
@@ -101,7 +101,7 @@ fn make_mount_point(store: &TemplateStore) -> Result<(), InitError> {
     }
     let kind = path
         .symlink_metadata()
-        .map_err(InitError::io("Looking at", path))?;
+        .map_err(InitError::io("Inspecting", path))?;
     if !kind.is_dir() {
         return Err(store.unusable("it is not a directory").into());
     }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_node_has_not_is_refused_and_named() {
+    fn more_memory_than_the_node_has_left_is_refused() {
         assert!(check_memory(1).is_ok());
         let refused = check_memory(1 << 40).unwrap_err().to_string();
         assert!(

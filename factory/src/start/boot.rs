@@ -21,7 +21,7 @@ fn late(timeout: Duration, channel: &Channel) -> StartError {
     StartError::Late { timeout, hint }
 }
 
-/// Boots. On an error no process is left.
+/// Boots a VM from its kernel and waits for its agent. On an error no process is left.
 pub(super) async fn boot(
     vmm: &dyn Hypervisor,
     spec: &VmSpec,
@@ -44,7 +44,7 @@ pub(super) async fn boot(
             Ok(Ready { vm, agent })
         }
         Err(error) => {
-            // Its own failure would say less than why the agent did not answer.
+            // If killing fails, that says less than why the agent did not answer.
             let _ = vm.kill().await;
             Err(error)
         }

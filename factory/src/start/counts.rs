@@ -1,8 +1,8 @@
-//! How the VMs of a node were started, in numbers: counted by all shims together, in one small file.
+//! How the VMs of a node were started, in numbers. All shims count in one small file.
 //!
-//! `starts.json` in the run root is replaced as a whole under a lock, so its readers need none, and
-//! it stays small: reasons are counted by their label, and only the last few boots are kept in
-//! words. The run root ends with the machine's uptime, and so does the count.
+//! `starts.json` in the run root is replaced as a whole under a lock, so its readers need no lock.
+//! It stays small: reasons are counted by their label, and only the last few boots are listed with
+//! their reason in words. The run root is emptied by a reboot of the node, and so the counts are.
 
 use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::store::blocking;
 
 const FILE: &str = "starts.json";
 const LOCK: &str = "starts.lock";
-/// No file is longer; a longer one is begun anew.
+/// No file is longer; a longer one counts as damaged and is replaced.
 const MAX_LENGTH: u64 = 64 * 1024;
-/// Boots that are kept in words.
+/// Boots that are listed with their reason in words.
 const LAST_BOOTS: usize = 16;
-/// Of a reason, this many characters are kept.
+/// Characters of a reason that are stored.
 const MAX_REASON: usize = 500;
 /// How long a start waits for the lock; others hold it for less than a millisecond.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,28 +43,27 @@ pub struct StartCounts {
 pub struct CountedBoot {
     /// When, in seconds since the epoch.
     pub at: u64,
-    /// The VM's id.
+    /// Id of the sandbox whose VM it is.
     pub id: String,
-    /// Why.
+    /// Why it was booted, in words; cut to 500 characters.
     pub reason: String,
 }
 
 impl StartCounts {
-    /// What was counted so far in `run_root`. A file that is not there, or cannot be read, counts
-    /// as nothing.
+    /// What was counted so far in `run_root`; nothing, if there is no file or it cannot be read.
     pub fn read(run_root: &Path) -> Self {
         let read = file::read(&run_root.join(FILE), MAX_LENGTH);
-        let tally = read
+        let counts = read
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        tally.unwrap_or_default()
+        counts.unwrap_or_default()
     }
 
     /// Counts a start.
     ///
     /// # Errors
-    ///
-    /// It was not counted; nothing depends on it.
+    /// It was not counted, since the file could not be locked within 2 s or not be written. Nothing
+    /// depends on it.
     pub async fn count(run_root: &Path, report: &StartReport) -> io::Result<()> {
         let lock_path = run_root.join(LOCK);
         let (root, report) = (run_root.to_owned(), report.clone());
@@ -166,7 +165,7 @@ mod tests {
         assert_eq!(counts.restored, 20);
         assert_eq!(counts.booted["absent"], 20);
         assert_eq!(counts.booted["disabled"], 20);
-        // Only boots that templates could have spared, and not all of them.
+        // Only boots where templates are enabled, and only the last ones.
         assert_eq!(counts.last_boots.len(), LAST_BOOTS);
         assert!(
             counts
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_begun_anew() {
+    async fn a_damaged_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         for damage in [&b"{\"since\":1,"[..], &[0xff; 100_000], b""] {
             fs::write(dir.path().join(FILE), damage).unwrap();

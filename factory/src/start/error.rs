@@ -1,4 +1,4 @@
-//! Why no VM was started.
+//! The errors of a start.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::{LimitError, facts::FailedWay, reason::BootReason};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The node has too many others to start.
+    /// The start limit was not passed in time.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// The VMM did not make it.
+    /// The VMM failed to boot it.
     #[error("The virtual machine was not started")]
     Vmm(#[source] hypervisors::Error),
     /// The VMM ended before the guest's agent answered.
@@ -20,33 +20,33 @@ pub enum StartError {
         /// The VMM's last lines on standard error.
         last_words: String,
     },
-    /// The guest came up, but not its agent.
+    /// The VM was booted, but its guest's agent cannot be reached.
     #[error("The virtual machine was started, but its agent did not answer; it was ended again")]
     Agent(#[source] agent_client::Error),
     /// The guest's agent did not answer in time.
     #[error(
-        "The virtual machine was started, but its agent did not answer within {timeout:?}{hint}; it \
-         was ended again"
+        "The virtual machine was started, but its agent did not answer within \
+         {timeout:?}{hint}; it was ended again"
     )]
     Late {
-        /// How long it had, on a node that has not too much to do.
+        /// The timeout as configured, before the node's load multiplies it.
         timeout: Duration,
-        /// What a guest of another kind would have needed.
+        /// What a guest with another agent would need, or nothing.
         hint: &'static str,
     },
-    /// A boot that failed after another way had failed as well.
-    #[error("The boot failed too. {before}")]
+    /// The boot failed, and another way had failed before it.
+    #[error("{before}; the boot after it failed too")]
     AfterAnother {
-        /// Why the VM was booted.
+        /// The failure of the other way.
         before: BootReason,
-        /// The boot's failure.
+        /// The failure of the boot.
         #[source]
         error: Box<StartError>,
     },
 }
 
 impl StartError {
-    /// The failure of a boot, with the way that had failed before it if there was one.
+    /// The error of a boot, with the way that had failed before it, if there was one.
     pub(super) fn after(self, failed: Option<&FailedWay>) -> Self {
         match failed {
             None => self,

@@ -1,4 +1,4 @@
-//! All that decides how a VM starts, as plain values.
+//! Everything that decides how a VM starts, as plain values.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use hypervisors::{Capabilities, VmSize};
 
 use crate::{mismatch::Mismatch, unusable::Unusable};
 
-/// All that decides how a VM starts. [`decide`](super::decide) needs nothing else.
+/// Everything that decides how a VM starts. [`decide`](super::decide) needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// `enable_template` of the configuration.
@@ -21,91 +21,92 @@ pub struct Facts {
     pub wanted: VmSize,
     /// The size that the VM must be able to grow to.
     pub max: VmSize,
-    /// Whether VMs are resized at all; not where the configuration fixes their size.
+    /// Whether the configuration allows VMs to be resized.
     pub may_grow: bool,
     /// How many disk slots a VM has.
     pub slots: u32,
     /// Size of each disk slot in bytes.
     pub slot_bytes: u64,
-    /// Content of the first container's image in bytes; `None`: there is none that could be in a slot,
-    /// or it is not known yet.
+    /// Length of the first container's image in bytes; `None` if there is none that could be in a
+    /// slot, or it is not prepared yet.
     pub first_image: Option<u64>,
-    /// Where templates are looked for.
+    /// The directory in which templates are searched; empty if they are not enabled.
     pub template_path: PathBuf,
     /// The templates that were found.
     pub templates: Templates,
-    /// The ways that were tried for this VM and failed, in their order.
+    /// The ways that were tried for this VM and failed, in the order in which they were tried.
     pub failed: Vec<FailedWay>,
 }
 
 /// What is known of the node's templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Templates {
-    /// Nothing, since none could be used. See [`Facts::needs_templates`].
-    NotLookedFor,
-    /// A file that the VM would be made from cannot be looked at, so nothing can be compared.
+    /// They were not searched, since none could be used. See [`Facts::needs_templates`].
+    NotSearched,
+    /// A file that the VM is made from cannot be read, so nothing can be compared.
     Unknown {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the operating system, in words.
         why: String,
     },
-    /// What lies in the directory; nothing, if it is empty.
+    /// The templates in the directory; none, if it is empty.
     Found(Vec<Found>),
 }
 
 /// A template as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// One whose manifest can be read.
+    /// A template whose manifest can be read.
     Template(Candidate),
-    /// One that cannot be read, or the directory of all of them.
+    /// A template that cannot be read, or the directory of all templates.
     Unusable(Unusable),
 }
 
 /// A template whose manifest could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Digest of what it was made from. Of two with the same key either will do.
+    /// SHA-256 of what it was made from, in hex. Templates with the same key can replace each
+    /// other.
     pub key: String,
     /// When it was made, in seconds since the epoch.
     pub created: u64,
-    /// The size of its clones.
+    /// The size that its clones have when they are restored.
     pub size: VmSize,
     /// The size that its clones can grow to.
     pub max_size: VmSize,
-    /// Where it was made from something else than this VM would be; sizes are not in it.
+    /// The parts in which it was made from something else than this VM. Sizes are not among them.
     pub mismatches: Vec<Mismatch>,
-    /// Whether it can be relied on.
+    /// Whether its files are what was saved.
     pub condition: Condition,
 }
 
-/// Whether a template can be relied on.
+/// Whether a template's files are what was saved, and its restores succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// Not looked at: it does not match, or a better one is good.
+    /// Its files were not checked, since it does not match or a better one is good.
     Unchecked,
     /// Its files are what was saved, and its last restores did not all fail.
     Good,
-    /// It cannot be used.
+    /// It cannot be used, for this reason.
     Bad(Unusable),
 }
 
-/// A way to start that was tried and led to no VM. Nothing of it is left.
+/// A way to start that was tried and failed. Nothing of it is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailedWay {
-    /// A restore.
+    /// A template could not be restored.
     Restore {
-        /// Of which template.
+        /// Key of the template that was tried.
         template_key: String,
-        /// In which step, and why.
+        /// The step that failed, and why.
         reason: String,
     },
     /// A restored VM did not grow to the size that its pod needs.
     Grow {
-        /// Of which template.
+        /// Key of the template whose clone it was.
         template_key: String,
-        /// The VMM's or the agent's words.
+        /// The error of the VMM or of the agent.
         reason: String,
     },
 }

@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 pub struct Image {
     /// Its file, which is at least as long as a slot.
     pub path: PathBuf,
-    /// How much of the file is content, in bytes.
+    /// Length of the content in bytes, without what pads the file.
     pub bytes: u64,
 }
 
-/// The first container's image, or that there will be one. A start never waits for it: an image that
-/// is not there when a VM is specified is given to the running VM.
+/// The first container's image, which may be prepared while the VM is started. A start never waits
+/// for it: an image that is not prepared in time is attached to the running VM.
 #[derive(Debug, Default)]
 pub struct FirstImage {
     coming: Option<oneshot::Receiver<Image>>,
@@ -28,7 +28,7 @@ impl FirstImage {
         Self::default()
     }
 
-    /// There may be one, which the sender tells when it is prepared.
+    /// There may be one; the sender sends it when it is prepared.
     #[must_use]
     pub fn coming() -> (oneshot::Sender<Image>, Self) {
         let (prepared, coming) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! Growing a clone to the size that its pod needs, before it is handed out.
 //!
-//! All or nothing: a clone that grew in part is ended, and its pod booted. (A pod that grows while it
-//! runs keeps what it got.)
+//! All or nothing: a clone that grew only in part is ended, and its pod booted. (A pod that grows
+//! while it runs keeps the size that it reached.)
 
 use agent_client::agent::OnlineCPUMemRequest;
 use hypervisors::VmSize;
@@ -9,10 +9,11 @@ use system::error::chain;
 
 use super::Ready;
 
-/// Lets a clone of the size `from` grow to `to`, and has its guest use all of it.
+/// Lets a clone of the size `from` grow to `to`, and its guest use all of it. Returns the size that
+/// it has then.
 ///
 /// # Errors
-/// In the VMM's or the agent's words. The VM runs on, with a size that is not known.
+/// The VMM or the agent refused. The VM goes on running, at a size that is not known.
 pub(super) async fn grow(clone: &Ready, from: VmSize, to: VmSize) -> Result<VmSize, String> {
     let Ready { vm, agent } = clone;
     let failed = |error: &dyn std::error::Error| {

@@ -1,12 +1,12 @@
-//! The start limit: a node starts only so many VMs at once, the others wait.
+//! The start limit: the number of VMs that a node starts at once. Further starts wait.
 //!
-//! Starting one costs CPU time. Thirty at once on two cores all become ready at the end of the time
-//! that all take together, and on the way each looks as if it hung. A few at a time are ready one
-//! after the other, and none later than before.
+//! A start costs CPU time. If thirty VMs start at once on two cores, all become ready only when all
+//! the work is done, and until then each looks as if it hung. If a few start at a time, they become
+//! ready one after the other, and the last one no later.
 //!
-//! `<run root>/starts/<n>` are files that a start locks (`flock`) one of, so a place is free again when its
-//! process has ended, at the latest. Closing one is an event for those who wait: there is no polling.
-//! The wait counts towards no timeout but its own.
+//! Each place is a file `<run root>/starts/<n>`. A start locks one of them with `flock`, so its
+//! place is free again when its process ends, at the latest. Closing the file is an event for
+//! starts that wait, so nothing polls. The wait counts towards no timeout but its own.
 
 use std::{
     fs::{File, TryLockError},
@@ -21,44 +21,45 @@ use nix::unistd::{SysconfVar, sysconf};
 use system::file;
 use tokio::time::timeout;
 
-/// How long a start waits: half of what a kubelet gives a sandbox, and the rest is for the start.
+/// How long a start waits: half of the four minutes that kubelet gives a sandbox. The other half is
+/// for the start itself.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Starts at once for each CPU. While one waits for the guest or a disk another gets on.
+/// Starts at once for each CPU. While one of them waits for the guest or a disk, the other goes on.
 const PER_CPU: usize = 2;
 
-/// Name of the directory.
+/// Name of the directory with the places, in the run root.
 const DIRECTORY: &str = "starts";
 
-/// A start for which there was no place. Nothing was started.
+/// The start limit was not passed. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
-    /// Others took too long.
+    /// Other starts took too long.
     #[error(
-        "Timed out after {waited:?} waiting for one of the {places} starts that this node makes at \
-         once ({})",
+        "Timed out after {waited:?} waiting for the start limit: this node starts {places} VMs at \
+         once, and each locks a file in {}",
         directory.display()
     )]
     Late {
-        /// How long.
+        /// How long the start waited.
         waited: Duration,
-        /// How many there are.
+        /// The number of VMs that the node starts at once.
         places: usize,
-        /// Where they are locked.
+        /// The directory with the places.
         directory: PathBuf,
     },
-    /// The locks cannot be used.
-    #[error("Cannot lock a place among the node's starts in {}", directory.display())]
+    /// The files of the places cannot be locked.
+    #[error("Cannot lock a place of the start limit in {}", directory.display())]
     Io {
-        /// Where they are locked.
+        /// The directory with the places.
         directory: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 }
 
-/// How many VMs a node starts at once.
+/// The number of VMs that a node starts at once, for all of its shims.
 #[derive(Debug, Clone)]
 pub struct StartLimit {
     directory: PathBuf,
@@ -66,16 +67,16 @@ pub struct StartLimit {
     timeout: Duration,
 }
 
-/// A place among the starts that a node makes at once. Dropped, it is the next one's.
+/// A place among the VMs that a node starts at once. When it is dropped, another start gets it.
 #[derive(Debug)]
 pub struct StartSlot {
-    /// One is locked. The others were tried; closing one wakes those who wait, so that is done for
-    /// all at the end.
+    /// One of the files is locked, the others were tried. Closing any of them wakes the starts that
+    /// wait, so all are closed together at the end.
     _files: Vec<File>,
 }
 
 impl StartLimit {
-    /// That of the node whose run-time state is in `run_root`: two for each of its CPUs.
+    /// The limit of the node whose run-time state is in `run_root`: two for each of its CPUs.
     #[must_use]
     pub fn of_node(run_root: &Path) -> Self {
         let cpus = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
@@ -90,7 +91,7 @@ impl StartLimit {
     /// Waits for a place.
     ///
     /// # Errors
-    /// There was none in time, or none can be locked.
+    /// None became free in time, or none can be locked.
     pub async fn wait(&self) -> Result<StartSlot, LimitError> {
         match timeout(self.timeout, wait(&self.directory, self.places)).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -116,7 +117,7 @@ async fn wait(directory: &Path, places: usize) -> io::Result<StartSlot> {
     let inotify = Inotify::init()?;
     inotify.watches().add(directory, WatchMask::CLOSE_WRITE)?;
     let mut closed = inotify.into_event_stream([0; 4096])?;
-    // What was let go before the watch began is found now.
+    // A place that became free before the watch began is found now.
     while !lock_one(directory, places, &mut tried)? {
         if let Some(Err(error)) = closed.next().await {
             return Err(error);
@@ -125,7 +126,8 @@ async fn wait(directory: &Path, places: usize) -> io::Result<StartSlot> {
     Ok(StartSlot { _files: tried })
 }
 
-/// Locks a place that is free. Files that were opened stay open, in order.
+/// Locks a place if one is free, and returns whether it did. Files that were opened stay open, in
+/// the order of their numbers.
 fn lock_one(directory: &Path, places: usize, files: &mut Vec<File>) -> io::Result<bool> {
     let lock = |file: &File| match file.try_lock() {
         Ok(()) => Ok(true),
@@ -198,7 +200,7 @@ mod tests {
         let late = limit(dir.path(), 1, Duration::from_millis(20)).wait().await;
         let text = late.unwrap_err().to_string();
         assert!(
-            text.starts_with("Timed out after 20ms waiting for one of the 1 starts"),
+            text.starts_with("Timed out after 20ms waiting for the start limit"),
             "{text}"
         );
         drop(held);

@@ -1,15 +1,17 @@
-//! The one room in which a pod's VM is started: the facts, the decision, what carries it out, and the
-//! report of it.
+//! Everything about the start of a pod's VM: the facts, the decision, its execution, and the
+//! report.
 //!
 //! ```text
-//!   Request, VMM, templates ──► Survey (facts) ──► decide ──► Plan
-//!                                  ▲                           │
-//!                                  │                           ├─ Restore ─► paused ─► running ─► connected ─► unique ─► grown ─┐
-//!                a way that failed ┘                           │     └─ any failure, or the timeout: killed, cleaned, noted     ├─► Started
-//!                (nothing of it is left)                       └─ Boot ────► connected ────────────────────────────────────────┘
+//!   Request, VMM, templates ──► Survey (facts) ──► decide ──► Plan ──► Restore or Boot ──► Started
+//!                                     ▲                                       │
+//!                                     └────── a way that failed ◄─────────────┘
+//!
+//!   Restore:  paused ──► running ──► connected ──► unique ──► grown
+//!   Boot:     connected
 //! ```
 //!
-//! A way that fails becomes one of the facts, and [`decide`] names the next one: the last is the boot.
+//! A restore that fails or takes too long is killed, and nothing of it is left. The failure becomes
+//! one of the facts, and [`decide`] names the next way; the last one is the boot.
 
 mod boot;
 mod counts;
@@ -56,18 +58,17 @@ pub use self::{
 /// this module makes one.
 #[non_exhaustive]
 pub struct Started {
-    /// The VM.
+    /// The VM, which is running.
     pub vm: Arc<dyn Vm>,
-    /// Its agent.
+    /// The connection to its agent.
     pub agent: Agent,
-    /// Its size.
+    /// The size that it has now.
     pub size: VmSize,
     /// The disk slots that it was started with.
     pub slots: DiskSlots,
-    /// How it was started.
+    /// How it was started, and why so.
     pub report: StartReport,
-    /// Its place among the node's starts, if it had to have one. Another start has it when this is
-    /// dropped.
+    /// Its place in the start limit, if it needed one. When this is dropped, another start gets it.
     pub place: Option<StartSlot>,
 }
 
@@ -79,13 +80,13 @@ impl std::fmt::Debug for Started {
     }
 }
 
-/// A VM whose agent may be asked: it was booted, or it is unique.
+/// A VM whose agent may be called: it was booted, or it is a unique clone.
 struct Ready {
     vm: Arc<dyn Vm>,
     agent: Agent,
 }
 
-/// The agent's channel in the client's terms.
+/// The channel to the agent of `vm`, as the agent's client takes it.
 pub(crate) fn guest_channel(vm: &dyn Vm) -> Channel {
     match vm.agent_channel() {
         AgentChannel::VirtioSerial(socket) => Channel::Serial(socket.clone()),

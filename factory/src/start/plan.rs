@@ -1,4 +1,4 @@
-//! What will be done.
+//! The plan: how a VM will be started.
 
 use hypervisors::VmSize;
 use serde::{Deserialize, Serialize};
@@ -12,23 +12,24 @@ pub struct Plan {
     pub size: VmSize,
     /// How the VM gets its first container's root disk.
     pub first_disk: FirstDisk,
-    /// The way to it.
+    /// Whether it is restored or booted.
     pub way: Way,
 }
 
-/// A way to a VM that is ready for containers.
+/// A way to start a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// Restore a template.
+    /// Restore a template, and make the clone unique.
     Restore {
-        /// Key of the template.
+        /// Key of the template to restore.
         key: String,
-        /// The size that the clone has to grow to before it is handed out; `None`: it has that size.
+        /// The size that the clone has to grow to before it is handed out; `None` if the template
+        /// is large enough.
         grow_to: Option<VmSize>,
     },
-    /// Boot.
+    /// Boot from the kernel.
     Boot {
-        /// Why not another way.
+        /// Why no template is restored.
         reason: BootReason,
     },
 }
@@ -39,6 +40,6 @@ pub enum Way {
 pub enum FirstDisk {
     /// It is in the VM's first disk slot from the VM's start.
     InSlot,
-    /// The running VM gets it: there is none yet, or it does not fit into a slot.
+    /// It is attached to the running VM: it was not prepared yet, or it is too large for a slot.
     Later,
 }

@@ -1,4 +1,4 @@
-//! Why a VM is booted and not restored, and the reasons as stable words.
+//! The reasons why a VM is booted and not restored, and their labels.
 
 use std::{fmt, path::PathBuf};
 
@@ -7,56 +7,56 @@ use serde::{Deserialize, Serialize};
 use super::facts::FailedWay;
 use crate::unusable::Unusable;
 
-/// Why a VM is booted. A plain value; its text is for the log and for an operator.
+/// Why a VM is booted and not restored. A plain value; its text is for the log and for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BootReason {
-    /// The configuration says so.
+    /// The configuration does not enable templates.
     #[error("Templates are not enabled")]
     Disabled,
-    /// The VMM cannot do it.
+    /// The VMM cannot restore a VM whose memory is a private mapping.
     #[error("VMM {vmm} cannot restore a VM copy-on-write")]
     NotSupported {
-        /// Its name.
+        /// The name of the VMM.
         vmm: &'static str,
     },
-    /// A file that the VM would be made from cannot be looked at.
+    /// A file that the VM is made from cannot be read.
     #[error("Cannot check templates: cannot read {path}: {why}")]
     Unknown {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the operating system, in words.
         why: String,
     },
     /// There is no template, or none can be used.
     #[error(transparent)]
     NoTemplate(Unusable),
-    /// A restore was tried.
+    /// A restore was tried, and failed.
     #[error("Restore failed: {reason}")]
     RestoreFailed {
-        /// Of which template.
+        /// Key of the template that was tried.
         template_key: String,
-        /// In which step, and why.
+        /// The step that failed, and why.
         reason: String,
     },
     /// A VM was restored, and did not grow to the size that its pod needs.
     #[error("Resizing the restored VM failed: {reason}")]
     NotGrown {
-        /// Of which template.
+        /// Key of the template whose clone it was.
         template_key: String,
-        /// The VMM's or the agent's words.
+        /// The error of the VMM or of the agent.
         reason: String,
     },
 }
 
 impl BootReason {
-    /// A short stable word for the reason, for counters.
+    /// The label of the reason, for metrics and counts.
     #[must_use]
     pub fn label(&self) -> ReasonLabel {
         match self {
             Self::Disabled => ReasonLabel::Disabled,
             Self::NotSupported { .. } => ReasonLabel::NotSupported,
             Self::Unknown { .. } => ReasonLabel::Unknown,
-            Self::NoTemplate(unusable) => unusable.label(),
+            Self::NoTemplate(unusable) => label_of(unusable),
             Self::RestoreFailed { .. } => ReasonLabel::RestoreFailed,
             Self::NotGrown { .. } => ReasonLabel::NotGrown,
         }
@@ -74,19 +74,16 @@ impl BootReason {
     }
 }
 
-impl Unusable {
-    /// A short stable word for the reason, for counters.
-    #[must_use]
-    pub fn label(&self) -> ReasonLabel {
-        match self {
-            Self::Absent { .. } => ReasonLabel::Absent,
-            Self::Unreadable { .. } => ReasonLabel::Unreadable,
-            Self::NotPrivate { .. } => ReasonLabel::NotPrivate,
-            Self::Damaged { .. } => ReasonLabel::Damaged,
-            Self::Mismatch { .. } => ReasonLabel::Mismatch,
-            Self::FormatVersion { .. } => ReasonLabel::FormatVersion,
-            Self::SetAside { .. } => ReasonLabel::SetAside,
-        }
+/// The label of the reason why a template cannot be used.
+fn label_of(unusable: &Unusable) -> ReasonLabel {
+    match unusable {
+        Unusable::Absent { .. } => ReasonLabel::Absent,
+        Unusable::Unreadable { .. } => ReasonLabel::Unreadable,
+        Unusable::NotPrivate { .. } => ReasonLabel::NotPrivate,
+        Unusable::Damaged { .. } => ReasonLabel::Damaged,
+        Unusable::Mismatch { .. } => ReasonLabel::Mismatch,
+        Unusable::FormatVersion { .. } => ReasonLabel::FormatVersion,
+        Unusable::SetAside { .. } => ReasonLabel::SetAside,
     }
 }
 
@@ -111,21 +108,21 @@ impl From<FailedWay> for BootReason {
     }
 }
 
-/// The labels, each with its word: what is not in this list does not exist, so that the tests can go
-/// through all of them.
+/// Makes the enum of labels from the list of their words, and a list of all of them for the tests.
 macro_rules! labels {
     ($($(#[$doc:meta])* $label:ident = $word:literal,)*) => {
-        /// The reason for a way to start, as one stable word: in metrics, counts and reports.
+        /// The reason for a way to start, as one word that does not change: for metrics, counts and
+        /// reports.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ReasonLabel {
             $($(#[$doc])* #[serde(rename = $word)] $label,)*
         }
 
         impl ReasonLabel {
-            /// All of them.
+            /// All labels, in their order.
             pub const ALL: &[Self] = &[$(Self::$label),*];
 
-            /// The word.
+            /// The label as it is written, as in `not-private`.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -143,7 +140,7 @@ labels! {
     Disabled = "disabled",
     /// Booted: the VMM cannot restore.
     NotSupported = "not-supported",
-    /// Booted: whether a template matches cannot be told.
+    /// Booted: whether a template matches cannot be checked.
     Unknown = "unknown",
     /// Booted: there is no template.
     Absent = "absent",
@@ -155,7 +152,7 @@ labels! {
     Damaged = "damaged",
     /// Booted: the template was made from something else.
     Mismatch = "mismatch",
-    /// Booted: the template is of another version.
+    /// Booted: the template has another format version.
     FormatVersion = "format-version",
     /// Booted: the template's last restores all failed.
     SetAside = "set-aside",

@@ -1,6 +1,7 @@
-//! How a VM was started: the one form in which it is written, logged, counted and read.
+//! The report of a start: how a VM was started. It is written, logged, counted and read in this one
+//! form.
 //!
-//! A shim writes it into its sandbox's directory as [`FILE`] once the first container is made:
+//! A shim writes it into its sandbox's directory as [`FILE`] once the first container is created:
 //!
 //! ```json
 //! {
@@ -32,10 +33,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{plan::FirstDisk, reason::ReasonLabel, timeline::Timeline};
 
-/// Name of the file, in a sandbox's directory.
+/// Name of the report's file in a sandbox's directory.
 pub const FILE: &str = "start.json";
 
-/// Version of the form. A change that older readers would misread changes it.
+/// Version of the report's form. It is raised by a change that older readers would misread.
 pub const VERSION: u32 = 1;
 
 /// No report is longer; one has some 2 KiB.
@@ -45,14 +46,14 @@ const MAX_LENGTH: u64 = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StartPath {
-    /// From a template.
+    /// Restored from a template.
     Restored,
-    /// From its kernel.
+    /// Booted from its kernel.
     Booted,
 }
 
 impl StartPath {
-    /// `restored` or `booted`.
+    /// The path as it is written: `restored` or `booted`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,26 +66,26 @@ impl StartPath {
 /// How a VM was started, why so, and where the time went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartReport {
-    /// [`VERSION`].
+    /// Version of the report's form: [`VERSION`].
     pub version: u32,
     /// Id of the sandbox whose VM it is.
     pub sandbox: String,
-    /// The way.
+    /// Whether the VM was restored or booted.
     #[serde(rename = "start_path")]
     pub path: StartPath,
-    /// Key of the template that was restored, or that was tried; absent where none was.
+    /// Key of the template that was restored, or that was tried; `None` if there was none.
     pub template_key: Option<String>,
-    /// Why this way, in words.
+    /// Why it was restored or booted, in words.
     pub reason: String,
-    /// The same as one stable word.
+    /// The label of the reason.
     pub reason_label: ReasonLabel,
-    /// The VM's size when it was handed out: a template may be larger than what was asked for.
+    /// The VM's size when it was handed out. It is larger than requested if the template was.
     pub size: VmSize,
     /// The size that the VM can grow to.
     pub max_size: VmSize,
     /// How the VM got its first container's root disk.
     pub first_disk: FirstDisk,
-    /// The VMM's own words for how the VM came to be.
+    /// What the VMM itself answers when it is asked how the VM came to be.
     pub proof: String,
     /// From the request to the moment of the report, in milliseconds.
     pub total_ms: f64,
@@ -106,35 +107,35 @@ pub struct Phase {
 /// A report that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The file is not there, or cannot be read.
+    /// The file is missing, or cannot be read.
     #[error("Cannot read {path}")]
     Io {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// It is none.
+    /// The file is not a report.
     #[error("{path} is not a report of a start")]
     Invalid {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// What is wrong.
+        /// Where it differs from a report.
         #[source]
         source: serde_json::Error,
     },
     /// Another version of this program wrote it.
     #[error("{path} has version {found}, this program reads {VERSION}")]
     Version {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// Its version; 0 if it has none.
         found: u32,
     },
 }
 
-/// The version can be read whatever the rest is.
+/// The version alone, which can be read whatever the rest is.
 #[derive(Deserialize)]
 struct VersionOnly {
     #[serde(default)]
@@ -158,7 +159,7 @@ impl StartReport {
         texts.join(", ")
     }
 
-    /// The same start as of now: with the steps that were taken since.
+    /// The report with the steps that were recorded until now.
     #[must_use]
     pub fn as_of(mut self, timeline: &Timeline) -> Self {
         self.total_ms = timeline.total_ms();
@@ -169,7 +170,7 @@ impl StartReport {
     /// The report as text.
     ///
     /// # Errors
-    /// Not for any report that this program makes.
+    /// Never for a report that this program makes.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
@@ -218,8 +219,15 @@ impl StartReport {
 mod tests {
     use super::*;
 
-    /// A report as the first version of the form wrote it: what can be read once can be read always.
-    const FIRST: &str = r#"{"version":1,"sandbox":"pod","start_path":"booted","template_key":"ab","reason":"Restore failed: no","reason_label":"restore-failed","size":{"memory_mib":256,"vcpus":1},"max_size":{"memory_mib":512,"vcpus":2},"first_disk":"in-slot","proof":"booted","total_ms":93.4,"phases":[{"name":"vm.restore","start_ms":2.0,"ms":42.3},{"name":"vm.boot","start_ms":50.1,"ms":1.0}]}"#;
+    /// A report as the first version of the form wrote it. It must stay readable.
+    const FIRST: &str = concat!(
+        r#"{"version":1,"sandbox":"pod","start_path":"booted","template_key":"ab","#,
+        r#""reason":"Restore failed: no","reason_label":"restore-failed","#,
+        r#""size":{"memory_mib":256,"vcpus":1},"max_size":{"memory_mib":512,"vcpus":2},"#,
+        r#""first_disk":"in-slot","proof":"booted","total_ms":93.4,"phases":["#,
+        r#"{"name":"vm.restore","start_ms":2.0,"ms":42.3},"#,
+        r#"{"name":"vm.boot","start_ms":50.1,"ms":1.0}]}"#,
+    );
 
     #[test]
     fn what_is_written_is_read_and_the_form_stays() {

@@ -1,4 +1,4 @@
-//! Restoring a clone within its timeout, or leaving nothing of it.
+//! Restores a clone within the timeout. If that fails, nothing of it is left.
 
 use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::template::Template;
 pub(crate) enum Failure {
     #[error("{step}: {cause}")]
     Step { step: &'static str, cause: String },
-    #[error("the VMM ended while {step}: {last_words}")]
+    #[error("VMM ended while {step}: {last_words}")]
     Ended {
         step: &'static str,
         last_words: String,
     },
-    #[error("not ready within {timeout:?}{}, while {step}", stretched(*waited))]
+    #[error("Timed out after {timeout:?}{} while {step}", stretched(*waited))]
     Late {
         step: &'static str,
         timeout: Duration,
@@ -32,10 +32,10 @@ pub(crate) enum Failure {
     },
 }
 
-/// That the wait was longer than the timeout, and why.
+/// Says that the wait was longer than the timeout, if it was, and why.
 fn stretched(waited: Option<Duration>) -> String {
     waited.map_or_else(String::new, |waited| {
-        format!(", nor within {waited:.1?} on a node with too much to do")
+        format!(" (stretched to {waited:.1?} on a busy node)")
     })
 }
 
@@ -60,7 +60,7 @@ impl Failure {
     }
 }
 
-/// A restore under way: what it has cost so far, and when it must be over.
+/// A restore that is running: its timeout, and where its steps are recorded.
 struct Attempt<'a, 'b> {
     within: Duration,
     timeout: Timeout,
@@ -122,7 +122,7 @@ pub(super) async fn restore(
         Ok(unique) => Ok(unique),
         Err(failure) => {
             if let Err(e) = vm.kill().await {
-                error!(start.log, "the VMM of a failed restore may still run";
+                error!(start.log, "VMM of a failed restore not killed";
                     "pid" => vm.process().pid, "error" => chain(&e));
             }
             Err(failure)

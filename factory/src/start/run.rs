@@ -1,4 +1,4 @@
-//! Carries a decision out, and falls from each way to the next until the VM is ready.
+//! Carries the decision out, and tries one way after the other until the VM is ready.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,26 +19,26 @@ use super::{
     survey::{Request, Survey},
     timeline::{StartStep, Steps, Timeline},
     traces::Traces,
-    unique::proof,
+    unique::origin,
 };
 use crate::template::Template;
 
-/// The start of one VM: what is asked for, and who does it.
+/// The start of one VM: what is requested, and the VMM that carries it out.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {
-    /// What is asked for.
+    /// The VM that is requested.
     pub request: &'a Request,
-    /// Who does it.
+    /// The VMM that boots and restores it.
     pub vmm: &'a dyn Hypervisor,
-    /// Told of each way that is taken or fails.
+    /// Gets a line for each boot and for each way that fails.
     pub log: &'a Logger,
 }
 
-/// A way that did not lead to a VM. Nothing of it is left.
+/// A way that failed. Nothing of it is left.
 enum NoVm {
     /// Another way is tried.
     Next(FailedWay),
-    /// It was the last one.
+    /// It was the last way.
     Last(StartError),
 }
 
@@ -52,17 +52,18 @@ struct Taken {
 }
 
 impl Start<'_> {
-    /// Gathers the facts.
+    /// Gathers the facts on which the decision depends.
     pub async fn survey(&self) -> Survey {
         Survey::of(self.request, self.vmm).await
     }
 
-    /// Starts a pod's VM: looks at the facts, waits until the node has a place for one more start,
-    /// decides, and carries the decision out. The place is in what is returned.
+    /// Starts a pod's VM: gathers the facts, waits for a place in the start limit, decides, and
+    /// carries the decision out. The returned value holds the place.
     ///
     /// # Errors
-    /// No process, and nothing new in the run directory, is left. A start that is dropped before it
-    /// is done leaves no process either: whoever drops the future removes the run directory.
+    /// No way led to a VM, or the start limit was not passed in time. No process, and nothing new
+    /// in the run directory, is left. A start that is dropped before it is done leaves no process
+    /// either, but may leave files in the run directory.
     pub async fn limited(
         &self,
         limit: &StartLimit,
@@ -80,8 +81,8 @@ impl Start<'_> {
         Ok(started)
     }
 
-    /// Decides, and goes from way to way until the VM is ready. The first container's image is looked
-    /// for anew before each: it may have been prepared meanwhile.
+    /// Decides, and tries one way after the other until the VM is ready. Before each way it checks
+    /// again whether the first container's image is prepared.
     ///
     /// # Errors
     /// As [`limited`](Self::limited).
@@ -128,7 +129,7 @@ impl Start<'_> {
         }
     }
 
-    /// The VM that the plan is about, but for what its template says.
+    /// The VM that the plan describes. For a clone, its template replaces size and memory.
     fn spec(&self, plan: &Plan, first_image: &mut FirstImage) -> VmSpec {
         let mut spec = self.request.spec.clone().with_size(plan.size);
         if plan.first_disk == FirstDisk::InSlot {
@@ -162,12 +163,12 @@ impl Start<'_> {
         let clone = restored.map_err(|failure| {
             let reason = failure.to_string();
             if let Err(e) = template.record_failure(&reason) {
-                warn!(self.log, "cannot record the failure of a restore"; "error" => %e);
+                warn!(self.log, "restore failure not recorded"; "error" => %e);
             }
             failed(reason)
         })?;
         if let Err(e) = template.record_success() {
-            warn!(self.log, "cannot clear a template's record of failures"; "error" => %e);
+            warn!(self.log, "failure record not cleared"; "error" => %e);
         }
         let clone = clone.ready();
         let mut size = template.size();
@@ -185,7 +186,7 @@ impl Start<'_> {
         Ok((clone, size, taken))
     }
 
-    /// Lets a clone grow. One that does not is of no use, and is ended.
+    /// Lets a clone grow. One that does not grow is ended.
     async fn grow(
         &self,
         clone: &Ready,
@@ -199,7 +200,7 @@ impl Start<'_> {
         };
         warn!(self.log, "clone did not grow"; "template_key" => key, "reason" => &reason);
         if let Err(e) = clone.vm.kill().await {
-            error!(self.log, "the VMM of a clone that did not grow may still run";
+            error!(self.log, "VMM of a clone that did not grow not killed";
                 "pid" => clone.vm.process().pid, "error" => chain(&e));
         }
         let template_key = key.to_owned();
@@ -246,7 +247,7 @@ async fn started(
         size,
         max_size: taken.max_size,
         first_disk: plan.first_disk,
-        proof: proof(ready.vm.as_ref()).await,
+        proof: origin(ready.vm.as_ref()).await,
         total_ms: 0.0,
         phases: Vec::new(),
     };

@@ -1,4 +1,4 @@
-//! Gathers the facts: what is asked for, what the VMM can do, which templates there are.
+//! Gathers the facts: what is requested, what the VMM can do, which templates there are.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     unusable::Unusable,
 };
 
-/// A VM to start.
+/// The request for a VM.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The VM as the configuration describes it, with the size of a pod that asks for nothing.
@@ -26,13 +26,13 @@ pub struct Request {
     pub wanted: VmSize,
     /// Whether a running VM may be resized.
     pub may_grow: bool,
-    /// The node's templates; `None`: they are not enabled.
+    /// The node's templates; `None` if they are not enabled.
     pub templates: Option<TemplateStore>,
-    /// How long the start may take.
+    /// The timeouts of its steps.
     pub timeouts: Timeouts,
 }
 
-/// The facts about a VM to start, and a lease of the template that they speak for: its files stay
+/// The facts about a VM to start, and a lease of the template that will be restored: its files stay
 /// where they are as long as this value lives.
 #[derive(Debug)]
 pub struct Survey {
@@ -41,9 +41,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Gathers the facts about the VM that `request` asks for. Reads the manifests, and of the
-    /// templates that match those files that are needed to find a good one: the state (some 350 KiB),
-    /// and of a file whose stamp changed since the template was made, all.
+    /// Gathers the facts about the VM that `request` asks for. Reads all manifests, and the state
+    /// files (some 350 KiB) of matching templates until one of them is good. A file whose stamp has
+    /// changed since a template was made is read in full.
     pub async fn of(request: &Request, vmm: &dyn Hypervisor) -> Self {
         let facts = facts(request, vmm);
         let Some(store) = request
@@ -57,7 +57,7 @@ impl Survey {
             };
         };
         match TemplateIdentity::of(vmm.identity(), &request.spec) {
-            Ok(identity) => blocking(move || look(facts, &store, &identity)).await,
+            Ok(identity) => blocking(move || inspect(facts, &store, &identity)).await,
             Err(error) => Self {
                 facts: Facts {
                     templates: Templates::Unknown {
@@ -71,26 +71,26 @@ impl Survey {
         }
     }
 
-    /// The facts.
+    /// The facts that were gathered.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// What will be done.
+    /// The plan that these facts lead to.
     #[must_use]
     pub fn plan(&self) -> Plan {
         decide(&self.facts)
     }
 
-    /// The template that will be restored, if one will.
+    /// The template that will be restored; `None` if the VM will be booted.
     #[must_use]
     pub fn template(&self) -> Option<&Arc<Template>> {
         self.template.as_ref()
     }
 }
 
-/// The facts that need no look at the node's templates.
+/// The facts that do not depend on the node's templates.
 fn facts(request: &Request, vmm: &dyn Hypervisor) -> Facts {
     let (spec, store) = (&request.spec, request.templates.as_ref());
     Facts {
@@ -107,13 +107,14 @@ fn facts(request: &Request, vmm: &dyn Hypervisor) -> Facts {
         template_path: store
             .map(|store| store.path().to_owned())
             .unwrap_or_default(),
-        templates: Templates::NotLookedFor,
+        templates: Templates::NotSearched,
         failed: Vec::new(),
     }
 }
 
-/// Looks at the templates, and into those that would do until one is good.
-fn look(mut facts: Facts, store: &TemplateStore, wanted: &TemplateIdentity) -> Survey {
+/// Adds the node's templates to the facts. Checks the files of those that can be used until one is
+/// good.
+fn inspect(mut facts: Facts, store: &TemplateStore, wanted: &TemplateIdentity) -> Survey {
     let mut leases = Vec::new();
     let mut found = match store.list() {
         Err(unusable) => vec![Found::Unusable(unusable)],
@@ -145,7 +146,7 @@ fn look(mut facts: Facts, store: &TemplateStore, wanted: &TemplateIdentity) -> S
     Survey { facts, template }
 }
 
-/// Compares a template with what is wanted. Its files are not looked at.
+/// Compares a template with what is wanted. Its files are not checked.
 fn compare(
     template: Result<Template, Unusable>,
     wanted: &TemplateIdentity,

@@ -1,4 +1,4 @@
-//! When each step of a pod's start began, and how long it took.
+//! The steps of a pod's start: when each began, and how long it took.
 
 use std::{
     fmt,
@@ -7,22 +7,21 @@ use std::{
 
 use super::report::Phase;
 
-/// The steps, each with its name in reports and metrics: what is not in this list is not recorded.
+/// Makes the enum of steps from the list of their names in reports and metrics.
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident = $name:literal,)*) => {
-        /// A step of a pod's start. Steps overlap where work goes on beside other work. Those of the
-        /// VM's start (`vm.*`) follow one another; after a restore that failed, those of the boot
-        /// follow.
+        /// A step of a pod's start. Steps that run in parallel overlap. Those of the VM's start
+        /// (`vm.*`) follow one another; after a failed restore, those of the boot follow.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum StartStep {
             $($(#[$doc])* $step,)*
         }
 
         impl StartStep {
-            /// All of them.
+            /// All steps, in the order of a start.
             pub const ALL: &[Self] = &[$(Self::$step),*];
 
-            /// Its name.
+            /// The step's name, as in `vm.restore`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -34,49 +33,49 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Reading the configuration, making the sandbox's directory.
+    /// Reading the configuration, and making the sandbox's directory.
     Config = "config",
     /// Making and entering the pod's cgroups.
     Cgroup = "cgroup",
     /// Finding out what the VMM can do.
     Probe = "probe",
-    /// Looking at the node's templates.
+    /// Gathering the facts about the node's templates.
     Plan = "plan",
-    /// The wait for the node's other starts.
-    Limit = "turn",
-    /// All of the VM's start.
+    /// Waiting for a place in the start limit.
+    Limit = "limit",
+    /// The whole start of the VM, with the `vm.*` steps in it.
     Vm = "vm",
-    /// The VMM's start, and the load of the saved state.
+    /// The start of the VMM, and loading the saved state.
     Restore = "vm.restore",
     /// Letting the vCPUs run.
     Resume = "vm.resume",
-    /// The guest's agent answers.
+    /// Waiting until the guest's agent answers.
     Connect = "vm.connect",
-    /// Fresh entropy and the time, acknowledged by the guest.
+    /// Making the clone unique: fresh entropy and the time, acknowledged by the guest.
     Unique = "vm.unique",
     /// Growing to the size that the pod needs.
     Grow = "vm.grow",
-    /// What a way that failed took since its last step, with the end of its VM.
+    /// A way that failed: from its last step that succeeded until its VM has ended.
     Failed = "vm.failed",
-    /// The VMM's start, and the start of the kernel.
+    /// The start of the VMM until it runs the guest's kernel.
     Boot = "vm.boot",
     /// Preparing the first container's root file system.
     Rootfs = "rootfs",
-    /// Of that, making an image.
+    /// The part of it that packs an image.
     RootfsPack = "rootfs.pack",
-    /// Finding the pod's interfaces and joining them to taps.
+    /// Finding the pod's interfaces and connecting them to taps.
     NetworkAttach = "network.attach",
-    /// Giving the VM its interfaces.
+    /// Attaching the interfaces to the VM.
     NetworkDevices = "network.devices",
-    /// The agent sets addresses.
+    /// Setting addresses, by the agent.
     NetworkInterfaces = "network.interfaces",
-    /// The agent sets routes.
+    /// Setting routes, by the agent.
     NetworkRoutes = "network.routes",
-    /// Opening the sandbox in the guest.
+    /// Creating the sandbox in the guest.
     Sandbox = "sandbox",
-    /// Giving the VM the first container's root disk.
+    /// Attaching the first container's root disk, or putting it into a slot.
     Disk = "disk",
-    /// The agent makes the first container.
+    /// Creating the first container, by the agent.
     Container = "container",
 }
 
@@ -86,7 +85,7 @@ impl fmt::Display for StartStep {
     }
 }
 
-/// Steps with their times, since a common beginning.
+/// The steps of one start, with their times since its beginning.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     began: Instant,
@@ -94,7 +93,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Begins now.
+    /// A timeline without steps that begins now.
     #[must_use]
     pub fn begin() -> Self {
         Self {
@@ -103,12 +102,12 @@ impl Timeline {
         }
     }
 
-    /// Records a step that ends now.
+    /// Records a step that began at `start` and ends now.
     pub fn ended(&mut self, step: StartStep, start: Instant) {
         self.took(step, start, start.elapsed());
     }
 
-    /// Records a step by its length.
+    /// Records a step that began at `start` and took `length`.
     pub fn took(&mut self, step: StartStep, start: Instant, length: Duration) {
         self.phases.push(Phase {
             name: step.name().to_owned(),
@@ -137,7 +136,7 @@ pub(super) struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    /// Begins now.
+    /// The first step begins now.
     pub(super) fn begin(timeline: &'a mut Timeline) -> Self {
         Self {
             timeline,
@@ -152,7 +151,7 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// To a tenth of a millisecond: what is finer says nothing.
+/// The duration in milliseconds, rounded to a tenth: finer values are noise.
 fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

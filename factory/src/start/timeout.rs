@@ -1,8 +1,8 @@
 //! Timeouts that are longer on a busy node.
 //!
-//! Where each CPU has ten threads that want it, a step takes ten times as long and nothing is wrong;
-//! to cancel it for a boot would only add to the load. So a timeout that is over is multiplied by the
-//! load per CPU of that moment, up to a limit.
+//! If ten threads want each CPU, a step takes ten times as long, and nothing is wrong. To cancel it
+//! and boot would only add to the load. So each timeout is multiplied by the load per CPU at the
+//! moment when it is over, up to a limit.
 
 use std::{
     fs,
@@ -12,17 +12,17 @@ use std::{
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// How long a start may wait.
+/// How long the steps of a start may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a restored VM to be ready, from the VMM's start on. A restore that takes longer is
-    /// cancelled, and the VM booted. A restore takes under 0.1 s where it works, so the default of
+    /// For a restored VM to be ready, from the start of the VMM on. A restore that takes longer is
+    /// cancelled, and the VM booted. A restore that works takes less than 0.1 s, so the default of
     /// 5 s only ends one that hangs.
     pub restore: Duration,
     /// For a booted guest's agent to answer.
     pub agent: Duration,
-    /// How many times longer both may be on a node each of whose CPUs has that many threads that
-    /// want it. 1 for never longer.
+    /// The largest factor by which a busy node multiplies both. The factor is the number of threads
+    /// that want each CPU. 1: the timeouts are never longer.
     pub max_stretch: u32,
 }
 
@@ -36,7 +36,7 @@ impl Default for Timeouts {
     }
 }
 
-/// A timeout that has begun.
+/// A timeout that is running.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeout {
     began: Instant,
@@ -45,7 +45,7 @@ pub(super) struct Timeout {
 }
 
 impl Timeout {
-    /// Begins now; no load makes it longer than `max_stretch` times `within`.
+    /// Begins now. The load makes it at most `max_stretch` times as long as `within`.
     pub(super) fn begin(within: Duration, max_stretch: u32) -> Self {
         Self {
             began: Instant::now(),
@@ -54,20 +54,20 @@ impl Timeout {
         }
     }
 
-    /// The longest that can be left.
+    /// The longest time that can be left, at the highest load.
     pub(super) fn most(&self) -> Duration {
         let most = self.within.saturating_mul(self.max_stretch.max(1));
         most.saturating_sub(self.began.elapsed())
     }
 
-    /// Returns when it is over.
+    /// Waits until the timeout is over.
     pub(super) async fn over(&self) {
         loop {
             let elapsed = self.began.elapsed();
             if elapsed >= self.within && elapsed >= self.allowed(load()) {
                 return;
             }
-            // The load is looked at again when the time is over, and after each further part of it.
+            // The load is read when the time is over, and after each further quarter of it.
             let next = self.within.saturating_sub(elapsed);
             let next = if next.is_zero() {
                 self.within / 4
@@ -78,7 +78,7 @@ impl Timeout {
         }
     }
 
-    /// What has passed, where it is more than the timeout of an idle node.
+    /// The time since it began, if that is clearly longer than the timeout of an idle node.
     pub(super) fn waited(&self) -> Option<Duration> {
         let elapsed = self.began.elapsed();
         (elapsed > self.within + self.within / 4).then_some(elapsed)
@@ -95,7 +95,7 @@ async fn expired(after: Duration) {
     let _ = tokio::time::timeout(after, pending::<()>()).await;
 }
 
-/// How many threads want each CPU of the node now; 1 where that is not known.
+/// How many threads want each CPU of the node now; 1 if that is not known.
 fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cpus = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();

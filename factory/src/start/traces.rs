@@ -1,4 +1,4 @@
-//! What a way that failed may have left in the VM's run directory.
+//! Files that a failed way may have left in the VM's run directory.
 
 use std::{
     collections::BTreeSet,
@@ -8,14 +8,14 @@ use std::{
 
 use slog::{Logger, warn};
 
-/// What was in a run directory before a way was tried.
+/// What was in a run directory before a way to start was tried.
 pub(super) struct Traces {
     dir: PathBuf,
     before: BTreeSet<OsString>,
 }
 
 impl Traces {
-    /// Of what is tried from now on.
+    /// Remembers what is in the run directory now.
     pub(super) fn since_now(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -23,7 +23,7 @@ impl Traces {
         }
     }
 
-    /// Removes the sockets and files that a VMM left, but nothing that was there before it.
+    /// Removes the sockets and files that were made since then.
     pub(super) fn remove(&self, log: &Logger) {
         for name in entries(&self.dir).difference(&self.before) {
             let path = self.dir.join(name);
@@ -33,7 +33,7 @@ impl Traces {
                 Err(e) => Err(e),
             };
             if let Err(e) = removed {
-                warn!(log, "cannot remove what a failed start left";
+                warn!(log, "file of a failed start not removed";
                     "path" => %path.display(), "error" => %e);
             }
         }

@@ -1,5 +1,5 @@
-//! From a clone like all others to one of its own. Each state is a type, and only the last one
-//! yields the agent, so nothing can be asked of a clone before it is unique.
+//! Makes a clone unique, in steps. Each state is a type, and only the last one gives out the agent,
+//! so no request can be sent to a clone before it is unique.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,17 +12,17 @@ use system::{error::chain, random, time::since_epoch};
 
 use super::{Ready, guest_channel, restore::Failure};
 
-/// Bytes of host randomness for a clone. The kernel's pool holds 32; the rest is headroom for
-/// guests that divide it up.
+/// Bytes of entropy that a clone gets. The kernel's pool takes 32; the rest is for guests that
+/// divide it.
 const SEED_LENGTH: usize = 512;
 
-/// A clone that does not run yet.
+/// A clone whose vCPUs do not run yet.
 pub(super) struct Paused(pub(super) Arc<dyn Vm>);
 
-/// A clone that runs and is still like all others.
+/// A clone that runs and is still equal to all other clones.
 pub(super) struct Running(Arc<dyn Vm>);
 
-/// A clone whose agent can be asked, by this module only.
+/// A clone whose agent is connected. Only this module can call it.
 pub(super) struct Connected {
     vm: Arc<dyn Vm>,
     agent: Agent,
@@ -45,7 +45,7 @@ impl Paused {
 }
 
 impl Running {
-    /// `within` bounds the wait for the guest's side of the channel.
+    /// Connects to the agent, within the given time.
     pub(super) async fn connect(self, within: Duration) -> Result<Connected, Failure> {
         let agent = Agent::connect(&guest_channel(self.0.as_ref()), within).await;
         let agent = agent.map_err(Failure::agent("connecting to the guest's agent"))?;
@@ -54,7 +54,7 @@ impl Running {
 }
 
 impl Connected {
-    /// Gives the guest randomness and the time of its own, and has both acknowledged.
+    /// Gives the guest fresh entropy and the present time, and waits until both are acknowledged.
     pub(super) async fn make_unique(self) -> Result<Unique, Failure> {
         let Self { vm, agent } = self;
         refresh(&agent).await?;
@@ -62,7 +62,7 @@ impl Connected {
     }
 }
 
-/// Asks a guest to take fresh randomness and the host's time.
+/// Reseeds a guest's random number generator and sets its clock to the host's time.
 pub(crate) async fn refresh(agent: &Agent) -> Result<(), Failure> {
     let reseed = ReseedRandomDevRequest {
         data: seed()?,
@@ -76,13 +76,13 @@ pub(crate) async fn refresh(agent: &Agent) -> Result<(), Failure> {
         let answer = agent.set_guest_date_time(now()).await;
         answer.map_err(Failure::agent("setting the guest's clock"))
     };
-    // Neither needs the other.
+    // They do not depend on each other.
     tokio::try_join!(reseeded, clock_set)?;
     Ok(())
 }
 
 impl Unique {
-    /// The clone, whose agent may be asked for anything now.
+    /// The clone with its agent, which may be called from now on.
     pub(super) fn ready(self) -> Ready {
         Ready {
             vm: self.vm,
@@ -91,8 +91,8 @@ impl Unique {
     }
 }
 
-/// The VMM's words for how the VM came to be, or why it has none; their lack fails no start.
-pub(super) async fn proof(vm: &dyn Vm) -> String {
+/// How the VM came to be, as the VMM itself answers, or why it did not answer. That fails no start.
+pub(super) async fn origin(vm: &dyn Vm) -> String {
     vm.origin()
         .await
         .unwrap_or_else(|error| format!("unknown: {}", chain(&error)))

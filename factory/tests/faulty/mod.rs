@@ -1,4 +1,4 @@
-//! A real monitor that gets into trouble while it restores, and never while it boots.
+//! A real VMM that gets into trouble while it restores, and never while it boots.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,12 +24,12 @@ use hypervisors::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::guest::{Guest, GuestFault};
+use crate::support::{Guest, GuestFault};
 
 /// What happens to a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// The state is cut behind the back of the check that a start makes.
+    /// The state is cut after the start has checked it.
     StateCutWhileRestoring,
     KilledWhileLoading,
     StoppedWhileLoading,
@@ -97,7 +97,7 @@ impl Hypervisor for Faulty<'_> {
     }
 }
 
-/// Restores, and sends a signal to the monitor as soon as it holds the state.
+/// Restores, and sends a signal to the VMM as soon as it has opened the state.
 async fn signalled(
     qemu: &Qemu,
     spec: &VmSpec,
@@ -109,13 +109,13 @@ async fn signalled(
     let watched = over.clone();
     let watcher = thread::spawn(move || {
         while !watched.load(Ordering::Relaxed) {
-            match monitor_that_holds(&state, &mine) {
+            match vmm_that_holds(&state, &mine) {
                 Some(pid) => return kill_process(pid, signal).unwrap(),
                 None => thread::yield_now(),
             }
         }
     });
-    // Dropped with the future when the budget ends first.
+    // Dropped with the future when the timeout is over first.
     let _end = End(over);
     let restored = qemu.restore(spec, saved).await;
     drop(watcher);
@@ -130,7 +130,7 @@ impl Drop for End {
     }
 }
 
-fn monitor_that_holds(state: &Path, run_dir: &Path) -> Option<Pid> {
+fn vmm_that_holds(state: &Path, run_dir: &Path) -> Option<Pid> {
     let mine = run_dir.to_str()?;
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;

@@ -145,7 +145,7 @@ impl Bench {
         self.run(survey, spec).await
     }
 
-    /// Starts what was looked at before.
+    /// Starts the VM of a survey that was made before.
     pub async fn run(&self, survey: Survey, spec: &VmSpec) -> Started {
         let request = self.request(spec);
         let start = Start {

@@ -198,7 +198,7 @@ impl Bench {
         self.run(request, hypervisor, survey).await
     }
 
-    /// Starts what was looked at before.
+    /// Starts the VM of a survey that was made before.
     pub async fn run(
         &self,
         request: &Request,

@@ -125,7 +125,7 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
             "templates are not enabled",
             Facts {
                 templates_enabled: false,
-                templates: Templates::NotLookedFor,
+                templates: Templates::NotSearched,
                 ..usual()
             },
             "disabled: Templates are not enabled",
@@ -142,7 +142,7 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
             "not-supported: VMM qemu cannot restore a VM copy-on-write",
         ),
         (
-            "the kernel cannot be looked at",
+            "the kernel cannot be read",
             Facts {
                 templates: Templates::Unknown {
                     path: "/vmlinux".into(),
@@ -175,14 +175,14 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
         (
             "manifest belongs to another user",
             unusable(not_private(0o600, 1)),
-            "not-private: Template: /t/1/state is not private (mode 0600, owner 1); it must belong \
-             to the user who starts VMs and be closed to all others",
+            "not-private: Template is not private: /t/1/state has mode 0600 and owner 1; it must \
+             belong to the user who starts VMs and be closed to all others",
         ),
         (
             "directory is open to others",
             unusable(not_private(0o755, 0)),
-            "not-private: Template: /t/1/state is not private (mode 0755, owner 0); it must belong \
-             to the user who starts VMs and be closed to all others",
+            "not-private: Template is not private: /t/1/state has mode 0755 and owner 0; it must \
+             belong to the user who starts VMs and be closed to all others",
         ),
         (
             "state is missing",
@@ -192,7 +192,7 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
         (
             "state cannot be read (a link)",
             bad(no_files()),
-            "unreadable: Template: cannot read /t/1/state: Too many levels of symbolic links",
+            "unreadable: Template cannot be read: /t/1/state: Too many levels of symbolic links",
         ),
         (
             "state is a directory",
@@ -212,8 +212,8 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
         (
             "state is open to others",
             bad(not_private(0o755, 0)),
-            "not-private: Template: /t/1/state is not private (mode 0755, owner 0); it must belong \
-             to the user who starts VMs and be closed to all others",
+            "not-private: Template is not private: /t/1/state has mode 0755 and owner 0; it must \
+             belong to the user who starts VMs and be closed to all others",
         ),
         (
             "three restores failed before",
@@ -230,16 +230,13 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
         ),
         (
             "VMM is killed while it loads",
-            failed(restore, "the VMM ended while loading the saved state"),
-            "restore-failed: Restore failed: the VMM ended while loading the saved state",
+            failed(restore, "VMM ended while loading the saved state"),
+            "restore-failed: Restore failed: VMM ended while loading the saved state",
         ),
         (
             "VMM stops while it loads",
-            failed(
-                restore,
-                "not ready within 2s, while loading the saved state",
-            ),
-            "restore-failed: Restore failed: not ready within 2s, while loading the saved state",
+            failed(restore, "Timed out after 2s while loading the saved state"),
+            "restore-failed: Restore failed: Timed out after 2s while loading the saved state",
         ),
         (
             "VMM is killed after the resume",
@@ -258,11 +255,8 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
         ),
         (
             "reseed hangs",
-            failed(
-                restore,
-                "not ready within 2s, while making the clone unique",
-            ),
-            "restore-failed: Restore failed: not ready within 2s, while making the clone unique",
+            failed(restore, "Timed out after 2s while making the clone unique"),
+            "restore-failed: Restore failed: Timed out after 2s while making the clone unique",
         ),
         (
             "clock is refused",
@@ -292,8 +286,8 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
                 condition: Condition::Unchecked,
                 ..template(BASE)
             }]),
-            "mismatch: Template does not match: kernel command line: template has \"quiet\", wanted \
-             \"quiet debug\"",
+            "mismatch: Template does not match: kernel command line: template has \"quiet\", \
+             wanted \"quiet debug\"",
         ),
         (
             "template cannot grow as far as the pod may",
@@ -301,7 +295,8 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
                 max_size: size(4, 1024),
                 ..template(BASE)
             }]),
-            "mismatch: Template does not match: memory at most in MiB: template has 1024, wanted 2048",
+            "mismatch: Template does not match: memory at most in MiB: template has 1024, wanted \
+             2048",
         ),
         (
             "memory is truncated",
@@ -324,14 +319,14 @@ pub(super) fn rows() -> Vec<(&'static str, Facts, &'static str)> {
             "absent: There is no VM template in /t",
         ),
         (
-            "what was not looked at is not restored",
+            "a template that was not checked is not restored",
             with(Condition::Unchecked),
             "absent: There is no VM template in /t",
         ),
         (
-            "templates that nothing looked for",
+            "templates that were not searched for",
             Facts {
-                templates: Templates::NotLookedFor,
+                templates: Templates::NotSearched,
                 ..usual()
             },
             "absent: There is no VM template in /t",

@@ -11,9 +11,9 @@ use self::rows::{BASE, failed, found, grow, restore, rows, several, size, templa
 use super::*;
 use crate::start::ReasonLabel;
 
-/// What is decided: for a restore its template, and `+` if the clone has to grow; for a boot its
-/// reason.
-fn told(plan: &Plan) -> String {
+/// The decision as text: for a restore its template, and `+` if the clone has to grow; for a boot
+/// its reason.
+fn outcome(plan: &Plan) -> String {
     match &plan.way {
         Way::Restore { key, grow_to: None } => key.clone(),
         Way::Restore { key, .. } => format!("{key}+"),
@@ -99,7 +99,7 @@ fn the_table_of_the_decision() {
     let mut count = 0;
     for (name, facts, expected) in rows().into_iter().chain(several()) {
         let plan = decide(&facts);
-        assert_eq!(told(&plan), expected, "{name}");
+        assert_eq!(outcome(&plan), expected, "{name}");
         seen.insert(label(&plan));
         count += 1;
     }

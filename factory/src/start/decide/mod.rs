@@ -1,13 +1,13 @@
 //! Decides how a VM starts. Nothing here reads, waits or changes anything.
 //!
 //! ```text
-//!   templates off ------------------------------------------------> boot: disabled
-//!   VMM cannot restore -------------------------------------------> boot: not-supported
-//!   a kernel or binary cannot be looked at -----------------------> boot: unknown
-//!   a good template, at least as large as wanted -----------------> restore the smallest
-//!   a good template of the configured size, and the VM can grow --> restore the smallest, grow
-//!   none of these ------------------------------------------------> boot: why the best one is not used
-//!   any of it, after a way that failed ---------------------------> boot: why that failed
+//!   templates off ----------------------------------------------> boot: disabled
+//!   VMM cannot restore -----------------------------------------> boot: not-supported
+//!   a kernel or binary cannot be read --------------------------> boot: unknown
+//!   a good template, at least as large as wanted ---------------> restore the smallest
+//!   a good one of the configured size, and the VM can grow -----> restore the smallest, grow
+//!   none of these ----------------------------------------------> boot: why the best is not used
+//!   any of these, after a way that failed ----------------------> boot: why that failed
 //! ```
 
 #[cfg(test)]
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{identity::size_mismatches, unusable::Unusable};
 
-/// Decides how the VM starts that `facts` are about.
+/// Decides how the VM that `facts` are about starts.
 #[must_use]
 pub fn decide(facts: &Facts) -> Plan {
     let way = way(facts);
@@ -65,7 +65,7 @@ fn way(facts: &Facts) -> Choice<'_> {
             path: path.clone(),
             why: why.clone(),
         }),
-        Templates::NotLookedFor => Choice::Boot(BootReason::NoTemplate(absent(facts))),
+        Templates::NotSearched => Choice::Boot(BootReason::NoTemplate(absent(facts))),
         Templates::Found(found) => restore_or_not(facts, found),
     }
 }
@@ -82,18 +82,19 @@ fn restore_or_not<'a>(facts: &Facts, found: &'a [Found]) -> Choice<'a> {
             Condition::Unchecked => {}
         }
     }
-    // What is wrong with a template that would do says more than why another would not.
+    // A template that matches and is damaged says more than one that does not match.
     let reason = bad.cloned().or_else(|| nearest(facts, found));
     Choice::Boot(BootReason::NoTemplate(
         reason.unwrap_or_else(|| absent(facts)),
     ))
 }
 
-/// The templates that would do if they are good, the best one first: each by its index in `found`, with
-/// the size that its clone has to grow to. Of those that are large enough the smallest is the best, of
-/// two alike the newest; one whose clone has to grow comes after all that need not.
+/// The templates that can be used if they are good, the best one first: each by its index in
+/// `found`, with the size that its clone has to grow to. The smallest of those that are large
+/// enough is the best, and of two equal ones the newest. Templates whose clone has to grow come
+/// last.
 pub(super) fn preference(facts: &Facts, found: &[Found]) -> Vec<(usize, Option<VmSize>)> {
-    let mut would_do: Vec<_> = found
+    let mut usable: Vec<_> = found
         .iter()
         .enumerate()
         .filter_map(|(index, found)| match found {
@@ -105,18 +106,16 @@ pub(super) fn preference(facts: &Facts, found: &[Found]) -> Vec<(usize, Option<V
             Some((index, grow_to, candidate))
         })
         .collect();
-    would_do.sort_by_key(|(_, grow_to, candidate)| {
+    usable.sort_by_key(|(_, grow_to, candidate)| {
         let sizes = (candidate.size, candidate.max_size);
         (grow_to.is_some(), sizes, Reverse(candidate.created))
     });
-    let would_do = would_do.into_iter();
-    would_do
-        .map(|(index, grow_to, _)| (index, grow_to))
-        .collect()
+    let usable = usable.into_iter();
+    usable.map(|(index, grow_to, _)| (index, grow_to)).collect()
 }
 
-/// What a clone of this template has to grow to: `Some(None)` if it is large enough; `None` if it
-/// will not do.
+/// The size that a clone of this template has to grow to: `Some(None)` if it is large enough,
+/// `None` if the template cannot be used.
 fn growth(facts: &Facts, candidate: &Candidate) -> Option<Option<VmSize>> {
     let (size, wanted) = (candidate.size, facts.wanted);
     if !candidate.mismatches.is_empty() || !candidate.max_size.covers(facts.max) {
@@ -131,7 +130,7 @@ fn growth(facts: &Facts, candidate: &Candidate) -> Option<Option<VmSize>> {
     (grows && size.covers(facts.base)).then(|| Some(size.or(wanted)))
 }
 
-/// Why the template is not used that is nearest to what is wanted.
+/// Why the template that differs least from what is wanted cannot be used.
 fn nearest(facts: &Facts, found: &[Found]) -> Option<Unusable> {
     let reasons = found.iter().filter_map(|found| match found {
         Found::Unusable(reason) => Some((0, reason.clone())),
