@@ -18,7 +18,7 @@ pub enum Error {
     Connect {
         /// The channel as [`Channel`](crate::Channel) displays it.
         channel: String,
-        /// Of the last attempt.
+        /// The error of the last attempt.
         #[source]
         source: io::Error,
     },
@@ -27,7 +27,7 @@ pub enum Error {
     Timeout {
         /// A noun phrase, such as `the agent's answer to StartContainer`.
         waited_for: String,
-        /// The timeout.
+        /// How long the answer was waited for.
         waited: Duration,
     },
     /// The agent refused the call, or failed to carry it out.

@@ -29,11 +29,11 @@
 //!
 //! # What a guest can do to its host
 //!
-//! The guest is not trusted. A frame that is not an answer, or that is longer than [`MAX_FRAME`], ends
-//! the connection before its content is read. Before an answer is decoded, its length is checked
-//! again: [`MAX_REPLY`] bytes for a structure, [`MAX_DATA`] for one string. An answer that no call
-//! waits for is discarded. So a connection holds at most one frame, and one for each call in
-//! progress. Text in errors is escaped and cut at [`MAX_MESSAGE`] characters.
+//! The guest is not trusted. A frame that is not an answer, or that is longer than [`MAX_FRAME`],
+//! ends the connection before its content is read. Before an answer is decoded, its length is
+//! checked again: [`MAX_REPLY`] bytes for a structure, [`MAX_DATA`] for one string. An answer that
+//! no call waits for is discarded. So a connection holds at most one frame, and one for each call
+//! in progress. Text in errors is escaped and cut at [`MAX_MESSAGE`] characters.
 
 mod channel;
 mod client;
@@ -66,9 +66,9 @@ pub const SERIAL_PORT_NAME: &str = "imprint.agent";
 /// Name of the virtio-serial port on which the agent writes its log.
 pub const LOG_PORT_NAME: &str = "imprint.log";
 
-/// The name of a feature, in `extra_features` of the agent's details: the agent finds disks and network
-/// interfaces by their PCI paths, even if they were there before it. The stock agent knows only disks
-/// that were hot-plugged later, and finds an interface by its MAC address.
+/// The name of a feature, in `extra_features` of the agent's details: the agent finds disks and
+/// network interfaces by their PCI paths, even if they were there before it. The stock agent knows
+/// only disks that were hot-plugged later, and finds an interface by its MAC address.
 pub const FINDS_PRESENT_DEVICES: &str = "finds-present-devices";
 
 /// The name of a feature, in `extra_features` of the agent's details: a container can join the pid

@@ -133,7 +133,10 @@ async fn answers_are_bounded() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::ReplyTooLarge { call: "ListInterfaces", bytes, .. } if bytes > MAX_REPLY),
+        matches!(
+            error,
+            Error::ReplyTooLarge { call: "ListInterfaces", bytes, .. } if bytes > MAX_REPLY
+        ),
         "{error}"
     );
     let error = agent.read_stdout(read("liar", 10)).await.unwrap_err();

@@ -143,7 +143,8 @@ async fn a_server_that_closes_its_session_does_not_stop_the_port() {
     assert_eq!(receive(&mut guest, 5).await, b"hello");
 }
 
-/// The answers of a session whose host has disconnected fill the port; the next host must still connect.
+/// The answers of a session whose host has disconnected fill the port; the next host must
+/// still connect.
 #[tokio::test]
 async fn a_full_port_is_drained_by_the_next_host() {
     let (mut wire, mut sessions) = port(1000);

@@ -1,5 +1,5 @@
 #![no_main]
-//! A manifest whose digest is right, whatever its content: what the digest keeps out is let in here.
+//! A manifest whose digest is right, whatever its content: so the digest keeps nothing out.
 
 libfuzzer_sys::fuzz_target!(
     init: factory::fuzzing::write_seed("sealed_manifest"),

@@ -1,5 +1,6 @@
 #![no_main]
-//! A whole template directory: manifest, record and state of any bytes, opened as a pod's start does.
+//! A whole template directory: manifest, record and state of any bytes, opened as by a
+//! pod's start.
 
 libfuzzer_sys::fuzz_target!(
     init: factory::fuzzing::write_seed("template"),

@@ -20,19 +20,19 @@ use crate::{
 /// Where a guest's agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channel {
-    /// A virtio-serial port, behind a unix socket of the VMM. Connecting waits for the guest without
-    /// trying again: the session mark stays in the port until the guest reads it.
+    /// A virtio-serial port, behind a unix socket of the VMM. Connecting waits for the guest
+    /// without trying again: the session mark stays in the port until the guest reads it.
     Serial(PathBuf),
-    /// AF_VSOCK. The guest refuses until its agent listens. There is no event for that, so connecting
-    /// is retried.
+    /// AF_VSOCK. The guest refuses until its agent listens. There is no event for that,
+    /// so connecting is retried.
     Vsock {
         /// The guest's context identifier.
         cid: u32,
         /// Port of the agent, usually [`crate::AGENT_PORT`].
         port: u32,
     },
-    /// A unix socket of the VMM that accepts `CONNECT <port>`. The VMM closes the connection until the
-    /// agent listens, so connecting is retried.
+    /// A unix socket of the VMM that accepts `CONNECT <port>`. The VMM closes the connection until
+    /// the agent listens, so connecting is retried.
     HybridVsock {
         /// Path of the VMM's socket.
         socket: PathBuf,

@@ -19,18 +19,18 @@ pub async fn until_up<S, A: Future<Output = io::Result<S>>>(
     is_worth_another_try: impl Fn(&io::Error) -> bool,
     last: &mut Option<io::Error>,
 ) -> io::Result<S> {
-    let (mut next, mut patience) = (PAUSE.0, ATTEMPT.0);
+    let (mut next, mut limit) = (PAUSE.0, ATTEMPT.0);
     loop {
-        match timeout(patience, attempt()).await {
+        match timeout(limit, attempt()).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if is_worth_another_try(&error) => *last = Some(error),
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 *last = Some(io::ErrorKind::TimedOut.into());
-                patience = (patience * 2).min(ATTEMPT.1);
+                limit = (limit * 2).min(ATTEMPT.1);
             }
         }
-        let why = "neither the kernel nor the monitor tells when a guest begins to listen";
+        let why = "neither the kernel nor the VMM announces when a guest begins to listen";
         pause(why, next).await;
         next = (next * 2).min(PAUSE.1);
     }

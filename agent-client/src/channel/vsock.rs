@@ -10,8 +10,8 @@ pub async fn connect(cid: u32, port: u32) -> io::Result<VsockStream> {
     VsockStream::connect(VsockAddr::new(cid, port)).await
 }
 
-/// Whether the guest may still be booting: no guest has this identifier yet (`ENODEV`), nothing listens
-/// on the port yet (`ECONNRESET`), or the guest's driver is not up yet (`ETIMEDOUT`).
+/// Whether the guest may still be booting: no guest has this identifier yet (`ENODEV`), nothing
+/// listens on the port yet (`ECONNRESET`), or the guest's driver is not up yet (`ETIMEDOUT`).
 pub fn is_worth_another_try(error: &io::Error) -> bool {
     let transient = [
         Errno::ENODEV,

@@ -29,8 +29,8 @@ pub enum Class {
     LongPoll,
 }
 
-/// The form of an answer, which decides how long it may be. A decoded structure can take many times its
-/// encoded length, since an empty element has two bytes on the wire; a decoded string cannot.
+/// The form of an answer, which decides how long it may be. A decoded structure can take many times
+/// its encoded length, since an empty element has two bytes on the wire; a decoded string cannot.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
     Structured,

@@ -27,7 +27,10 @@ macro_rules! commands {
 
 /// Defines the methods of calls whose answers have content.
 macro_rules! queries {
-    ($($(#[$doc:meta])+ $name:ident = $wire:literal ($request:ident) -> $answer:ty, $form:ident;)+) => {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident = $wire:literal ($request:ident) -> $answer:ty, $form:ident;
+    )+) => {
         impl Agent {$(
             $(#[$doc])+
             ///
@@ -63,8 +66,8 @@ commands! {
     tty_win_resize = "TtyWinResize" (TtyWinResizeRequest);
     /// Adds or replaces entries of the ARP table.
     add_arp_neighbors = "AddARPNeighbors" (AddARPNeighborsRequest);
-    /// Sets up the sandbox: empties its directory, makes the shared namespaces, mounts its storages.
-    /// Called once for each VM, and never before a template is saved.
+    /// Sets up the sandbox: empties its directory, makes the shared namespaces, mounts its
+    /// storages. Called once for each VM, and never before a template is saved.
     create_sandbox = "CreateSandbox" (CreateSandboxRequest);
     /// Kills all containers and powers the VM off. The connection may end before the answer comes.
     destroy_sandbox = "DestroySandbox" (DestroySandboxRequest);
@@ -80,7 +83,8 @@ commands! {
 
 queries! {
     /// Reads a container's usage of CPU, memory, processes, disks and network.
-    stats_container = "StatsContainer" (StatsContainerRequest) -> agent::StatsContainerResponse, Structured;
+    stats_container = "StatsContainer" (StatsContainerRequest)
+        -> agent::StatsContainerResponse, Structured;
     /// Sets up a network interface, which is found by its PCI path or its MAC address.
     update_interface = "UpdateInterface" (UpdateInterfaceRequest) -> types::Interface, Structured;
     /// Adds routes, and returns all routes.
@@ -90,7 +94,9 @@ queries! {
     /// Reads the guest's metrics in the text format of Prometheus.
     get_metrics = "GetMetrics" (GetMetricsRequest) -> agent::Metrics, OneString;
     /// Reads the version and the features of the agent.
-    get_guest_details = "GetGuestDetails" (GuestDetailsRequest) -> agent::GuestDetailsResponse, Structured;
+    get_guest_details = "GetGuestDetails" (GuestDetailsRequest)
+        -> agent::GuestDetailsResponse, Structured;
     /// Reads a text of the kind that the request names, such as a container's termination message.
-    get_diagnostic_data = "GetDiagnosticData" (GetDiagnosticDataRequest) -> agent::GetDiagnosticDataResponse, OneString;
+    get_diagnostic_data = "GetDiagnosticData" (GetDiagnosticDataRequest)
+        -> agent::GetDiagnosticDataResponse, OneString;
 }

@@ -26,11 +26,11 @@ use call::{Class, HEALTH, Method, Reply};
 /// for an event (`get_oom_event`) have no deadline. They end with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// `check` and `version`.
+    /// For `check` and `version`, which find out whether the agent runs.
     pub check: Duration,
-    /// `create_container`, which mounts, and waits for devices to appear.
+    /// For `create_container`, which mounts, and waits for devices to appear.
     pub create_container: Duration,
-    /// All other calls.
+    /// For all other calls that have one.
     pub other: Duration,
 }
 
@@ -139,7 +139,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidReply`] when the agent reports that it does not serve; else as for every call.
+    /// [`Error::InvalidReply`] when the agent reports that it does not serve; else as for every
+    /// call.
     pub async fn check(&self) -> Result<()> {
         use health::health_check_response::ServingStatus;
 
@@ -165,8 +166,8 @@ impl Agent {
         self.call(&method, &health::CheckRequest::new()).await
     }
 
-    /// Creates a container. Its first process waits for `start_container`. The pod's sandbox container has
-    /// to be created first.
+    /// Creates a container. Its first process waits for `start_container`. The pod's sandbox
+    /// container has to be created first.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Agent {
-    /// Waits until a process has ended, and returns its exit code, or 128 plus the signal that ended
-    /// it. May be called once for each process: the stock agent then forgets it.
+    /// Waits until a process has ended, and returns its exit code, or 128 plus the signal that
+    /// ended it. May be called once for each process: the stock agent then forgets it.
     ///
     /// # Errors
     ///
@@ -25,8 +25,8 @@ impl Agent {
         Ok(reply.status)
     }
 
-    /// Waits for an out-of-memory kill, and returns the container's identifier as the guest reports it.
-    /// It need not be that of a container.
+    /// Waits for an out-of-memory kill, and returns the container's identifier as the guest reports
+    /// it. It need not be that of a container.
     ///
     /// # Errors
     ///
@@ -57,8 +57,9 @@ impl Agent {
         Ok(taken)
     }
 
-    /// Waits for output of a process, and returns at most `len` bytes, or a few less than [`MAX_DATA`].
-    /// Empty at the end of the output, and when the agent does not know the process any more.
+    /// Waits for output of a process, and returns at most `len` bytes, or a few less than
+    /// [`MAX_DATA`]. Empty at the end of the output, and when the agent does not know the process
+    /// any more.
     ///
     /// # Errors
     ///
@@ -99,8 +100,8 @@ impl Agent {
     }
 }
 
-/// Whether a code means that the process or its output does not exist any more. Versions of the stock
-/// agent have used all three.
+/// Whether a code means that the process or its output does not exist any more. Versions of the
+/// stock agent have used all three.
 fn means_end(code: Code) -> bool {
     matches!(
         code,

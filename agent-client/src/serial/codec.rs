@@ -31,7 +31,8 @@ pub struct Decoded {
     pub consumed: usize,
     /// How many bytes were written to the output.
     pub produced: usize,
-    /// The nonce of a session mark that is now complete. The rest of the input belongs to that session.
+    /// The nonce of a session mark that is now complete. The rest of the input belongs to
+    /// that session.
     pub mark: Option<Nonce>,
 }
 

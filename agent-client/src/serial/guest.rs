@@ -21,9 +21,9 @@ use super::{
 
 /// The sessions that the host begins on `port`, each a byte stream of its own.
 ///
-/// A session ends when the next one begins, and not before: the stream does not show that a host has
-/// disconnected. Reading then gives the end of the file, writing `BrokenPipe`. At most one session is
-/// in progress.
+/// A session ends when the next one begins, and not before: the stream does not show that a
+/// host has disconnected. Reading then gives the end of the file, writing `BrokenPipe`. At most
+/// one session is in progress.
 ///
 /// Reading from `port` must be pending while no host is connected, as with [`super::Port`]. A read
 /// of 0 bytes is the end of the port, and then of the returned stream. An error of the port is the
@@ -110,8 +110,8 @@ impl<P: AsyncRead + AsyncWrite> Worker<P> {
     }
 }
 
-/// Encodes and sends what the server writes. When the server has closed its session, stays pending: the
-/// mark of the next session arrives in the other direction.
+/// Encodes and sends what the server writes. When the server has closed its session, stays pending:
+/// the mark of the next session arrives in the other direction.
 async fn send<P: AsyncWrite>(
     mut from_server: ReadHalf<DuplexStream>,
     port: &mut WriteHalf<P>,
@@ -175,8 +175,8 @@ impl<P: AsyncRead> Input<P> {
         }
     }
 
-    /// Passes decoded data to the server until the next mark. When the server has closed its session,
-    /// discards the data.
+    /// Passes decoded data to the server until the next mark. When the server has closed its
+    /// session, discards the data.
     async fn deliver(&mut self, mut to_server: WriteHalf<DuplexStream>) -> io::Result<Nonce> {
         let mut data = vec![0; BUFFER].into_boxed_slice();
         loop {

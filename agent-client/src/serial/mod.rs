@@ -1,14 +1,15 @@
 //! Sessions over a byte stream that outlives the connections to it.
 //!
 //! A virtio-serial port is a single stream. It does not show the guest where one connection of the
-//! host ends and the next begins, and data that one leaves in the queues is read by the next. After a
-//! restore the guest still assumes a connection to the process that saved it. This layer divides the
-//! stream into sessions, so that each connection begins without data of others.
+//! host ends and the next begins, and data that one leaves in the queues is read by the next. After
+//! a restore the guest still assumes a connection to the process that saved it. This layer divides
+//! the stream into sessions, so that each connection begins without data of others.
 //!
 //! # On the wire
 //!
-//! Both directions are byte-stuffed. [`MARK`] (0x7E) only occurs at the beginning of a session mark.
-//! In data and nonces, 0x7E and 0x7D are sent as [`ESCAPE`] (0x7D) and the byte with bit 5 flipped.
+//! Both directions are byte-stuffed. [`MARK`] (0x7E) only occurs at the beginning of a session
+//! mark. In data and nonces, 0x7E and 0x7D are sent as [`ESCAPE`] (0x7D) and the byte with bit 5
+//! flipped.
 //!
 //! 1. The host sends the mark and 16 fresh bytes, the nonce.
 //! 2. When the guest has read a complete mark, at any point of the stream, it ends the session in
@@ -21,12 +22,13 @@
 //!
 //! # Memory
 //!
-//! Each side has a fixed number of buffers of at most [`BUFFER`] bytes (twice that for encoded data),
-//! whatever the other side sends.
+//! Each side has a fixed number of buffers of at most [`BUFFER`] bytes (twice that for encoded
+//! data), whatever the other side sends.
 //!
 //! # Guest
 //!
-//! Reading from a [`Port`] is pending while no host is connected. [`sessions`] makes of it what [`ttrpc::asynchronous::transport::Listener::new`] takes:
+//! Reading from a [`Port`] is pending while no host is connected. [`sessions`] makes of it what
+//! [`ttrpc::asynchronous::transport::Listener::new`] takes:
 //!
 //! ```no_run
 //! # fn f(file: std::fs::File) -> std::io::Result<()> {

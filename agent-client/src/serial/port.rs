@@ -17,9 +17,10 @@ const PIECE: usize = 4096;
 /// A character device such as `/dev/vport1p1`. Reading and writing is pending while no host is
 /// connected.
 ///
-/// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other character
-/// devices with `EIO`), fails a write with `EAGAIN` or `EPIPE`, and reports `POLLHUP`. An event loop
-/// would report that again and again. So an [`EdgeWatch`] for each direction watches the device.
+/// Without a host the kernel's virtio_console driver answers a read with 0 bytes (other
+/// character devices with `EIO`), fails a write with `EAGAIN` or `EPIPE`, and reports
+/// `POLLHUP`. An event loop would report that again and again. So an [`EdgeWatch`] for each
+/// direction watches the device.
 #[derive(Debug)]
 pub struct Port {
     device: OwnedFd,
