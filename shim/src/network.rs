@@ -16,7 +16,7 @@ use agent_client::Agent;
 use config::{Config, NetworkModel};
 use factory::start::{StartStep, Started, Timeline};
 use hypervisors::{NicSpec, Vm};
-use network::{Attached, Namespace, NetworkError, PlugPhases, Request, Tap};
+use network::{Attached, Namespace, NetworkError, NicPhases, Request, Tap};
 use oci_spec::runtime::Spec;
 use pod::state::{NetworkRecord, SandboxState};
 use slog::{Logger, info, warn};
@@ -179,7 +179,7 @@ impl Waiting {
         let (vm, agent) = (vm.vm.clone(), vm.agent.clone());
         let start = Instant::now();
         let plugging = self.attached.map(|attached| {
-            tokio::spawn(async move { network::plug(attached, &*vm, &agent).await })
+            tokio::spawn(async move { network::add_nics(attached, &*vm, &agent).await })
         });
         Plugging { start, plugging }
     }
@@ -188,7 +188,7 @@ impl Waiting {
 /// Interfaces that are being plugged.
 pub struct Plugging {
     start: Instant,
-    plugging: Option<JoinHandle<Result<PlugPhases, NetworkError>>>,
+    plugging: Option<JoinHandle<Result<NicPhases, NetworkError>>>,
 }
 
 impl Plugging {
@@ -236,7 +236,7 @@ impl LateNetwork {
     /// The guest has no network.
     pub async fn plug(self, log: &Logger) -> Result<(), NetworkError> {
         match attach(&self.network, log).await? {
-            Some(attached) => network::plug(attached, &*self.vm, &self.agent)
+            Some(attached) => network::add_nics(attached, &*self.vm, &self.agent)
                 .await
                 .map(drop),
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! What a pod may change by annotations: little, and only where the operator allows it.
+//! The few settings that a pod may change by annotations, if the operator allows it.
 
 use std::collections::BTreeMap;
 
@@ -11,36 +11,36 @@ use super::{
 
 const PREFIX: &str = "io.katacontainers.config.";
 
-/// An annotation that the pod cannot have. The pod is not started.
+/// An annotation that is refused. The pod is not started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnotationError {
-    /// The operator does not allow it.
+    /// `enable_annotations` has no pattern for it.
     #[error("Annotation {0} is not enabled (enable_annotations in the configuration)")]
     NotEnabled(String),
-    /// Imprint does not act on it, and its author relies on it.
+    /// It would have no effect, although its author relies on it.
     #[error("Annotation {0} is not supported")]
     Unsupported(String),
-    /// A value that cannot be.
+    /// Its value is invalid.
     #[error("Annotation {name} = \"{value}\": {reason}")]
     Invalid {
-        /// The annotation.
+        /// The annotation's whole name.
         name: String,
-        /// Its value, shortened.
+        /// The annotation's value, cut and escaped.
         value: String,
-        /// Why not.
+        /// What a value must be.
         reason: String,
     },
 }
 
 impl Config {
-    /// The configuration with what the pod's annotations change. Annotations outside of
-    /// `io.katacontainers.config.` are not looked at.
+    /// The configuration with the changes of the pod's annotations. Annotations outside of
+    /// `io.katacontainers.config.` are ignored.
     ///
     /// # Errors
     ///
-    /// For the first annotation, in the order of the alphabet, that is not enabled, not supported
-    /// or not valid.
+    /// The first annotation, in the order of the alphabet, that is not enabled, not supported or
+    /// invalid.
     pub fn with_annotations(
         &self,
         annotations: &BTreeMap<String, String>,
@@ -86,25 +86,31 @@ impl Config {
                 }
                 self.hypervisor.memory_mib = mib;
             }
-            PARAMS => {
-                let params = &mut self.hypervisor.kernel_params;
-                if !params.is_empty() {
-                    params.push(' ');
-                }
-                params.push_str(value);
-                if let Some(problem) = hypervisor::kernel_params_problem(params) {
-                    return Err(invalid(&problem));
-                }
-                let line = command_line::assemble(&self.hypervisor, self.agent.debug);
-                if line.len() > command_line::MAX_LEN {
-                    return Err(invalid("The kernel's command line becomes too long"));
-                }
-            }
+            PARAMS => self
+                .append_kernel_params(value)
+                .map_err(|problem| invalid(&problem))?,
             _ => return Err(AnnotationError::Unsupported(quote(name))),
+        }
+        Ok(())
+    }
+
+    /// Appends to the kernel's command line, or returns why that is not possible.
+    fn append_kernel_params(&mut self, value: &str) -> Result<(), String> {
+        let params = &mut self.hypervisor.kernel_params;
+        if !params.is_empty() {
+            params.push(' ');
+        }
+        params.push_str(value);
+        if let Some(problem) = hypervisor::kernel_params_problem(params) {
+            return Err(problem);
+        }
+        let line = command_line::assemble(&self.hypervisor, self.agent.debug);
+        if line.len() > command_line::MAX_LEN {
+            return Err("The kernel's command line becomes too long".to_owned());
         }
         Ok(())
     }
 }
 
-/// As in Kata: what a pod asks for must be enough to boot.
+/// The least memory that a pod may ask for, as in Kata: enough to boot.
 const MIN_MEMORY_MIB: u32 = 256;

@@ -1,4 +1,4 @@
-//! From a merged tree to a configuration that holds.
+//! Turns the merged files into a checked configuration.
 
 use std::{
     path::{Path, PathBuf},
@@ -44,7 +44,7 @@ pub fn config(merged: Merged, host_cpus: u32) -> Result<Config, ConfigError> {
     })
 }
 
-/// Refuses what no table may have, and returns the warnings about values without effect.
+/// Checks every table against its keys, and returns the warnings about values without effect.
 fn check(root: View<'_>) -> Result<Vec<String>, ConfigError> {
     let mut warnings = Vec::new();
     let mut check = |section: &Section, table: View<'_>| {
@@ -116,7 +116,7 @@ fn active<'a>(file: &Path, root: View<'a>) -> Result<Chosen<'a>, ConfigError> {
                 return Err(missing(file, what));
             }
             _ => {
-                let what = "Both [hypervisor.qemu] and [hypervisor.clh] are there; \
+                let what = "Both [hypervisor.qemu] and [hypervisor.clh] exist; \
                     write hypervisor_name = \"qemu\" or \"clh\" in [runtime]";
                 return Err(missing(file, what));
             }
@@ -151,7 +151,7 @@ fn agent_config(root: View<'_>) -> AgentConfig {
     }
 }
 
-/// A run root below which every socket of a pod has a path that the kernel takes.
+/// The run root, whose length is limited by the paths of a pod's sockets.
 fn run_root(runtime: View<'_>) -> Result<PathBuf, ConfigError> {
     let key = keys::runtime::RUN_ROOT;
     let path = runtime.path_or(key, "/run/imprint");

@@ -7,21 +7,25 @@ use super::{HypervisorConfig, RootfsType};
 /// Longest line that a kernel on x86 reads, in bytes (`COMMAND_LINE_SIZE` less the final NUL).
 pub const MAX_LEN: usize = 2047;
 
-/// What every guest gets: messages on the serial port, an end instead of a halt on a panic, and no
-/// self-tests of the crypto drivers, which are a sixth of an emulated boot. Memory that is hot-plugged
-/// is of use at once, whatever the agent. There are no bounce buffers: where memory could be
-/// hot-plugged beyond 4 GiB the kernel would set 64 MiB aside for them, which no virtio device uses.
-/// The check of the timer fails on an emulated machine whose host has too much to do (1 of 14 boots at
-/// once on two busy cores), and the kernel panics.
+/// Parameters of every guest:
+///
+/// * `console`, `panic`: messages go to the serial port, and a panic ends the VM instead of halting
+///   it.
+/// * `cryptomgr.notests`: the self-tests of the crypto drivers take a sixth of an emulated boot.
+/// * `memhp_default_state`: hot-plugged memory is usable at once, whatever the agent does.
+/// * `swiotlb`: where memory can be hot-plugged beyond 4 GiB, the kernel would reserve 64 MiB for
+///   bounce buffers, which no virtio device uses.
+/// * `no_timer_check`: the check fails on an emulated machine of a busy host, and the kernel panics
+///   (measured: 1 of 14 concurrent boots on two busy cores).
 const ALWAYS: &str = "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online \
     swiotlb=noforce no_timer_check";
-/// Units that a stock image with systemd must and must not start.
+/// Which systemd units a stock image starts, and which it must not start.
 const SYSTEMD: &str = "systemd.unit=kata-containers.target \
     systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket";
 
-/// Joins the parameters; the configured ones come last, so that they win.
+/// Joins the parameters; the configured ones come last, so they override the others.
 ///
-/// Nothing of a single VM may enter: all clones of a template have the line of their template.
+/// Nothing of a single VM may be part of it: all clones have the command line of their template.
 pub fn assemble(hypervisor: &HypervisorConfig, agent_debug: bool) -> String {
     let mut parameters = vec![ALWAYS];
     if !hypervisor.debug {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, told with file and line.
+//! What can be wrong with a configuration, with file and line.
 
 use std::{
     fmt, io,
@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-/// Longest piece of a configuration that an error repeats, in characters.
+/// Longest part of a configuration that an error quotes, in characters.
 const MAX_QUOTE: usize = 64;
 
 /// A place in a configuration file.
@@ -28,78 +28,78 @@ impl fmt::Display for Location {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No file at any of the places.
-    #[error("No configuration file; looked for {}", list(searched))]
+    /// None was named, and there is none at the default paths.
+    #[error("No configuration file found at {}", list(searched))]
     NotFound {
-        /// Where it was looked for, in order.
+        /// The paths that were tried, in order.
         searched: Vec<PathBuf>,
     },
     /// A file, or the directory of drop-ins, cannot be read.
     #[error("Configuration {path} cannot be read", path = path.display())]
     Read {
-        /// The file.
+        /// The file, or the directory of drop-ins.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// More than a configuration can be.
+    /// A file is too long, or there are too many drop-ins.
     #[error("Configuration {path} is too large: {what}", path = path.display())]
     TooLarge {
         /// The file, or the directory of drop-ins.
         path: PathBuf,
-        /// What there is too much of.
+        /// The limit that is exceeded.
         what: String,
     },
-    /// Not TOML.
+    /// The file is not TOML.
     #[error("{at}: {message}")]
     Syntax {
-        /// Where the parser gave up.
+        /// Where the parser stopped.
         at: Location,
-        /// The parser's words.
+        /// The parser's message, cut and escaped.
         message: String,
     },
     /// A key or table that does not exist.
     #[error("{at}: Unknown key {key} in {section}{hint}")]
     UnknownKey {
-        /// Where it stands.
+        /// File and line of the key.
         at: Location,
-        /// The table it stands in, as `[factory]`.
+        /// The table that has the key, as `[factory]`.
         section: String,
-        /// The key.
+        /// Name of the key.
         key: String,
-        /// What may have been meant, or nothing.
+        /// A known key of a similar name, as `; did you mean ...?`, or empty.
         hint: String,
     },
     /// A value of the wrong type.
     #[error("{at}: {key} must be {expected}, not {found}")]
     WrongType {
-        /// Where it stands.
+        /// File and line of the key.
         at: Location,
-        /// The key.
+        /// Name of the key.
         key: String,
-        /// What it must be.
+        /// The type that it must have, with its article.
         expected: String,
-        /// What it is.
+        /// The type that it has, with its article.
         found: &'static str,
     },
-    /// A value that cannot be.
+    /// A value of the right type that is invalid.
     #[error("{at}: {key} = {value}: {reason}")]
     Invalid {
-        /// Where it stands.
+        /// File and line of the key.
         at: Location,
-        /// The key.
+        /// Name of the key.
         key: String,
-        /// Its value, shortened.
+        /// The value, cut and escaped.
         value: String,
-        /// Why not.
+        /// What the value must be, or why it cannot be used.
         reason: String,
     },
-    /// A key or table without which there is no configuration.
+    /// A required key or table is missing, or an unset key's default cannot be used.
     #[error("{file}: {what}", file = file.display())]
     Missing {
-        /// The main file.
+        /// The main configuration file.
         file: PathBuf,
-        /// What is missing.
+        /// What is missing, as a sentence.
         what: String,
     },
 }
@@ -109,7 +109,7 @@ fn list(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// Something without which there is no configuration.
+/// The error for a required key or table that is missing.
 pub(super) fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
     ConfigError::Missing {
         file: file.to_path_buf(),
@@ -117,7 +117,7 @@ pub(super) fn missing(file: &Path, what: impl Into<String>) -> ConfigError {
     }
 }
 
-/// Text of a configuration, made fit for one line of a log.
+/// Text of a configuration, cut and escaped for one line of a log.
 pub(super) fn quote(text: &str) -> String {
     let short: String = text.chars().take(MAX_QUOTE).collect();
     let mark = if short.len() < text.len() { "..." } else { "" };

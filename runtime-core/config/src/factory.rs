@@ -1,4 +1,4 @@
-//! `[factory]`, from either of the places where it may stand.
+//! `[factory]`, which may be at the top or within the hypervisor's table.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use super::{
     keys::factory as keys, view::View,
 };
 
-/// More templates than this lie on no node: each takes memory.
+/// The most templates of a node: each takes memory.
 const MAX_SHAPES: usize = 16;
 
 /// Kata's two runtimes each have their own place for the table; both are read.
@@ -27,7 +27,7 @@ pub fn config(
         if let (Some(one), Some(other)) = (top.node_of(key), inner.node_of(key))
             && one != other
         {
-            let reason = format!("{} says otherwise; remove one of them", one.at);
+            let reason = format!("{} sets another value; remove one of them", one.at);
             return Err(key.invalid(other, reason));
         }
     }
@@ -63,7 +63,7 @@ fn template_path(
         (true, Some(node)) => Err(invalid(key, node, "Not a directory")),
         (true, None) => {
             let what = format!(
-                "The template's directory {} is no directory",
+                "The templates' directory {} is not a directory",
                 path.display()
             );
             Err(missing(file, what))
@@ -72,7 +72,7 @@ fn template_path(
     }
 }
 
-/// The shapes that are written; without any, that of a pod that asks for nothing.
+/// The configured shapes; without any, the size of a pod without requests.
 fn shapes(table: View<'_>, hypervisor: &HypervisorConfig) -> Result<Vec<VmSize>, ConfigError> {
     let usual = VmSize {
         vcpus: hypervisor.vcpus,
@@ -96,7 +96,7 @@ fn shapes(table: View<'_>, hypervisor: &HypervisorConfig) -> Result<Vec<VmSize>,
     }
     shapes.sort_unstable();
     if let Some(twice) = shapes.windows(2).find(|pair| pair[0] == pair[1]) {
-        let reason = format!("{} is there twice", twice[0]);
+        let reason = format!("{} is listed twice", twice[0]);
         return Err(invalid(keys::SHAPE, node, reason));
     }
     let most = hypervisor.max_vcpus;

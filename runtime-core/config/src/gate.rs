@@ -1,4 +1,4 @@
-//! Which annotations of a pod the operator allows.
+//! The annotations that the operator allows pods to set.
 
 use regex::Regex;
 

@@ -1,4 +1,4 @@
-//! The hypervisor's section that is chosen, checked against the machine.
+//! The table of the chosen VMM, checked against the machine.
 
 use std::path::{Path, PathBuf};
 
@@ -21,17 +21,17 @@ use super::{
 /// Largest compiled form of one pattern of `enable_annotations`, in bytes.
 const MAX_PATTERN: usize = 256 << 10;
 
-/// What a guest of the embedded image keeps for its kernel, its agent and its root, rounded up: of
-/// 256 MiB, 181 MiB are left to containers.
+/// Memory that a guest with the embedded agent needs for its kernel, agent and root, rounded up: of
+/// 256 MiB, 181 MiB are left for containers.
 const DEFAULT_OVERHEAD_MIB: u32 = 96;
-/// A pause container and three others.
+/// Enough for a pause container and three others.
 const DEFAULT_DISK_SLOTS: u32 = 4;
-/// Larger than the root file systems that are usual; empty slots cost nothing whatever their size.
+/// Larger than most root file systems; the size of an empty slot costs nothing.
 const DEFAULT_DISK_SLOT_MIB: u32 = 16 << 10;
 /// Largest `overhead_memory` and `overhead_vcpus`.
 const MAX_OVERHEAD: f64 = 65536.0;
 
-/// The VMM that is chosen, and its section.
+/// The chosen VMM, and its table.
 #[derive(Clone, Copy)]
 pub struct Chosen<'a> {
     pub kind: VmmKind,
@@ -44,7 +44,7 @@ impl Chosen<'_> {
     }
 }
 
-/// Checks the section and fills in its defaults.
+/// Checks the chosen VMM's table and fills in its defaults.
 pub fn config(
     file: &Path,
     chosen: Chosen<'_>,
@@ -93,7 +93,7 @@ pub fn config(
     })
 }
 
-/// What is chosen for the VMM itself.
+/// The configuration of the VMM itself.
 fn vmm(file: &Path, chosen: Chosen<'_>, runtime: &RuntimeConfig) -> Result<VmmConfig, ConfigError> {
     let binary = program(file, chosen)?;
     let name = format!("{}-probe.json", chosen.kind.id());
@@ -148,10 +148,10 @@ fn clh(table: View<'_>, runtime: &RuntimeConfig) -> Result<ClhConfig, ConfigErro
         table.node(key),
     ) {
         let path = quote(&path.to_string_lossy());
-        let reason = format!("\"{path}\" is no absolute path");
+        let reason = format!("\"{path}\" is not an absolute path");
         return Err(invalid(key, node, &reason));
     }
-    // Disks that are attached later may be in these.
+    // Disks that are attached later may be in these directories.
     let own = [&runtime.rootfs_cache_dir, &runtime.run_root];
     let allowed = own.into_iter().cloned().chain(below).collect();
     let landlock = table.bool(clh_keys::ENABLE_LANDLOCK, false);
@@ -177,7 +177,8 @@ fn overhead(table: View<'_>, key: Key<f64>) -> Result<Option<f64>, ConfigError> 
     }
 }
 
-/// Memory of the host in whole GiB, so that all of a day's templates agree on it.
+/// Memory of the host in whole GiB: the exact number differs slightly between boots of the host,
+/// and a template must match all of them.
 fn host_memory_mib() -> u32 {
     let gib = system::memory::total().unwrap_or_default() >> 30;
     u32::try_from(gib << 10).map_or(MAX_MEMORY_MIB, |mib| mib.min(MAX_MEMORY_MIB))
@@ -217,13 +218,14 @@ fn guest_root(file: &Path, chosen: Chosen<'_>) -> Result<GuestRoot, ConfigError>
     }
 }
 
-/// vCPUs for a number that was asked for: less than 0 means all that there are, 0 means 1.
+/// Number of vCPUs for a requested number, rounded up and at most `most`: less than 0 means `most`,
+/// 0 means 1.
 pub fn vcpus(asked: f64, most: u32) -> u32 {
     let most = most.max(1);
     if asked < 0.0 {
         return most;
     }
-    // A conversion from floating point saturates.
+    // The conversion saturates.
     (asked.ceil() as u32).clamp(1, most)
 }
 
@@ -246,7 +248,8 @@ fn machine_type(table: View<'_>) -> Result<String, ConfigError> {
     }
 }
 
-/// Kata's Go runtime has QEMU's argument here, such as `on,obsolete=deny`. Its details are ours.
+/// Whether QEMU's seccomp filter is on. Kata's Go runtime passes the value to QEMU, such as
+/// `on,obsolete=deny`; here only on or off is read from it.
 fn seccomp(table: View<'_>) -> Result<bool, ConfigError> {
     for key in [qemu_keys::SECCOMPSANDBOX, qemu_keys::SECCOMP_SANDBOX] {
         let Some(node) = table.node(key) else {
@@ -271,7 +274,7 @@ fn gate(table: View<'_>) -> Result<AnnotationGate, ConfigError> {
                     continue;
                 };
                 let pattern = quote(pattern);
-                let reason = format!("\"{pattern}\" is no regular expression");
+                let reason = format!("\"{pattern}\" is not a regular expression");
                 return Err(invalid(ENABLE_ANNOTATIONS, node, reason));
             }
         }

@@ -1,5 +1,5 @@
 //! Keys that are read. Each is declared once, with the type of its value, and its value is read
-//! through that declaration, so that a slip in a name is an error of the compiler.
+//! through that declaration, so a misspelt key does not compile.
 
 use std::{marker::PhantomData, path::Path};
 
@@ -50,7 +50,7 @@ impl<T: ?Sized> Key<T> {
 }
 
 impl Key<bool> {
-    /// `true` or `false`.
+    /// A key with `true` or `false`.
     pub const fn switch(name: &'static str) -> Self {
         Self::new(name, Kind::Bool)
     }
@@ -71,7 +71,7 @@ impl Key<f64> {
 }
 
 impl Key<str> {
-    /// Any string.
+    /// A key with any string.
     pub const fn text(name: &'static str) -> Self {
         Self::new(name, Kind::Text)
     }
@@ -92,7 +92,7 @@ impl Key<[String]> {
 }
 
 impl<T: Choice> Key<T> {
-    /// One of the words that `T` has.
+    /// A key with one of the words of `T`.
     pub const fn choice(name: &'static str) -> Self {
         Self::new(name, Kind::OneOf(T::words))
     }
@@ -130,7 +130,7 @@ pub trait Choice: Copy + PartialEq + 'static {
     }
 }
 
-/// The error for a value that is found later than here not to be possible.
+/// The error for a value that passed the check of its key and is invalid for another reason.
 pub fn invalid<T: ?Sized>(key: Key<T>, node: &Node, reason: impl Into<String>) -> ConfigError {
     key.rule().invalid(node, reason)
 }

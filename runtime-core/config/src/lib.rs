@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! The configuration: Kata's file format and key names, checked before anything is started.
 //!
-//! [`Config::load`] finds the files, merges them, refuses what it does not know and what cannot
-//! be, and returns values that hold: files that were there, numbers in range. Keys of Kata that ask
-//! for something Imprint does not do are refused, with the reason; those without effect are
-//! accepted with a warning.
+//! [`Config::load`] finds the files, merges them, and refuses unknown keys and invalid values. In
+//! what it returns, files exist and numbers are in range. Keys of Kata that ask for something
+//! Imprint does not do are refused with the reason; those without effect are accepted with a
+//! warning.
 
 mod annotations;
 mod assemble;
@@ -41,8 +41,8 @@ pub use sizing::Sizing;
 pub use source::{DEFAULT_FILES, ENVIRONMENT};
 pub use volumes::{HostPathPolicy, VolumeSettings};
 
-/// The longest run root, in bytes: below it the sockets of a Kubernetes node's sandboxes have paths
-/// that the kernel takes (unix(7)). What is laid out there is held to it.
+/// The longest run root, in bytes. With a longer one, the socket paths of a Kubernetes node's
+/// sandboxes would be longer than the kernel allows (unix(7)).
 pub const RUN_ROOT_MAX: usize = 22;
 
 /// A configuration that was checked.
@@ -50,19 +50,19 @@ pub const RUN_ROOT_MAX: usize = 22;
 pub struct Config {
     /// The files it was read from: the main one, links resolved, then the drop-ins.
     pub files: Vec<PathBuf>,
-    /// What was accepted but has no effect, each with its file and line.
+    /// Values that have no effect, each with its file and line.
     pub warnings: Vec<String>,
     /// `[hypervisor.qemu]` or `[hypervisor.clh]`, the one that is chosen.
     pub hypervisor: HypervisorConfig,
-    /// `[factory]`.
+    /// Templates: `[factory]`, or the same table within the hypervisor's.
     pub factory: FactoryConfig,
-    /// `[agent.kata]`.
+    /// The connection to the guest's agent: `[agent.kata]`.
     pub agent: AgentConfig,
-    /// `[runtime]`.
+    /// The shim and what is the same for every VMM: `[runtime]`.
     pub runtime: RuntimeConfig,
 }
 
-/// What VMs are made of.
+/// The VMM, the guest, and the size of VMs.
 #[derive(Debug, Clone)]
 pub struct HypervisorConfig {
     /// The VMM and how it is to be run. Its binary exists.
@@ -79,7 +79,7 @@ pub struct HypervisorConfig {
     pub vcpus: u32,
     /// vCPUs at most, from `vcpus` to what the host has.
     pub max_vcpus: u32,
-    /// Memory in MiB.
+    /// Memory at boot in MiB.
     pub memory_mib: u32,
     /// Memory at most in MiB, when the VM grows with its pod; at least `memory_mib`.
     pub max_memory_mib: u32,
@@ -89,9 +89,9 @@ pub struct HypervisorConfig {
     pub overhead_vcpus: f64,
     /// Disk slots of a VM.
     pub disk_slots: u32,
-    /// Size of each in MiB.
+    /// Size of each disk slot in MiB.
     pub disk_slot_mib: u32,
-    /// The guest's console is kept.
+    /// The guest's console is written to a file.
     pub debug: bool,
     /// Which annotations of a pod are honoured.
     pub annotations: AnnotationGate,
@@ -100,39 +100,39 @@ pub struct HypervisorConfig {
 /// The file system of a guest's root that is a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootfsType {
-    /// `ext4`
+    /// Configured as `rootfs_type = "ext4"`.
     Ext4,
-    /// `xfs`
+    /// Configured as `rootfs_type = "xfs"`.
     Xfs,
-    /// `erofs`
+    /// Configured as `rootfs_type = "erofs"`.
     Erofs,
 }
 
-/// Templates.
+/// Whether templates are used, and which are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactoryConfig {
-    /// Pods are restored where a template fits.
+    /// Pods are restored if a template matches.
     pub enable_template: bool,
-    /// The templates' directory.
+    /// Directory of all templates; it need not exist.
     pub template_path: PathBuf,
     /// How long a restored VM may take to be ready before its pod boots instead.
     pub restore_timeout: Duration,
-    /// What templates are made of: smallest first, at least one, none twice.
+    /// The sizes in which templates are made: smallest first, at least one, no duplicates.
     pub shapes: Vec<VmSize>,
 }
 
-/// The guest's agent.
+/// How the guest's agent is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     /// The agent logs more.
     pub debug: bool,
-    /// How long a guest may take until its agent answers.
+    /// Timeout from the VM's start until its agent answers.
     pub connect_timeout: Duration,
-    /// How long an answer may take.
+    /// Timeouts of the calls to the agent.
     pub deadlines: agent_client::Deadlines,
 }
 
-/// The shim.
+/// The shim, and what is the same for every VMM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// The shim logs more.
@@ -141,9 +141,9 @@ pub struct RuntimeConfig {
     pub run_root: PathBuf,
     /// Directory of packed root file systems.
     pub rootfs_cache_dir: PathBuf,
-    /// How much of the disk the packed root file systems may take, in MiB.
+    /// Limit of the disk space of packed root file systems, in MiB.
     pub rootfs_cache_mib: u64,
-    /// What becomes of the mounts of pods.
+    /// How the mounts of pods reach the guest.
     pub volumes: VolumeSettings,
     /// A container's seccomp profile is not applied in the guest.
     pub disable_guest_seccomp: bool,
@@ -151,7 +151,7 @@ pub struct RuntimeConfig {
     pub network: NetworkModel,
     /// The VMM and the shim run in the pod's cgroup, not only the vCPUs.
     pub sandbox_cgroup_only: bool,
-    /// A VM has its size from its start on: it is never resized.
+    /// A VM is never resized after its start.
     pub static_sandbox_resource_mgmt: bool,
 }
 
@@ -160,7 +160,7 @@ pub struct RuntimeConfig {
 pub enum NetworkModel {
     /// Each interface is mirrored to a tap by traffic control filters.
     TcFilter,
-    /// Not at all.
+    /// The guest has no network interface.
     None,
 }
 
@@ -177,7 +177,7 @@ impl Config {
         let config = assemble::config(merged, host_cpus())?;
         slog::debug!(log, "configuration read"; "files" => ?config.files);
         for warning in &config.warnings {
-            slog::warn!(log, "configuration"; "warning" => warning);
+            slog::warn!(log, "value ignored"; "reason" => warning);
         }
         Ok(config)
     }

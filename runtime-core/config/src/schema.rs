@@ -25,10 +25,10 @@ pub enum Kind {
     Tables,
 }
 
-/// What becomes of a value.
+/// What a value is used for.
 #[derive(Debug, Clone, Copy)]
 pub enum Use {
-    /// It is read.
+    /// It is read by this name.
     Read,
     /// It is read, and is another name of a key that is read and documented.
     Alias,
@@ -38,7 +38,7 @@ pub enum Use {
     Unused(&'static str),
 }
 
-/// The values that ask for nothing.
+/// Values that ask for nothing, so a key without support may have them.
 #[derive(Debug, Clone, Copy)]
 pub enum Nothing {
     Is(bool),
@@ -59,7 +59,7 @@ pub struct Rule {
 /// A table that the configuration may have.
 #[derive(Debug)]
 pub struct Section {
-    /// As in `[hypervisor.qemu]`.
+    /// Name in messages, as in `[hypervisor.qemu]`.
     pub name: &'static str,
     pub keys: &'static [&'static [Rule]],
 }
@@ -69,12 +69,12 @@ impl Section {
         self.keys.iter().flat_map(|keys| keys.iter())
     }
 
-    /// The keys that are read by their first names: those that the documented file has.
+    /// The keys that are read, without aliases: those that `configuration.toml` documents.
     pub fn read(&self) -> impl Iterator<Item = &'static Rule> {
         self.all().filter(|key| matches!(key.use_, Use::Read))
     }
 
-    /// Refuses what must not be there; returns a warning for each value without effect.
+    /// Checks all keys and values of a table; returns a warning for each value without effect.
     pub fn check(&self, table: &Table) -> Result<Vec<String>, ConfigError> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by(|a, b| a.1.at.cmp(&b.1.at));
@@ -137,7 +137,7 @@ impl Rule {
         }
     }
 
-    /// The error for a value that cannot be.
+    /// The error for an invalid value of this key.
     pub fn invalid(&self, node: &Node, reason: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
             at: node.at.clone(),
@@ -161,7 +161,7 @@ impl Kind {
         }
     }
 
-    /// Why a value of the right type cannot be.
+    /// Why a value of the right type is invalid.
     fn refuses(self, value: &Value) -> Option<String> {
         match (self, value) {
             (Self::Int(min, max), Value::Int(n)) if !(min..=max).contains(n) => {

@@ -1,4 +1,4 @@
-//! How large VMs are made, as plain values.
+//! How large VMs are.
 
 use hypervisors::VmSize;
 
@@ -6,14 +6,14 @@ use super::Config;
 
 /// The rules by which VMs are sized.
 ///
-/// A VM has the configured size, which is also its template's, unless its pod asks for more: then
-/// it has what the pod asks for, and what guest and monitor need beside that. A pod that fits into
-/// the configured size therefore never waits for a resize.
+/// A VM has the configured size, which is also its template's, unless its pod asks for more. Then
+/// it has what the pod asks for, plus the overhead of guest and VMM. So a pod that fits into the
+/// configured size never waits for a resize.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sizing {
-    /// The configured size.
+    /// The configured size, `default_vcpus` and `default_memory`.
     pub base: VmSize,
-    /// The largest size.
+    /// The largest size of a VM.
     pub most: VmSize,
     /// vCPUs beside those for the pod.
     pub overhead_vcpus: f64,

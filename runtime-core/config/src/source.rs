@@ -14,22 +14,22 @@ use super::{
     tree::{self, Table},
 };
 
-/// Where a configuration is looked for when none is named.
+/// Paths of the configuration if none is named; the first that exists is read.
 pub const DEFAULT_FILES: [&str; 2] = [
     "/etc/imprint/configuration.toml",
     "/usr/share/defaults/imprint/configuration.toml",
 ];
-/// Names a configuration for a whole process.
+/// Environment variable with the path of the configuration.
 pub const ENVIRONMENT: &str = "IMPRINT_CONFIG";
 /// Longest file, in bytes.
 pub const MAX_FILE: u64 = 1 << 20;
-/// Most drop-ins.
+/// The most drop-ins that are read.
 const MAX_DROP_INS: usize = 256;
 
-/// All files, merged.
+/// The content of all files as one table.
 pub struct Merged {
     pub table: Table,
-    /// The main file and the drop-ins, in the order in which they were laid on each other.
+    /// The main file and the drop-ins; later ones override earlier ones.
     pub files: Vec<PathBuf>,
 }
 
@@ -109,7 +109,7 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-/// Opened without waiting, so that a fifo in the file's place cannot hold up a start.
+/// Reads a file without blocking: a fifo in its place cannot delay a start.
 fn read_file(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read {
         path: path.to_path_buf(),

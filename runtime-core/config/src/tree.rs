@@ -1,4 +1,4 @@
-//! Configuration files as one tree that knows where each value stands.
+//! Configuration files as one tree, with file and line of each value.
 
 use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::error::{ConfigError, Location, quote};
 /// A table: keys in the order of the alphabet.
 pub type Table = BTreeMap<String, Node>;
 
-/// A value and where it stands.
+/// A value, with its file and line.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub at: Location,
@@ -50,7 +50,7 @@ impl Value {
         }
     }
 
-    /// The value as an error shows it.
+    /// The value as text for an error, cut and escaped.
     pub fn shown(&self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
@@ -62,7 +62,7 @@ impl Value {
     }
 }
 
-/// Parses one file.
+/// Parses the text of one file.
 pub fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Table, ConfigError> {
     let lines = Lines::new(file, text);
     match DeTable::parse(text) {
@@ -74,13 +74,13 @@ pub fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Table, ConfigError> {
     }
 }
 
-/// The parser repeats pieces of the file.
+/// The parser's message, which may contain parts of the file, cut and escaped.
 fn quote_message(message: &str) -> String {
     let lines: Vec<_> = message.lines().take(4).map(quote).collect();
     lines.join(", ")
 }
 
-/// Lays `over` on `base`: tables are merged, everything else is replaced.
+/// Merges `over` into `base`: tables are merged, all other values of `base` are replaced.
 pub fn merge(base: &mut Table, over: Table) {
     for (key, node) in over {
         match (base.get_mut(&key).map(|below| &mut below.value), node.value) {

@@ -34,7 +34,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The value with its place in a file, whatever its type is.
+    /// The value of any type, with its file and line.
     pub fn node<T: ?Sized>(self, key: Key<T>) -> Option<&'a Node> {
         self.node_of(&key.rule())
     }
@@ -133,7 +133,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Why this is no file to read.
+/// Why this path cannot be read as a file; `None` if it can.
 fn file_problem(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Err(error) => Some(error.to_string()),
@@ -143,7 +143,7 @@ fn file_problem(path: &Path) -> Option<String> {
     }
 }
 
-/// Why this is no program to run.
+/// Why this path cannot be executed; `None` if it can.
 pub fn program_problem(path: &Path) -> Option<String> {
     file_problem(path).or_else(|| match fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {

@@ -1,29 +1,29 @@
-//! What a node decides about volumes, as plain values.
+//! The settings of a node for volumes.
 
 use std::path::PathBuf;
 
-/// What the node decides about volumes.
+/// How the volumes of a node's pods reach the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSettings {
-    /// What becomes of paths of the host.
+    /// What is done with paths of the host.
     pub host_path: HostPathPolicy,
-    /// How much of the host's files is copied into one sandbox, in bytes.
+    /// The most bytes of the host's files that are copied into one sandbox.
     pub host_path_limit: u64,
-    /// Whether block devices that a pod mounts by their paths are plugged in. Those that kubelet gives
-    /// to the pod are.
+    /// Whether block devices that a pod mounts by their host path are hot-plugged. Those that
+    /// kubelet gives to the pod always are.
     pub host_block_devices: bool,
-    /// kubelet's directory.
+    /// kubelet's directory, its `--root-dir`.
     pub kubelet_root: PathBuf,
-    /// Where storage drivers describe volumes that the runtime is to mount.
+    /// Directory in which storage drivers describe volumes that the runtime mounts.
     pub direct_volumes: PathBuf,
 }
 
-/// What becomes of paths of the host that a pod mounts.
+/// What is done with paths of the host that a pod mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostPathPolicy {
-    /// They are copied in, read-only.
+    /// They are copied into the guest, read-only.
     Copy,
-    /// The container is not made.
+    /// The container is refused.
     Refuse,
 }
 

@@ -21,17 +21,18 @@ use super::{
     tc::{self, Classifier},
 };
 
-/// A namespace connected to taps. When it is dropped those are gone that no VM holds.
+/// A namespace whose interfaces are connected to taps. Dropping it removes the taps that no VM
+/// holds.
 #[derive(Debug)]
 pub struct Attached {
     pub(super) namespace: Namespace,
-    /// What was found.
+    /// Everything that was found in the namespace.
     pub found: Discovered,
-    /// What was left out, in words.
+    /// What the VM does not get, each as a phrase for the log.
     pub left_out: Vec<String>,
     /// The interfaces, each with its tap.
     pub taps: Vec<(Attachment, Tap)>,
-    /// Whether the first tap is the one that was there before, which a VM may have from its start.
+    /// Whether the first tap is that of the NIC which the VM has from its start.
     pub first_was_ready: bool,
 }
 
@@ -54,12 +55,12 @@ impl Attached {
     }
 }
 
-/// Finds the interfaces of `namespace` and connects each to a tap of its own, the first to `ready` if
-/// that is given: a tap of this namespace that is connected to nothing. Nothing is waited for. The
-/// caller has recorded the namespace first.
+/// Finds the interfaces of `namespace` and connects each to a tap of its own. The first one is
+/// connected to `ready` if that is given: an unconnected tap of this namespace. The caller must
+/// have recorded the namespace, so that the filters can be removed after a crash.
 ///
 /// # Errors
-/// Nothing is left of what was made.
+/// The kernel refuses, or an interface cannot be used. What was made is removed.
 pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attached, NetworkError> {
     let same = namespace.try_clone()?;
     namespace
@@ -82,7 +83,8 @@ pub async fn attach(namespace: &Namespace, ready: Option<Tap>) -> Result<Attache
                 }),
                 Err(error @ NetworkError::InUse { .. }) => Err(error),
                 Err(error) => {
-                    // The taps are closed; this is the other half. The first error is told.
+                    // The taps are closed already; these are the filters. The first error is
+                    // returned.
                     let _ = detach_in(netlink).await;
                     Err(error)
                 }
@@ -97,7 +99,7 @@ async fn connect_all(
     attachments: Vec<Attachment>,
     mut ready: Option<Tap>,
 ) -> Result<Vec<(Attachment, Tap)>, NetworkError> {
-    // Before anything is made: then nothing of another VM's is ever undone.
+    // Before anything is made, so that cleaning up never removes filters of another VM.
     for attachment in &attachments {
         refuse_second_use(netlink, found, &attachment.link).await?;
     }
@@ -119,7 +121,7 @@ async fn connect_all(
     Ok(taps)
 }
 
-/// Joins an interface to a tap of its own, in place of the one that it has.
+/// Connects an interface to a new tap instead of its present one.
 pub(super) async fn move_to_new_tap(
     namespace: &Namespace,
     link: &Link,
@@ -141,8 +143,8 @@ pub(super) async fn move_to_new_tap(
         .await
 }
 
-/// A filter of ours whose tap exists belongs to a VM. One whose tap is gone was left behind by a
-/// shim that was killed, and is taken away.
+/// A filter of ours whose tap exists belongs to a VM, so the interface is refused. A filter whose
+/// tap is gone was left behind by a killed shim, and is removed.
 async fn refuse_second_use(
     netlink: &mut Netlink,
     found: &Discovered,
@@ -169,8 +171,8 @@ async fn refuse_second_use(
 }
 
 async fn bring_up(netlink: &mut Netlink, tap: &Tap, mtu: u32) -> Result<(), NetworkError> {
-    // The tap speaks for nobody: without this its own solicitations would reach the guest. A
-    // kernel without IPv6 refuses, and needs it not.
+    // Otherwise the tap gets an IPv6 address, and its solicitations reach the guest. A kernel
+    // without IPv6 refuses this and does not need it.
     let _ = netlink
         .ask(RouteNetlinkMessage::NewLink(mute(tap.index)), 0)
         .await;
@@ -191,8 +193,7 @@ fn mute(index: u32) -> LinkMessage {
         .build()
 }
 
-/// Redirects with `classifier`, or with the other one if the kernel does not have it; that is
-/// remembered.
+/// Redirects with `classifier`. If the kernel does not have it, `classifier` becomes the other one.
 async fn redirect(
     netlink: &mut Netlink,
     name: &str,
@@ -203,7 +204,7 @@ async fn redirect(
     let new = NLM_F_CREATE | NLM_F_EXCL;
     match netlink.ask(tc::ingress(from), new).await {
         Ok(()) => {}
-        // Another's, of either kind, serves as well.
+        // A discipline that another program made can be used as well.
         Err(error) if is(&error, &[Errno::EEXIST]) => {}
         Err(error) => {
             return Err(netlink.failed(format!("Making an ingress discipline for {name}"), error));

@@ -1,4 +1,4 @@
-//! Takes away what [`attach`](super::attach) has hung on the CNI's interfaces.
+//! Removes the filters that [`attach`](super::attach) has put on the CNI's interfaces.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use rtnetlink::packet_route::tc::TcMessage;
 
 use super::{Namespace, NamespaceId, NetworkError, netlink::Netlink, tc};
 
-/// Removes the filters of ours in the namespace `id` at `path`, and the queueing disciplines that
-/// are then empty. A namespace that is gone or another one by now is left alone. Answers how many
-/// interfaces were freed.
+/// Removes our filters in the namespace `id` at `path`, and the queueing disciplines that are then
+/// empty. Does nothing if the namespace is gone or another one is at `path`. Returns the number of
+/// interfaces that were freed.
 ///
 /// # Errors
-/// Something is left.
+/// The kernel refuses or does not answer; some filters may be left.
 pub async fn detach(path: &Path, id: NamespaceId) -> Result<usize, NetworkError> {
     match open(path, id) {
         Some(namespace) => namespace.within(detach_in).await,
@@ -19,10 +19,10 @@ pub async fn detach(path: &Path, id: NamespaceId) -> Result<usize, NetworkError>
     }
 }
 
-/// The same for a caller without a runtime.
+/// As [`detach`], for a caller without a tokio runtime. Blocks.
 ///
 /// # Errors
-/// Something is left.
+/// As [`detach`].
 pub fn detach_blocking(path: &Path, id: NamespaceId) -> Result<usize, NetworkError> {
     match open(path, id) {
         Some(namespace) => namespace.within_blocking(detach_in),
@@ -30,14 +30,14 @@ pub fn detach_blocking(path: &Path, id: NamespaceId) -> Result<usize, NetworkErr
     }
 }
 
-/// A path that does not lead to a namespace any more is no error: there is nothing left in it.
+/// The namespace, if it still exists at that path.
 fn open(path: &Path, id: NamespaceId) -> Option<Namespace> {
     Namespace::open(path)
         .ok()
         .filter(|namespace| namespace.id() == id)
 }
 
-/// The work of it, in the namespace.
+/// Removes our filters in the namespace that `netlink` is connected to.
 pub(super) async fn detach_in(netlink: &mut Netlink) -> Result<usize, NetworkError> {
     let disciplines = netlink.handle().qdisc().get().execute();
     let disciplines = netlink.list("queueing disciplines", disciplines).await?;
@@ -52,8 +52,8 @@ pub(super) async fn detach_in(netlink: &mut Netlink) -> Result<usize, NetworkErr
     Ok(freed)
 }
 
-/// Frees one interface; says whether there was anything to free. `own_kind`: the discipline is of
-/// the kind we make.
+/// Frees one interface; returns whether it had filters of ours. `own_kind`: its discipline is of
+/// the kind that we make.
 async fn free(netlink: &mut Netlink, link: u32, own_kind: bool) -> Result<bool, NetworkError> {
     let found = filters(netlink, link).await?;
     let (ours, others): (Vec<_>, Vec<_>) =
@@ -76,7 +76,7 @@ async fn free(netlink: &mut Netlink, link: u32, own_kind: bool) -> Result<bool, 
     }
 }
 
-/// The filters for what comes in at `link`; none if it has no discipline for them.
+/// The filters for packets that arrive at `link`; none if it has no discipline for them.
 pub(super) async fn filters(netlink: &Netlink, link: u32) -> Result<Vec<TcMessage>, NetworkError> {
     let list = netlink
         .handle()

@@ -1,10 +1,10 @@
-//! Reads what is in a network namespace.
+//! Reads the interfaces, addresses, routes and neighbours of a network namespace.
 
 use rtnetlink::packet_route::{AddressFamily, route::RouteMessage};
 
 use super::{Discovered, NetworkError, netlink::Netlink, parse};
 
-/// Reads everything once. What comes later is not seen.
+/// Reads everything once. Later changes are not noticed.
 pub(super) async fn discover(netlink: &Netlink) -> Result<Discovered, NetworkError> {
     let handle = netlink.handle();
     let links = netlink

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-/// A pod's network that was not made.
+/// Why a pod's network could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
@@ -12,37 +12,37 @@ pub enum NetworkError {
          its own; run it without host network, or with another runtime"
     )]
     HostNetwork,
-    /// The interfaces were not plugged to the end.
-    #[error("The interfaces were not plugged into the virtual machine: the work was lost")]
+    /// The task that adds the VM's interfaces ended early.
+    #[error("Adding the VM's network interfaces was interrupted")]
     Lost,
-    /// A namespace that cannot be entered.
-    #[error("{action} network namespace {path}")]
+    /// A namespace cannot be made, opened or entered.
+    #[error("{action} network namespace {path} failed")]
     Namespace {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// Its path.
+        /// Path of the namespace.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
-    /// The kernel refused something about the network.
-    #[error("{action} in network namespace {path}")]
+    /// The kernel refused a change or a list of the network's configuration.
+    #[error("{action} in network namespace {path} failed")]
     Kernel {
         /// What was done, as in "Listing addresses".
         action: String,
-        /// The namespace.
+        /// Path of the namespace.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
     /// The kernel did not answer.
-    #[error("Waited {waited:?} for the kernel's answers about network namespace {path}")]
+    #[error("Timed out after {waited:?} waiting for the kernel in network namespace {path}")]
     Timeout {
-        /// The namespace.
+        /// Path of the namespace.
         path: PathBuf,
-        /// How long.
+        /// The timeout that was exceeded.
         waited: Duration,
     },
     /// An interface that carries no Ethernet frames.
@@ -51,32 +51,32 @@ pub enum NetworkError {
          Ethernet device"
     )]
     NotEthernet {
-        /// Its name.
+        /// Name of the interface in the namespace.
         name: String,
         /// The kernel's name for its kind.
         kind: String,
     },
-    /// The interface belongs to a VM already.
-    #[error("Interface {name} is already redirected into the tap of another virtual machine")]
+    /// The interface belongs to another VM.
+    #[error("Interface {name} is already redirected to the tap of another virtual machine")]
     InUse {
-        /// Its name.
+        /// Name of the interface in the namespace.
         name: String,
     },
-    /// The monitor did not take an interface.
-    #[error("Plugging interface {name} into the VM")]
-    Plug {
-        /// Its name.
+    /// The VMM refused a NIC.
+    #[error("Hot-plugging interface {name} failed")]
+    AddNic {
+        /// Name of the interface in the namespace.
         name: String,
-        /// Why.
+        /// What the VMM answered.
         #[source]
         source: hypervisors::Error,
     },
-    /// The guest did not take what it was told.
-    #[error("Configuring the guest's {what}")]
+    /// The guest's agent did not configure the network.
+    #[error("Configuring the guest's {what} failed")]
     Guest {
-        /// Which part.
+        /// The part that was not configured, as in "routes".
         what: String,
-        /// Why.
+        /// What the agent answered.
         #[source]
         source: agent_client::Error,
     },

@@ -1,8 +1,8 @@
-//! Connections to the loopback of the pod's network namespace reach the guest: that is where CRI's
-//! port-forward makes them, and nothing else listens there.
+//! Forwards connections from the loopback of the pod's network namespace to the guest. That is
+//! where CRI's port-forward connects, and nothing else listens there.
 //!
-//! They are made anew from the host to the pod's own address, as a kubelet makes its probes; so
-//! what listens on the guest's loopback alone is not reached.
+//! Each is relayed to a new connection to the pod's own address, as kubelet's probes use. So a
+//! program that listens only on the guest's loopback is not reached.
 
 use std::{
     fs::File,
@@ -23,12 +23,12 @@ use tokio::{
 
 use super::{Namespace, NetworkError, netlink::Netlink, steer::steer};
 
-/// Connections at a time; more wait in the listener's queue.
+/// The most connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 64;
-/// How long the guest may take to accept one.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the guest may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Forwards to the first of the `guest`'s addresses that accepts, until it is dropped.
+/// Forwards to the first of the guest's addresses that accepts. Never ends without an error.
 ///
 /// # Errors
 /// The kernel cannot do it (before Linux 5.9), or the namespace has no loopback.
@@ -49,7 +49,7 @@ pub async fn forward(
         tokio::select! {
             accepted = listener.accept(), if relays.len() < CONNECTIONS => match accepted {
                 Ok((client, _)) => drop(relays.spawn(relay(client, guest.clone(), log.clone()))),
-                // It was given up while it waited.
+                // The client cancelled it while it waited.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => return Err(failed(error)),
             },
@@ -74,18 +74,19 @@ async fn relay(mut client: TcpStream, guest: Vec<IpAddr>, log: Logger) {
         return;
     };
     for address in guest {
-        match timeout(CONNECT_DEADLINE, TcpStream::connect((address, port))).await {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect((address, port))).await {
             Ok(Ok(mut server)) => {
-                // Either side may end it as it likes; there is nobody to tell.
+                // Both sides see the end of the connection; an error has no other reader.
                 let _ = copy_bidirectional(&mut client, &mut server).await;
                 return;
             }
             Ok(Err(error)) => {
-                debug!(log, "not forwarded"; "to" => %address, "port" => port, "error" => %error);
+                debug!(log, "port not forwarded";
+                    "to" => %address, "port" => port, "error" => %error);
             }
-            Err(_) => debug!(log, "not forwarded: no answer"; "to" => %address, "port" => port),
+            Err(_) => debug!(log, "port not forwarded: timeout"; "to" => %address, "port" => port),
         }
     }
-    // The client hears of a refusal, not of an empty answer.
+    // The client sees a reset, not an empty answer.
     let _ = client.set_zero_linger();
 }

@@ -1,4 +1,4 @@
-//! What the guest's agent is told of the network.
+//! The network as messages to the guest's agent.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::{Discovered, Link, Neighbour, Route, model::mac_text};
 const REACHABLE: u16 = 0x02;
 const PERMANENT: u16 = 0x80;
 
-/// The interface the guest is to make of the device at `pci`.
+/// The configuration of the guest's interface on the device at `pci`.
 pub(super) fn interface(link: &Link, pci: &PciPath) -> Interface {
     let addresses = link
         .addresses
@@ -75,18 +75,18 @@ fn guest_route(route: &Route, device: &str) -> GuestRoute {
         source: text(route.source),
         scope: route.scope.into(),
         family: family(route.v6).into(),
-        // What the kernel reports about a next hop's state is not the guest's.
+        // Other flags are the state of the next hop on the host.
         flags: route.flags & ONLINK,
         mtu: route.mtu,
         ..Default::default()
     }
 }
 
-/// `RTNH_F_ONLINK` (linux/rtnetlink.h): the gateway is on the link though no address says so.
+/// `RTNH_F_ONLINK` (linux/rtnetlink.h): the gateway is on the link although no address covers it.
 const ONLINK: u32 = 4;
 
-/// The neighbours on `links` that the guest cannot find by itself, or would lose time to find: the
-/// fixed ones, and the default gateway if the namespace has talked to it.
+/// The neighbours on `links` that the guest cannot resolve by itself, which are the permanent ones,
+/// and the default gateway if it is reachable, to save time.
 pub(super) fn neighbours(found: &Discovered, links: &[&Link]) -> ARPNeighbors {
     let gateways: Vec<(u32, IpAddr)> = found
         .routes

@@ -1,5 +1,5 @@
 #![deny(unsafe_code)]
-//! The pod's network: what the CNI put into its network namespace, carried into the VM.
+//! The pod's network: connects what the CNI put into its network namespace to the VM.
 //!
 //! ```text
 //!   pod's network namespace                                    VM
@@ -8,16 +8,16 @@
 //!              eth0 <--ingress: redirect-- tap0_imprint ===== addresses, routes and neighbours
 //! ```
 //!
-//! The interface keeps its addresses, but the namespace's own stack sees no packet any more: the
-//! guest answers in its place. Nothing is waited for: what is not in the namespace when the pod
-//! starts is not in the pod.
+//! The interface keeps its addresses, but the namespace's own network stack sees no packet any
+//! more: the guest answers instead. Nothing is waited for: an interface that is not in the
+//! namespace when the pod starts is not in the pod.
 //!
-//! A VM has its first NIC from its start, so that the guest need not find one that is plugged in: its
-//! tap is made before the interfaces are looked at. A pod without a network leaves both down.
+//! A VM has its first NIC from its start, since a hot-plugged one takes the guest time to find. Its
+//! tap is made before the interfaces are read. In a pod without a network both stay down.
 //!
-//! Taps are not persistent: they go with the last process that holds one, and their half of the
-//! redirection with them. The other half is on the CNI's interface; [`detach`] removes it, also
-//! after a killed shim, by what a record says of the namespace.
+//! Taps are not persistent: the kernel removes one after its last descriptor was closed, with its
+//! half of the redirection. The other half is on the CNI's interface; [`detach`] removes it, also
+//! after a killed shim, with the recorded namespace.
 
 mod attach;
 mod detach;
@@ -28,9 +28,9 @@ mod guest;
 mod model;
 mod namespace;
 mod netlink;
+mod nics;
 mod parse;
 mod plan;
-mod plug;
 mod request;
 mod steer;
 mod tap;
@@ -44,7 +44,7 @@ pub use error::NetworkError;
 pub use forward::forward;
 pub use model::{Address, Discovered, Link, Neighbour, Route};
 pub use namespace::{Namespace, NamespaceId};
+pub use nics::{NicPhases, add_nics};
 pub use plan::{Attachment, Plan, plan};
-pub use plug::{PlugPhases, plug};
 pub use request::{Request, of_specification};
 pub use tap::Tap;

@@ -1,4 +1,4 @@
-//! A network namespace, and work done inside of it by a thread of its own.
+//! A network namespace, and threads that work inside it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,18 +18,17 @@ use tokio::{runtime, sync::oneshot, time::timeout};
 
 use super::{NetworkError, Tap, netlink::Netlink};
 
-/// How long all that is asked of the kernel in one go may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long all requests to the kernel of one piece of work may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const OF_THIS_PROCESS: &str = "/proc/self/ns/net";
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
-/// What tells one namespace from another, as long as either exists: the file behind it
-/// (namespaces(7)).
+/// Identifies a namespace as long as it exists: the numbers of its file (namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceId {
-    /// Device.
+    /// Device number of the file.
     pub dev: u64,
-    /// Inode.
+    /// Inode number of the file.
     pub ino: u64,
 }
 
@@ -47,16 +46,16 @@ impl Namespace {
     /// # Errors
     /// There is none, or it is that of this process ([`NetworkError::HostNetwork`]).
     pub fn open(path: &Path) -> Result<Self, NetworkError> {
-        let namespace = Self::look(path)?;
-        let host = fs::metadata(OF_THIS_PROCESS).map_err(failed("Looking at", path))?;
-        if namespace.id == NamespaceId::of(&host) {
+        let namespace = Self::open_any(path)?;
+        let host = fs::metadata(OF_THIS_PROCESS).map_err(failed("Inspecting", path))?;
+        if namespace.id == NamespaceId::from(&host) {
             return Err(NetworkError::HostNetwork);
         }
         Ok(namespace)
     }
 
-    /// Makes a namespace with nothing in it. It has no name, so it is gone with the last process
-    /// in it and with this value, however they end.
+    /// Makes an empty namespace. It has no name, so it ends with this value and the last process in
+    /// it.
     ///
     /// # Errors
     /// The kernel refused.
@@ -68,7 +67,7 @@ impl Namespace {
                 .spawn_scoped(scope, || {
                     unshare(CloneFlags::CLONE_NEWNET)
                         .map_err(|error| failed("Making", Path::new("of the pod"))(error.into()))?;
-                    Self::look(path)
+                    Self::open_any(path)
                 });
             thread
                 .map_err(failed("Starting a thread for", path))
@@ -78,22 +77,23 @@ impl Namespace {
         made?.unwrap_or_else(|_| Err(failed("Making", path)(io::ErrorKind::Other.into())))
     }
 
-    fn look(path: &Path) -> Result<Self, NetworkError> {
+    /// Opens the namespace at `path`, even if it is that of this process.
+    fn open_any(path: &Path) -> Result<Self, NetworkError> {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(nix::libc::O_NONBLOCK)
             .open(path)
             .map_err(failed("Opening", path))?;
-        let metadata = file.metadata().map_err(failed("Looking at", path))?;
+        let metadata = file.metadata().map_err(failed("Inspecting", path))?;
         Ok(Self {
             file,
             path: path.to_owned(),
-            id: NamespaceId::of(&metadata),
+            id: NamespaceId::from(&metadata),
         })
     }
 
-    /// Makes a tap in it that is down and connected to nothing. The namespace exists at least as long
-    /// as the tap.
+    /// Makes a tap in it that is down and not connected. The namespace exists at least as long as
+    /// the tap.
     ///
     /// # Errors
     /// The kernel refused.
@@ -102,47 +102,47 @@ impl Namespace {
             .await
     }
 
-    /// What tells it from others.
+    /// The numbers that identify it.
     #[must_use]
     pub fn id(&self) -> NamespaceId {
         self.id
     }
 
-    /// Its path, as it was opened.
+    /// The path by which it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path that leads every thread of this process to it, whatever becomes of its own, as long
-    /// as this value lives.
+    /// A path to it that every thread of this process can use as long as this value lives, even if
+    /// [`path`](Self::path) is removed.
     #[must_use]
     pub fn descriptor_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Does `work` inside: on a thread of its own with a netlink connection, both gone when it is
-    /// done. Dropping the future does not end the work.
+    /// Runs `work` inside the namespace, on a new thread with a netlink connection. Dropping the
+    /// future does not cancel the work.
     pub(super) async fn within<T, W>(&self, work: W) -> Result<T, NetworkError>
     where
         T: Send + 'static,
         W: AsyncFnOnce(&mut Netlink) -> Result<T, NetworkError> + Send + 'static,
     {
         let entered = self.try_clone()?;
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         thread::Builder::new()
             .name("netns".into())
-            .spawn(move || drop(tell.send(entered.enter(work))))
+            .spawn(move || drop(sender.send(entered.enter(work))))
             .map_err(failed("Starting a thread for", &self.path))?;
-        // The thread bounds its own time.
-        told.await.unwrap_or_else(|_| {
+        // The thread has a timeout of its own.
+        result.await.unwrap_or_else(|_| {
             Err(failed("Working in", &self.path)(
                 io::ErrorKind::Other.into(),
             ))
         })
     }
 
-    /// The same for a caller without a runtime.
+    /// As [`within`](Self::within), for a caller without a tokio runtime. Blocks.
     pub(super) fn within_blocking<T, W>(&self, work: W) -> Result<T, NetworkError>
     where
         T: Send + 'static,
@@ -173,7 +173,8 @@ impl Namespace {
         })
     }
 
-    /// The calling thread is of no use for anything else afterwards.
+    /// Moves the calling thread into the namespace, and runs `work` there. The thread stays in it,
+    /// so it must end afterwards.
     fn enter<T, W>(self, work: W) -> Result<T, NetworkError>
     where
         W: AsyncFnOnce(&mut Netlink) -> Result<T, NetworkError>,
@@ -187,19 +188,19 @@ impl Namespace {
             .map_err(failed("Starting a thread for", path))?;
         runtime.block_on(async {
             let mut netlink = Netlink::connect(path)?;
-            match timeout(DEADLINE, work(&mut netlink)).await {
+            match timeout(TIMEOUT, work(&mut netlink)).await {
                 Ok(done) => done,
                 Err(_) => Err(NetworkError::Timeout {
                     path: path.clone(),
-                    waited: DEADLINE,
+                    waited: TIMEOUT,
                 }),
             }
         })
     }
 }
 
-impl NamespaceId {
-    fn of(metadata: &fs::Metadata) -> Self {
+impl From<&fs::Metadata> for NamespaceId {
+    fn from(metadata: &fs::Metadata) -> Self {
         Self {
             dev: metadata.dev(),
             ino: metadata.ino(),

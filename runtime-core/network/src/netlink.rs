@@ -21,7 +21,7 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// Connects. `path` names the namespace in errors.
+    /// Connects to the namespace of the calling thread. `path` names it in errors.
     pub(super) fn connect(path: &Path) -> Result<Self, NetworkError> {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|source| NetworkError::Namespace {
@@ -36,12 +36,12 @@ impl Netlink {
         })
     }
 
-    /// For requests that answer with a list.
+    /// For requests that return a list.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Takes a whole list.
+    /// Collects a whole list. `what` names it in errors.
     pub(super) async fn list<T>(
         &self,
         what: &'static str,
@@ -51,7 +51,8 @@ impl Netlink {
         all.map_err(|error| self.failed(format!("Listing {what}"), into_io(error)))
     }
 
-    /// Has something done. `flags` are added to those that ask for an answer.
+    /// Sends a request for a change, and waits for the kernel's answer. `flags` are added to
+    /// `NLM_F_REQUEST` and `NLM_F_ACK`.
     pub(super) async fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
@@ -71,7 +72,7 @@ impl Netlink {
         tap::open().map_err(|error| self.failed("Making a tap".into(), error))
     }
 
-    /// An error about `action`.
+    /// The error for an `action` that failed, as in "Listing addresses".
     pub(super) fn failed(&self, action: String, source: io::Error) -> NetworkError {
         NetworkError::Kernel {
             action,

@@ -1,4 +1,4 @@
-//! From the kernel's messages to the plain values of this module.
+//! Turns the kernel's messages into plain values.
 
 use std::net::IpAddr;
 
@@ -52,7 +52,7 @@ fn link(message: LinkMessage) -> Link {
     link
 }
 
-/// Gives the addresses to their interfaces.
+/// Adds the addresses to their interfaces.
 pub(super) fn add_addresses(links: &mut [Link], messages: Vec<AddressMessage>) {
     for message in messages {
         let Some(ip) = own_address(&message.attributes) else {
@@ -85,8 +85,8 @@ fn own_address(attributes: &[AddressAttribute]) -> Option<IpAddr> {
     })
 }
 
-/// A route for a guest; `None` where the guest's kernel makes it by itself or has no use for it.
-/// The error names one that a guest would need and cannot be told.
+/// A route for a guest; `None` if the guest's kernel makes it by itself or does not need it. The
+/// error describes a route that a guest needs and the agent's API cannot express.
 pub(super) fn route(message: &RouteMessage) -> Result<Option<Route>, String> {
     let header = &message.header;
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
@@ -120,18 +120,20 @@ pub(super) fn route(message: &RouteMessage) -> Result<Option<Route>, String> {
             RouteAttribute::Metrics(metrics) => {
                 route.mtu = metrics.iter().find_map(mtu).unwrap_or_default();
             }
-            RouteAttribute::MultiPath(_) => return Err(told(&route, "with several next hops")),
-            RouteAttribute::Via(_) => return Err(told(&route, "through another address family")),
+            RouteAttribute::MultiPath(_) => return Err(describe(&route, "with several next hops")),
+            RouteAttribute::Via(_) => {
+                return Err(describe(&route, "through another address family"));
+            }
             _ => {}
         }
     }
     if header.kind != RouteType::Unicast {
-        return Err(told(&route, "that is not unicast"));
+        return Err(describe(&route, "that is not unicast"));
     }
     Ok(Some(route))
 }
 
-fn told(route: &Route, why: &str) -> String {
+fn describe(route: &Route, why: &str) -> String {
     match route.destination {
         Some(Address { ip, prefix }) => format!("route to {ip}/{prefix} {why}"),
         None => format!("default route {why}"),

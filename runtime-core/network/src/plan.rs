@@ -1,31 +1,32 @@
-//! Decides which interfaces the VM gets, and what is made for them.
+//! Decides which interfaces the VM gets.
 
 use super::{Discovered, Link, NetworkError};
 
 /// Length of an Ethernet address.
 const MAC_BYTES: usize = 6;
 
-/// What is to be made.
+/// The interfaces that the VM gets, and those that it does not get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// One per interface that the VM gets, sorted by the interface's name.
     pub attachments: Vec<Attachment>,
-    /// Interfaces that it does not get, and why, in words.
+    /// Interfaces that it does not get, with the reason, each as a phrase for the log.
     pub left_out: Vec<String>,
 }
 
-/// An interface and what it becomes in the VM.
+/// An interface that becomes a NIC of the VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
-    /// The CNI's interface.
+    /// The interface that the CNI made.
     pub link: Link,
-    /// Identifier of the VM's network interface, for the monitor.
+    /// Identifier of the NIC for the VMM, as in `nic0`.
     pub nic: String,
 }
 
-/// Plans for all interfaces that have an address: without one, the CNI has not finished it or it is
-/// a part of another, and the loopback is the guest's own. Traffic control redirects whatever
-/// carries Ethernet frames: veth, macvlan, ipvlan, bridge, VLAN, bond, or a device of its own.
+/// Plans NICs for all interfaces that have an address. One without an address is not finished by
+/// the CNI, or is part of another; the guest has a loopback of its own. Traffic control redirects
+/// every kind that carries Ethernet frames: veth, macvlan, ipvlan, bridge, VLAN, bond, or a
+/// physical device.
 ///
 /// # Errors
 /// [`NetworkError::NotEthernet`]: a pod that misses one of its networks would be worse than none.

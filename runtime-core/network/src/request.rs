@@ -1,4 +1,4 @@
-//! Which network a container's specification asks for.
+//! The network namespace that a container's specification asks for.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,18 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::NetworkError;
 
-/// The network namespace a pod is to live in.
+/// The network namespace that a pod asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// One that exists, made by the CNI.
+    /// An existing one at this path, made by the CNI.
     Existing(PathBuf),
-    /// A new one, with nothing in it.
+    /// A new, empty one.
     New,
 }
 
 /// Reads the network namespace of `linux.namespaces` (OCI runtime specification, config-linux.md):
-/// with a path it exists, without one it is to be made, and without an entry the container lives
-/// in that of the runtime.
+/// with a path it exists, without one it is to be made, and without an entry the container would be
+/// in the runtime's own.
 ///
 /// # Errors
 /// [`NetworkError::HostNetwork`] in the last case.

@@ -1,4 +1,4 @@
-//! The other end of a VM's NIC.
+//! Taps: the host's end of a VM's NIC.
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -8,25 +8,25 @@ use system::{random, tap};
 
 use super::model::mac_text;
 
-/// Pattern of the names: the kernel puts the first number in that is free.
+/// Pattern of the names: the kernel replaces `%d` by the first free number.
 const NAME: &str = "tap%d_imprint";
 
-/// A tap: an interface of its network namespace, whose other end a VM has. It is gone when its last
-/// descriptor is closed.
+/// An interface of its network namespace whose frames a VM reads and writes. The kernel removes it
+/// after its last descriptor was closed.
 #[derive(Debug, Clone)]
 pub struct Tap {
-    /// The interface's name.
+    /// The interface's name, as in `tap0_imprint`.
     pub name: String,
     /// The kernel's number for it.
     pub index: u32,
-    /// The other end.
+    /// Through which the VMM reads and writes frames.
     pub descriptor: Arc<OwnedFd>,
     /// The NIC's first hardware address.
     address: [u8; 6],
 }
 
 impl Tap {
-    /// A NIC with this tap, and with a random address until the guest is told its own.
+    /// A NIC with this tap. It has a random address until the guest sets that of the CNI.
     #[must_use]
     pub fn nic(&self) -> NicSpec {
         NicSpec {
@@ -36,7 +36,7 @@ impl Tap {
     }
 }
 
-/// Makes a tap in the network namespace of the calling thread. It is down and connected to nothing.
+/// Makes a tap in the network namespace of the calling thread. It is down and not connected.
 pub(super) fn open() -> io::Result<Tap> {
     let (descriptor, name) = tap::open(NAME)?;
     let mut address = random::bytes::<6>()?;

@@ -1,4 +1,4 @@
-//! Traffic control as messages: what redirects frames from one interface to another.
+//! Traffic control messages that redirect frames from one interface to another.
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
@@ -10,31 +10,32 @@ use rtnetlink::packet_route::{
     },
 };
 
-/// Priority of our filters, by which they are known again. Behind those the kernel numbers by
-/// itself, which start at 49152 and go down: another's filter sees a packet before it is taken away.
+/// Priority of our filters, by which they are recognised. It is after those that the kernel
+/// chooses, which start at 49152 and go down, so filters of other programs see a packet before it
+/// is redirected.
 const PRIORITY: u16 = 50_000;
 /// All protocols (`ETH_P_ALL`, packet(7)), in network byte order.
 const ALL_PROTOCOLS: u16 = 3_u16.to_be();
-/// The queueing discipline for what comes in, as we make it.
+/// The queueing discipline for incoming packets, as we make it.
 pub(super) const INGRESS: &str = "ingress";
-/// The same for both directions; another may have made it.
+/// The same for both directions; another program may have made it.
 pub(super) const CLSACT: &str = "clsact";
 
 /// Ways to match every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Classifier {
-    /// Made for it; kernels since 4.8 may have it.
+    /// Matches everything; kernels since 4.8 may have it.
     MatchAll,
     /// Compares no bits of the packet; all kernels with traffic control have it.
     U32,
 }
 
-/// The queueing discipline that filters for incoming packets of `link` hang on.
+/// Makes the queueing discipline to which filters for incoming packets of `link` belong.
 pub(super) fn ingress(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewQueueDiscipline(discipline(link))
 }
 
-/// Takes it away, with all its filters.
+/// Removes that discipline, with all its filters.
 pub(super) fn no_ingress(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelQueueDiscipline(discipline(link))
 }
@@ -52,7 +53,7 @@ fn discipline(link: u32) -> TcMessage {
     message
 }
 
-/// What comes in at `from` leaves at `to`.
+/// Makes a filter: packets that arrive at `from` are sent out at `to`.
 pub(super) fn redirect(from: u32, to: u32, classifier: Classifier) -> RouteNetlinkMessage {
     let mut message = filter(from);
     let (kind, options) = match classifier {
@@ -74,7 +75,7 @@ pub(super) fn redirect(from: u32, to: u32, classifier: Classifier) -> RouteNetli
     RouteNetlinkMessage::NewTrafficFilter(message)
 }
 
-/// Takes our filters away from `link`.
+/// Removes our filters from `link`.
 pub(super) fn no_redirect(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelTrafficFilter(filter(link))
 }
@@ -93,7 +94,7 @@ fn filter(link: u32) -> TcMessage {
     message
 }
 
-/// One key without a bit to compare.
+/// A selector with one key that compares no bit.
 fn everything() -> TcU32Selector {
     let mut selector = TcU32Selector::default();
     selector.flags = TcU32SelectorFlags::Terminal;
@@ -124,7 +125,7 @@ pub(super) fn is_ours(header: &TcHeader) -> bool {
     TcHandle::from(header.info).major == PRIORITY
 }
 
-/// Where a filter sends packets.
+/// The interface to which a filter redirects packets.
 pub(super) fn target(filter: &TcMessage) -> Option<u32> {
     let options = filter
         .attributes

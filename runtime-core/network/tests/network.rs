@@ -193,7 +193,10 @@ async fn the_hosts_network_is_refused() {
 async fn what_is_no_namespace_is_said_so() {
     let Some(_pod) = pod("none") else { return };
     let error = Namespace::open("/nonexistent".as_ref()).unwrap_err();
-    assert_eq!(error.to_string(), "Opening network namespace /nonexistent");
+    assert_eq!(
+        error.to_string(),
+        "Opening network namespace /nonexistent failed"
+    );
     let error = attach(
         &Namespace::open("/proc/self/ns/uts".as_ref()).unwrap(),
         None,
@@ -202,7 +205,7 @@ async fn what_is_no_namespace_is_said_so() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Entering network namespace /proc/self/ns/uts"
+        "Entering network namespace /proc/self/ns/uts failed"
     );
 }
 

@@ -17,7 +17,7 @@ use hypervisors::{
     qemu::{AcceleratorChoice, Qemu, QemuConfig},
 };
 use netns::{Pod, pod};
-use network::{Namespace, NamespaceId, PlugPhases, attach, detach, plug};
+use network::{Namespace, NamespaceId, NicPhases, add_nics, attach, detach};
 use tempfile::TempDir;
 
 const MIB: u32 = 160;
@@ -142,14 +142,14 @@ fn two_interfaces(pod: &Pod) {
     pod.ip_at_peer("addr add 2001:db8::9/128 dev lo nodad");
 }
 
-async fn connected(pod: &Pod, vm: Arc<dyn Vm>, agent: &Agent) -> PlugPhases {
+async fn connected(pod: &Pod, vm: Arc<dyn Vm>, agent: &Agent) -> NicPhases {
     let start = Instant::now();
     let attached = attach(&Namespace::open(&pod.path()).unwrap(), None)
         .await
         .unwrap();
     eprintln!("attached in {:?}", start.elapsed());
     assert_eq!(attached.taps.len(), 2);
-    plug(attached, &*vm, agent).await.unwrap()
+    add_nics(attached, &*vm, agent).await.unwrap()
 }
 
 fn check(pod: &Pod) {

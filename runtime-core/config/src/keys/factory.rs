@@ -22,7 +22,7 @@ pub const WITHIN_QEMU: Section = Section {
     name: "[hypervisor.qemu.factory]",
     ..SECTION
 };
-/// As [`WITHIN_QEMU`].
+/// The same for Cloud Hypervisor, as [`WITHIN_QEMU`].
 pub const WITHIN_CLH: Section = Section {
     name: "[hypervisor.clh.factory]",
     ..SECTION

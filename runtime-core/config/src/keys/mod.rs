@@ -1,7 +1,8 @@
 //! The keys of the configuration: Kata's, and a few of our own.
 //!
 //! A key that is read is declared by [`read_keys`], in the module of its table. It has to be in
-//! `configuration.toml` as well. All others stand in plain lists, with what becomes of their values.
+//! `configuration.toml` as well. All others are in plain lists, with what is done with their
+//! values.
 
 /// Declares keys that are read: a constant for each, by which its value is read, and the list of
 /// all of them, by which a table is checked.
@@ -30,7 +31,7 @@ use super::{
     tree::Table,
 };
 
-/// The tables at the top.
+/// The tables at the top of the file.
 pub const ROOT: Section = Section {
     name: "the file",
     keys: &[ROOT_TABLES],
@@ -65,9 +66,9 @@ read_keys! { AGENT_TABLES {
 pub struct VmmTables {
     /// The table within `[hypervisor]`.
     pub table: Key<Table>,
-    /// What that table may have.
+    /// The keys of that table.
     pub section: &'static Section,
-    /// What `factory` within it may have.
+    /// The keys of `factory` within that table.
     pub factory: &'static Section,
 }
 
@@ -95,7 +96,7 @@ impl Choice for VmmKind {
 /// Any integer that is not negative.
 const COUNT: Kind = Int(0, i64::MAX);
 
-/// A switch that must be left as it is here.
+/// A switch that must have this value.
 const fn fixed(name: &'static str, value: bool, why: &'static str) -> Rule {
     Rule {
         name,

@@ -117,8 +117,8 @@ fn the_least_gets_the_defaults() {
 #[test]
 fn what_is_chosen_reaches_the_vmm() {
     let node = Node::new();
-    let chosen = "disable_seccomp = true\ndisable_nested_virtualization = true\nenable_debug = true\n\
-        enable_landlock = true\nlandlock_paths = [\"/dev/mapper\"]\n\
+    let chosen = "disable_seccomp = true\ndisable_nested_virtualization = true\n\
+        enable_debug = true\nenable_landlock = true\nlandlock_paths = [\"/dev/mapper\"]\n\
         [runtime]\nrun_root = \"/run/two\"\n";
     let config = node.load(&format!("{LEAST}{chosen}")).unwrap();
     let clh = clh(config.hypervisor.vmm);
@@ -164,7 +164,7 @@ fn bad_values_are_named() {
     for (more, said) in [
         (
             "landlock_paths = [\"dev\"]",
-            ":5: landlock_paths = an array: \"dev\" is no absolute path",
+            ":5: landlock_paths = an array: \"dev\" is not an absolute path",
         ),
         ("machine_type = \"q35\"", ":5: Unknown key machine_type"),
         ("accelerator = \"kvm\"", ":5: Unknown key accelerator"),

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::{super::source, LEAST, Node, told, with};
+use super::{super::source, LEAST, Node, chain, with};
 
 #[test]
 fn the_one_that_is_named_wins() {
@@ -27,18 +27,18 @@ fn the_one_that_is_named_wins() {
 }
 
 #[test]
-fn a_missing_file_is_told() {
+fn a_missing_file_is_named() {
     let node = Node::new();
     let defaults = [Path::new("/nowhere/a.toml"), Path::new("/nowhere/b.toml")];
     let error = source::read(None, None, &defaults).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "No configuration file; looked for /nowhere/a.toml, /nowhere/b.toml"
+        "No configuration file found at /nowhere/a.toml, /nowhere/b.toml"
     );
     let named = node.path("none.toml");
     let error = source::read(Some(&named), None, &defaults).err().unwrap();
     assert_eq!(
-        told(&error),
+        chain(&error),
         format!(
             "Configuration {} cannot be read: No such file or directory (os error 2)",
             named.display()
@@ -59,7 +59,8 @@ fn drop_ins_beside_the_resolved_file_are_laid_over_it_in_order() {
     );
     node.write(
         "real/config.d/10-a.toml",
-        "[hypervisor.qemu]\ndefault_memory = 200\nenable_annotations = [\"x\"]\n[factory]\nenable_template = true\n",
+        "[hypervisor.qemu]\ndefault_memory = 200\nenable_annotations = [\"x\"]\n\
+         [factory]\nenable_template = true\n",
     );
     node.write("real/config.d/30-c.toml.rpmsave", "no toml at all");
     node.write(

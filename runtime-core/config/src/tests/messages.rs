@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use proptest::prelude::*;
 
-use super::{super::source::MAX_FILE, LEAST, Node, told, with};
+use super::{super::source::MAX_FILE, LEAST, Node, chain, with};
 
 /// Each with what is said after the file's name.
 #[test]
@@ -44,7 +44,7 @@ fn each_mistake_is_named_with_its_line() {
         ),
         (
             "enable_annotations = [\"(\"]",
-            ":5: enable_annotations = an array: \"(\" is no regular expression",
+            ":5: enable_annotations = an array: \"(\" is not a regular expression",
         ),
         (
             "default_memory = 0",
@@ -56,8 +56,8 @@ fn each_mistake_is_named_with_its_line() {
         ),
         (
             "[runtime]\nrun_root = \"/a/path/of/26/bytes/in/all\"",
-            ":6: run_root = \"/a/path/of/26/bytes/in/all\": The paths of pods' sockets below it would \
-             be too long (unix(7)): it may have 22 bytes and has 26, 4 too many",
+            ":6: run_root = \"/a/path/of/26/bytes/in/all\": The paths of pods' sockets below it \
+             would be too long (unix(7)): it may have 22 bytes and has 26, 4 too many",
         ),
         (
             "default_vcpus = nan",
@@ -110,7 +110,8 @@ fn each_mistake_is_named_with_its_line() {
         ),
         (
             "[factory]\nenable_template = true\n[hypervisor.qemu.factory]\nenable_template = false",
-            ":8: enable_template = false: @/configuration.toml:6 says otherwise; remove one of them",
+            ":8: enable_template = false: @/configuration.toml:6 sets another value; remove one of \
+             them",
         ),
         (
             "[runtime]\nhypervisor_name = \"clh\"",
@@ -168,7 +169,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line() {
+fn what_is_no_toml_is_reported_with_its_line() {
     let node = Node::new();
     let said = node.complaint("[hypervisor.qemu]\npath = \n");
     assert!(said.starts_with("@/configuration.toml:2: "), "{said}");
@@ -196,7 +197,7 @@ fn a_file_that_never_ends_does_not_hold_a_start_up() {
     let node = Node::new();
     let fifo = node.path("configuration.toml");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    let said = told(&node.reload().unwrap_err());
+    let said = chain(&node.reload().unwrap_err());
     assert!(said.contains("not a regular file"), "{said}");
     fs::remove_file(&fifo).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &fifo).unwrap();

@@ -14,6 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use system::error::chain;
+
 use super::{Config, ConfigError, assemble, source};
 
 /// A directory with what a configuration names, and the configuration.
@@ -57,16 +59,8 @@ impl Node {
 
     /// What is said of a bad configuration, with `@` for this directory.
     fn complaint(&self, text: &str) -> String {
-        let error = told(&self.load(text).unwrap_err());
+        let error = chain(&self.load(text).unwrap_err());
         error.replace(self.dir.path().to_str().unwrap(), "@")
-    }
-}
-
-/// An error and what caused it.
-fn told(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", told(source)),
-        None => error.to_string(),
     }
 }
 

@@ -50,7 +50,10 @@ fn a_shape_that_cannot_be_is_refused_with_its_line() {
         "{many}"
     );
     let twice = shapes("vcpus = 1\n[[factory.shape]]\nmemory = 2048");
-    assert!(twice.contains("1 vCPU, 2048 MiB is there twice"), "{twice}");
+    assert!(
+        twice.contains("1 vCPU, 2048 MiB is listed twice"),
+        "{twice}"
+    );
     let table = say("[factory.shape]\nvcpus = 1");
     assert!(table.contains("an array of tables"), "{table}");
     let none = say("[factory]\nshape = []");

@@ -98,7 +98,8 @@ create_container_timeout = 9
     assert_eq!(spec.kernel.root, GuestRoot::Initrd(node.path("initrd.img")));
     assert_eq!(
         spec.kernel.command_line,
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check agent.log=debug a=b  c"
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce \
+         no_timer_check agent.log=debug a=b  c"
     );
 
     let VmmConfig::Qemu(qemu) = config.hypervisor.vmm else {
@@ -126,7 +127,8 @@ fn the_command_line_names_the_root_of_an_image() {
     };
     assert_eq!(
         line(&image),
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce \
+         no_timer_check quiet root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro \
          rootfstype=ext4 systemd.unit=kata-containers.target \
          systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket"
     );
@@ -135,7 +137,8 @@ fn the_command_line_names_the_root_of_an_image() {
     );
     assert_eq!(
         line(LEAST),
-        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce no_timer_check quiet"
+        "console=ttyS0 panic=1 cryptomgr.notests memhp_default_state=online swiotlb=noforce \
+         no_timer_check quiet"
     );
 }
 
@@ -229,7 +232,7 @@ fn another_hypervisor_may_be_described() {
     );
     assert_eq!(
         node.complaint(&two),
-        "@/configuration.toml: Both [hypervisor.qemu] and [hypervisor.clh] are there; write \
+        "@/configuration.toml: Both [hypervisor.qemu] and [hypervisor.clh] exist; write \
          hypervisor_name = \"qemu\" or \"clh\" in [runtime]"
     );
 }

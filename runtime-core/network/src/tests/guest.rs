@@ -1,4 +1,4 @@
-//! What a guest is told.
+//! What a guest is sent.
 
 use agent_client::types::IPFamily;
 
@@ -31,20 +31,20 @@ fn neighbour(link: u32, at: &str, state: u16) -> Neighbour {
 }
 
 #[test]
-fn an_interface_is_told_whole() {
+fn an_interface_is_sent_whole() {
     let link = Link {
         no_arp: true,
         ..veth(2, "eth0", &["10.0.0.2/24", "fd00::2/64", "127.0.0.9/8"])
     };
-    let told = guest::interface(&link, &"09/00".parse().unwrap());
-    assert_eq!((told.device.as_str(), told.name.as_str()), ("eth0", "eth0"));
-    assert_eq!(told.hwAddr, "02:00:00:00:00:02");
-    assert_eq!(told.devicePath, "09/00");
+    let sent = guest::interface(&link, &"09/00".parse().unwrap());
+    assert_eq!((sent.device.as_str(), sent.name.as_str()), ("eth0", "eth0"));
+    assert_eq!(sent.hwAddr, "02:00:00:00:00:02");
+    assert_eq!(sent.devicePath, "09/00");
     assert_eq!(
-        (told.mtu, told.type_.as_str(), told.raw_flags),
+        (sent.mtu, sent.type_.as_str(), sent.raw_flags),
         (1400, "virtual", 0x80)
     );
-    let addresses: Vec<_> = told
+    let addresses: Vec<_> = sent
         .IPAddresses
         .iter()
         .map(|own| (own.family.unwrap(), own.address.as_str(), own.mask.as_str()))
@@ -59,7 +59,7 @@ fn an_interface_is_told_whole() {
 }
 
 #[test]
-fn routes_are_told_with_the_name_of_their_interface() {
+fn routes_are_sent_with_the_name_of_their_interface() {
     let (eth0, net1) = (veth(2, "eth0", &[]), veth(3, "net1", &[]));
     let found = Discovered {
         routes: vec![
@@ -82,8 +82,8 @@ fn routes_are_told_with_the_name_of_their_interface() {
         ],
         ..Discovered::default()
     };
-    let told = guest::routes(&found, &[&eth0, &net1]).Routes;
-    let texts: Vec<_> = told
+    let sent = guest::routes(&found, &[&eth0, &net1]).Routes;
+    let texts: Vec<_> = sent
         .iter()
         .map(|to| {
             (
@@ -103,12 +103,12 @@ fn routes_are_told_with_the_name_of_their_interface() {
             ("", "fd01::1", "net1", ""),
         ]
     );
-    assert_eq!((told[1].flags, told[1].mtu, told[1].scope), (4, 1300, 253));
-    assert_eq!(told[3].family.unwrap(), IPFamily::v6);
+    assert_eq!((sent[1].flags, sent[1].mtu, sent[1].scope), (4, 1300, 253));
+    assert_eq!(sent[3].family.unwrap(), IPFamily::v6);
 }
 
 #[test]
-fn only_neighbours_that_the_guest_cannot_find_are_told() {
+fn only_neighbours_that_the_guest_cannot_find_are_sent() {
     let eth0 = veth(2, "eth0", &[]);
     let found = Discovered {
         routes: vec![route(2, None, Some("10.0.0.1"))],
@@ -121,8 +121,8 @@ fn only_neighbours_that_the_guest_cannot_find_are_told() {
         ],
         ..Discovered::default()
     };
-    let told = guest::neighbours(&found, &[&eth0]).ARPNeighbors;
-    let texts: Vec<_> = told
+    let sent = guest::neighbours(&found, &[&eth0]).ARPNeighbors;
+    let texts: Vec<_> = sent
         .iter()
         .map(|one| {
             (

@@ -11,7 +11,7 @@ use rtnetlink::{
 use crate::tc::{self, Classifier};
 
 /// The message as the kernel would tell it again.
-fn told(message: &RouteNetlinkMessage) -> TcMessage {
+fn message(message: &RouteNetlinkMessage) -> TcMessage {
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);
     TcMessage::parse(&bytes[..]).unwrap()
@@ -20,7 +20,7 @@ fn told(message: &RouteNetlinkMessage) -> TcMessage {
 #[test]
 fn a_filter_is_known_again_with_its_target() {
     for (classifier, kind) in [(Classifier::MatchAll, "matchall"), (Classifier::U32, "u32")] {
-        let filter = told(&tc::redirect(7, 9, classifier));
+        let filter = message(&tc::redirect(7, 9, classifier));
         assert_eq!(filter.header.index, 7);
         assert_eq!(tc::kind(&filter), Some(kind));
         assert!(tc::is_ours(&filter.header));
@@ -41,8 +41,8 @@ fn filters_of_others_are_not_ours() {
 
 #[test]
 fn removal_names_only_our_filters() {
-    let removal = told(&tc::no_redirect(7));
-    let filter = told(&tc::redirect(7, 9, Classifier::U32));
+    let removal = message(&tc::no_redirect(7));
+    let filter = message(&tc::redirect(7, 9, Classifier::U32));
     assert_eq!(removal.header, filter.header);
     // Without a priority the kernel would flush all filters of the interface.
     assert_ne!(removal.header.info >> 16, 0);

@@ -153,7 +153,7 @@ impl Pod {
         panic!("{script}: {last:?}");
     }
 
-    /// The peer connects to a port where nobody listens; whether it was told so.
+    /// The peer connects to a port on which no one listens; whether it was refused.
     pub fn tcp_is_refused(&self, address: &str) -> bool {
         let script = format!("exec 3<>/dev/tcp/{address}/9");
         let output = Command::new("ip")
