@@ -23,9 +23,12 @@ fn outcome(plan: &Plan) -> String {
 
 const WANTED: [VmSize; 4] = [BASE, size(2, 256), size(1, 512), size(2, 512)];
 
-/// For each way in which a VMM can let a clone grow, for each template, for each of [`WANTED`]: `=`
-/// is restored, `+` is restored and grows, `.` is booted.
-const SIZES: [(&str, [(Option<VmSize>, &str); 7]); 4] = [
+/// The size of each template, or that there is none, and the outcome for each of [`WANTED`]: `=` is
+/// restored, `+` is restored and grows, `.` is booted.
+type Outcomes = [(Option<VmSize>, &'static str); 7];
+
+/// The outcomes for each way in which a VMM can let a clone grow.
+const SIZES: [(&str, Outcomes); 4] = [
     (
         "vCPUs and memory",
         [
