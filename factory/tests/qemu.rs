@@ -1,5 +1,7 @@
 //! Templates on a real QEMU with the real guest. Skipped, loudly, where either is missing.
 
+#![allow(clippy::panic, reason = "allowed in tests, of which these are parts")]
+
 mod real;
 
 use std::fs::OpenOptions;
