@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
-//! The host's OCI specification of a container, and what of it the guest's agent gets.
+//! Turns the OCI specification of a container into the one that the guest's agent gets.
 //!
 //! Everything here is a pure function of its arguments, except [`load_bundle`], which reads
-//! `config.json`. A bind mount of the host is never passed over: it is in
-//! [`GuestSpec::host_binds`] until somebody says where in the guest its content is.
+//! `config.json`. A bind mount of the host is never ignored: it is in [`GuestSpec::host_binds`]
+//! until the caller says where in the guest its content is.
 
 mod bind;
 mod bundle;
@@ -15,8 +15,8 @@ mod id;
 mod kind;
 mod linux;
 mod mounts;
+mod pid_namespace;
 mod process;
-mod processes;
 mod resources;
 mod seccomp;
 mod shm;
@@ -31,7 +31,7 @@ pub use guest::{GuestSpec, SpecOptions, guest_spec};
 pub use id::{InvalidId, MAX_ID_BYTES, validate_id};
 pub use kind::{ContainerKind, pod_uid};
 pub use mounts::HostBind;
-pub use processes::{join_no_processes, join_processes};
+pub use pid_namespace::{join_no_processes, join_processes};
 pub use shm::{DEFAULT_SHM_OPTIONS, sandbox_shm_storage};
 pub use storage::{
     GUEST_BASE, GUEST_SANDBOX, GUEST_SHARED, RootfsDisk, RootfsStorages, rootfs_path,
