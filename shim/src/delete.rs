@@ -111,7 +111,7 @@ fn is_member(bundle: &Path) -> bool {
 /// The pod that the bundle's container is a further member of.
 fn sandbox_of(bundle: &Path) -> Option<String> {
     let bundle = oci::load_bundle(bundle).ok()?;
-    match ContainerKind::of(&bundle.spec).ok()? {
+    match ContainerKind::from_spec(&bundle.spec).ok()? {
         ContainerKind::PodContainer { sandbox_id } => Some(sandbox_id),
         _ => None,
     }

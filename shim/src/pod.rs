@@ -406,7 +406,7 @@ impl NewTask {
     ) -> Result<Self, Error> {
         oci::validate_id(&id).map_err(oci::OciError::from)?;
         let mut bundle = oci::load_bundle(path)?;
-        let kind = ContainerKind::of(&bundle.spec)?;
+        let kind = ContainerKind::from_spec(&bundle.spec)?;
         if !matches!(kind, ContainerKind::PodContainer { .. }) {
             oci::join_no_processes(&mut bundle.spec)?;
         }

@@ -76,7 +76,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     oci::validate_id(&flags.id).map_err(OciError::from)?;
     let here = env::current_dir().map_err(io_error("Finding", Path::new(".")))?;
     let (kind, config) = match oci::load_bundle(&here) {
-        Ok(bundle) => (ContainerKind::of(&bundle.spec)?, None),
+        Ok(bundle) => (ContainerKind::from_spec(&bundle.spec)?, None),
         // The sandbox API makes pods that no specification describes, and gives the runtime's
         // options to this action alone.
         Err(OciError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

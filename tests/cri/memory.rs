@@ -50,7 +50,7 @@ pub fn cases() -> Vec<Case> {
 /// The overhead of the RuntimeClass for this machine, in MiB.
 fn overhead(node: &Node) -> Result<u64> {
     let checked = node.imprint(&["check"]).run()?.stdout;
-    let class = if checked.contains("accel=tcg") {
+    let class = if checked.contains("accelerator tcg") {
         "name: imprint-emulated"
     } else {
         "name: imprint"

@@ -1,4 +1,4 @@
-//! Reads the bundle that containerd hands over.
+//! Reads the bundle that containerd prepares.
 
 use std::{
     io,
@@ -12,17 +12,17 @@ use super::OciError;
 /// Largest `config.json`, and largest JSON value in a request, in bytes.
 pub const MAX_SPEC_BYTES: u64 = 4 << 20;
 
-/// A container's bundle, read.
+/// A container's bundle, whose `config.json` was read.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The bundle's directory.
+    /// The bundle's directory on the host.
     pub path: PathBuf,
     /// Content of its `config.json`.
     pub spec: Spec,
 }
 
 impl Bundle {
-    /// The root file system's directory on the host, for a container that comes without mounts
+    /// The root file system's directory on the host, for a container without rootfs mounts
     /// (OCI runtime specification, config.md, Root: relative paths start at the bundle).
     pub fn rootfs(&self) -> PathBuf {
         let path = self.spec.root().as_ref().map(|root| root.path().as_path());

@@ -1,6 +1,6 @@
-//! Devices that a container is given by number, and the rules for them. A number names another disk in
-//! the guest, so no block device goes along unless the disk itself does; and no character device, and no
-//! rule for one, but those whose number means the same everywhere.
+//! Devices that a container gets by number, and the rules for them. In the guest the same number is
+//! another disk, so a block device is passed on only together with its disk. Character devices, and
+//! rules for them, are passed on only if their number means the same everywhere.
 
 use std::{
     ops::RangeInclusive,
@@ -26,7 +26,7 @@ pub struct HostDevice {
     pub(super) node: wire::LinuxDevice,
 }
 
-/// Every number, in a rule.
+/// Stands for every number in a rule.
 const ANY: i64 = -1;
 
 /// The devices that every container has (OCI runtime specification, "Default Devices"), with their
@@ -40,12 +40,12 @@ const DEFAULT: [(&str, i64, i64); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// The last minor number that there is (Linux, include/linux/kdev_t.h).
+/// The largest minor number (Linux, include/linux/kdev_t.h).
 const LAST: i64 = (1 << 20) - 1;
 
-/// Character devices that are functions of the kernel and no hardware, with numbers that never change
-/// (Linux, Documentation/admin-guide/devices.txt and include/linux/miscdevice.h): the major number, and the
-/// minor ones from the first to the last.
+/// Character devices that are functions of the kernel and not hardware, whose numbers never change:
+/// the major number, and the first and last minor number
+/// (Linux, Documentation/admin-guide/devices.txt and include/linux/miscdevice.h).
 const FIXED: [(i64, i64, i64); 11] = [
     // mem, null, port, zero, full, random, urandom, kmsg
     (1, 0, LAST),
@@ -71,17 +71,17 @@ const FIXED: [(i64, i64, i64); 11] = [
     (136, 0, LAST),
 ];
 
-/// Rules that say the same in the guest: those for all devices of a kind, and those for character devices
-/// whose numbers Linux has fixed. The rule for a block device goes along with its disk.
+/// Rules that mean the same in the guest: those for all devices of a kind, and those for character
+/// devices with fixed numbers. The rule for a block device is added with its disk.
 pub(super) fn rules(resources: &host::LinuxResources) -> Vec<wire::LinuxDeviceCgroup> {
     let rules = resources.devices().iter().flatten();
     rules
         .filter(|rule| means_the_same(rule))
-        .map(wired)
+        .map(to_wire)
         .collect()
 }
 
-/// Whether there are rules that [`rules`] leaves out, beside those for block devices.
+/// Whether [`rules`] leaves out rules, apart from those for block devices.
 pub(super) fn has_own_numbers(resources: &host::LinuxResources) -> bool {
     let mut rules = resources.devices().iter().flatten();
     rules.any(|rule| rule.typ() == Some(host::LinuxDeviceType::C) && !means_the_same(rule))
@@ -100,7 +100,7 @@ fn means_the_same(rule: &host::LinuxDeviceCgroup) -> bool {
     }
 }
 
-fn wired(rule: &host::LinuxDeviceCgroup) -> wire::LinuxDeviceCgroup {
+fn to_wire(rule: &host::LinuxDeviceCgroup) -> wire::LinuxDeviceCgroup {
     wire::LinuxDeviceCgroup {
         Allow: rule.allow(),
         Type: rule.typ().unwrap_or_default().as_str().to_owned(),
@@ -111,11 +111,11 @@ fn wired(rule: &host::LinuxDeviceCgroup) -> wire::LinuxDeviceCgroup {
     }
 }
 
-/// Takes out the character devices whose numbers are the host's alone.
+/// Removes the character devices whose numbers mean something only on the host.
 ///
 /// # Errors
-/// One of them was given to the container by itself. Whoever gets all devices of its host has those of the
-/// guest instead.
+/// One of them was given to the container individually. A container that gets all devices of its
+/// host has all those of the guest instead.
 pub(super) fn keep_fixed(
     linux: &host::Linux,
     devices: &mut Vec<wire::LinuxDevice>,
@@ -149,8 +149,8 @@ fn given_rules(linux: &host::Linux) -> &[host::LinuxDeviceCgroup] {
     rules.map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Whether an agent makes this device without being told. The stock agent fails when it is told
-/// nevertheless, as by the specification of a privileged container.
+/// Whether an agent makes this device by itself. The stock agent fails if it is listed
+/// nevertheless, as in the specification of a privileged container.
 pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
     device.typ() == host::LinuxDeviceType::C
         && DEFAULT.iter().any(|(path, major, minor)| {
@@ -158,9 +158,13 @@ pub(super) fn every_container_has(device: &host::LinuxDevice) -> bool {
         })
 }
 
-/// Takes the block devices out of `devices`, and returns those that were given to the container one
-/// by one. Whoever gets all devices of its host, as privileged containers do, has those of the guest.
-pub(super) fn take(linux: &host::Linux, devices: &mut Vec<wire::LinuxDevice>) -> Vec<HostDevice> {
+/// Removes the block devices from `devices`, and returns those that were given to the container
+/// individually. A container that gets all devices of its host, as privileged ones do, has all
+/// those of the guest instead.
+pub(super) fn take_block_devices(
+    linux: &host::Linux,
+    devices: &mut Vec<wire::LinuxDevice>,
+) -> Vec<HostDevice> {
     let rules = given_rules(linux);
     let all = rules.iter().any(allows_all);
     let nodes: Vec<_> = devices

@@ -1,23 +1,23 @@
-//! What can be wrong with a container's specification.
+//! Errors about a container's specification.
 
 use std::{io, path::PathBuf};
 
 use super::InvalidId;
 
-/// A specification that no container can be made from. Nothing was made.
+/// Why a container cannot be made from its specification. Nothing was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
     /// The bundle's `config.json` could not be read.
-    #[error("Reading {path}")]
+    #[error("Reading {path} failed")]
     Read {
-        /// Its path.
+        /// Path of the `config.json`.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         #[source]
         source: io::Error,
     },
-    /// More bytes than any specification needs.
+    /// A file or field is longer than any specification needs.
     #[error("{what} is larger than {limit} bytes")]
     TooLarge {
         /// A path, or the name of a request's field.
@@ -25,12 +25,12 @@ pub enum OciError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// Not the JSON that was expected.
+    /// A file or field is not the JSON that was expected.
     #[error("{what} is not valid")]
     Parse {
         /// A path, or the name of a request's field.
         what: String,
-        /// Where and why.
+        /// The parser's error, with line and column.
         #[source]
         source: serde_json::Error,
     },
@@ -39,7 +39,7 @@ pub enum OciError {
     WrongType {
         /// Last part of the type's URL.
         expected: &'static str,
-        /// What came.
+        /// The type's URL that was sent, cut.
         got: String,
     },
     /// A part that every container needs is absent.
@@ -48,32 +48,32 @@ pub enum OciError {
     /// A part has a value that cannot be used.
     #[error("The container's specification has an invalid {field}: {value:?}")]
     Invalid {
-        /// Its name in `config.json`.
+        /// Its name in `config.json`, with what is wrong.
         field: &'static str,
-        /// The value.
+        /// The value that cannot be used.
         value: String,
     },
-    /// An identifier that names no container.
+    /// An identifier that no container can have.
     #[error(transparent)]
     Id(#[from] InvalidId),
-    /// A mount that means something on the host only.
+    /// A mount that only the host can make.
     #[error("Mount of type {fs_type:?} on {destination} cannot be made in a virtual machine")]
     UnsupportedMount {
-        /// Where in the container.
+        /// Path in the container.
         destination: PathBuf,
-        /// Its type.
+        /// Type of the mount, as in `overlay`.
         fs_type: String,
     },
-    /// A part whose loss would weaken or change the container.
+    /// A part that cannot be passed on, and whose loss would weaken or change the container.
     #[error("{field} of the container's specification is not supported")]
     Unsupported {
         /// Its name in `config.json`.
         field: &'static str,
     },
-    /// Bind mounts of host files whose content nobody brought into the guest.
+    /// Bind mounts of host files whose content was not brought into the guest.
     #[error("Bind mounts of host files are not supported here: {}", .destinations.join(", "))]
     HostBindsLeft {
-        /// Where in the container they belong.
+        /// Their paths in the container.
         destinations: Vec<String>,
     },
 }

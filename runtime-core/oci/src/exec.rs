@@ -1,4 +1,4 @@
-//! The values that requests for a running container carry as JSON.
+//! JSON values in requests for a running container.
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
@@ -6,25 +6,25 @@ use oci_spec::runtime as host;
 use super::{
     OciError, bundle,
     process::guest_process,
-    resources::{self, Applied},
+    resources::{self, GuestResources},
 };
 
-/// The process of an Exec request (`spec`: its `Any`), whole.
+/// The process of an Exec request, from the `Any` in its field `spec`.
 pub fn exec_process(type_url: &str, value: &[u8]) -> Result<wire::Process, OciError> {
     expect_type(type_url, "Process")?;
     guest_process(&bundle::parse(value, "The process of the exec request")?)
 }
 
-/// The resources of an Update request, whole.
+/// The resources of an Update request, as they were sent.
 pub fn update_resources(type_url: &str, value: &[u8]) -> Result<host::LinuxResources, OciError> {
     expect_type(type_url, "LinuxResources")?;
     bundle::parse(value, "The resources of the update request")
 }
 
-/// Resources trimmed to what a container in a guest has.
+/// Resources reduced to those that a container in a guest can have.
 #[must_use]
 pub fn guest_limits(host: &host::LinuxResources) -> wire::LinuxResources {
-    let Applied { resources, .. } = resources::guest_resources(host);
+    let GuestResources { resources, .. } = resources::guest_resources(host);
     resources
 }
 

@@ -1,9 +1,9 @@
-//! Which texts may name a sandbox, a container or an exec.
+//! Identifiers of sandboxes, containers and execs.
 
 /// Longest identifier, in bytes: containerd's own limit.
 pub const MAX_ID_BYTES: usize = 76;
 
-/// The text is no identifier.
+/// The text cannot be an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Invalid identifier {shown:?}: expected 1 to 76 of letters, digits, '_', '.' and '-', the \
@@ -14,8 +14,8 @@ pub struct InvalidId {
     pub shown: String,
 }
 
-/// Says whether `id` may name a sandbox, a container or an exec. It then also is a safe file name:
-/// it has no separator and does not start with a dot.
+/// Checks that `id` may name a sandbox, a container or an exec. A valid one is also a safe file
+/// name: it has no separator and does not start with a dot.
 pub fn validate_id(id: &str) -> Result<(), InvalidId> {
     let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'-');
     let valid = id.len() <= MAX_ID_BYTES

@@ -1,4 +1,4 @@
-//! Whether a container is a pod's sandbox, a member of a pod, or alone.
+//! Whether a container is a pod's sandbox, another container of a pod, or has a VM of its own.
 
 use std::{collections::HashMap, path::Path};
 
@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 
 use super::{OciError, validate_id};
 
-/// A family of annotations, as one kind of client sets them.
+/// The annotations of one client for the kind of a container.
 struct Family {
     kind: &'static str,
     sandbox: &'static str,
@@ -14,7 +14,7 @@ struct Family {
     sandbox_id: &'static str,
 }
 
-/// In the order in which they are looked at: containerd's CRI, CRI-O, dockershim.
+/// In the order in which they are tried: containerd's CRI, CRI-O, dockershim.
 const FAMILIES: [Family; 3] = [
     Family {
         kind: "io.kubernetes.cri.container-type",
@@ -39,12 +39,12 @@ const FAMILIES: [Family; 3] = [
 /// The pod's uid, as containerd's CRI and the others write it.
 const UIDS: [&str; 2] = ["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"];
 
-/// What a container is to its VM.
+/// What a container is for its VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerKind {
     /// A container with a VM of its own (`ctr`, `nerdctl`).
     SingleContainer,
-    /// The first container of a pod, which brings the pod's VM.
+    /// The first container of a pod, with which the pod's VM starts.
     PodSandbox,
     /// A further container of a pod.
     PodContainer {
@@ -54,9 +54,11 @@ pub enum ContainerKind {
 }
 
 impl ContainerKind {
-    /// Reads the kind from the annotations that containerd's CRI, CRI-O and dockershim set. An
-    /// unknown kind, and a member of an unnamed pod, are errors.
-    pub fn of(spec: &Spec) -> Result<Self, OciError> {
+    /// Reads the kind from the annotations of containerd's CRI, CRI-O and dockershim.
+    ///
+    /// # Errors
+    /// The kind is unknown, or a pod's container does not name its sandbox.
+    pub fn from_spec(spec: &Spec) -> Result<Self, OciError> {
         let none = HashMap::new();
         let annotations = spec.annotations().as_ref().unwrap_or(&none);
         let found = FAMILIES
@@ -91,7 +93,7 @@ impl ContainerKind {
         }
     }
 
-    /// The agent's word for it (annotation `io.katacontainers.pkg.oci.container_type`).
+    /// The kind as the agent names it (annotation `io.katacontainers.pkg.oci.container_type`).
     pub(super) fn agent_name(&self) -> &'static str {
         match self {
             Self::SingleContainer => "single_container",
@@ -101,12 +103,13 @@ impl ContainerKind {
     }
 }
 
-/// The uid of a sandbox's pod: kubelet's, which names the pod's directory by it. That of a static pod is
-/// a digest of its file. `None` for what is no pod, and where the annotations contradict each other.
+/// The uid of a sandbox's pod, by which kubelet names the pod's directory. That of a static pod is
+/// a digest of its file. `None` if there is no pod, or if the annotations contradict each other.
 ///
-/// Each is written by one runtime, after those that it lets through from the pod, and can be the pod's own
-/// under another: so all that are there must agree. A release of containerd that does not know the uid sets
-/// the directory of the logs, `<namespace>_<name>_<uid>`: no name has a `_`.
+/// A runtime sets its own annotation over that of the pod, and passes on the others unchanged. So
+/// one annotation alone may be forged by the pod, and all that exist must agree. A release of
+/// containerd that does not set the uid sets the directory of the logs, `<namespace>_<name>_<uid>`,
+/// in which no name contains `_`.
 pub fn pod_uid(spec: &Spec) -> Option<String> {
     let annotations = spec.annotations().as_ref()?;
     let named = UIDS.iter().filter_map(|name| annotations.get(*name));
@@ -118,9 +121,9 @@ pub fn pod_uid(spec: &Spec) -> Option<String> {
             _ => None,
         }
     });
-    let mut told = named.map(String::as_str).chain(logs);
-    let uid = told.next()?;
-    told.all(|other| other == uid).then(|| uid.to_owned())
+    let mut uids = named.map(String::as_str).chain(logs);
+    let uid = uids.next()?;
+    uids.all(|other| other == uid).then(|| uid.to_owned())
 }
 
 #[cfg(test)]

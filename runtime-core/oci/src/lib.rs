@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
-//! The host's OCI specification of a container, and what of it the guest's agent gets.
+//! Turns the OCI specification of a container into the one that the guest's agent gets.
 //!
 //! Everything here is a pure function of its arguments, except [`load_bundle`], which reads
-//! `config.json`. A bind mount of the host is never passed over: it is in
-//! [`GuestSpec::host_binds`] until somebody says where in the guest its content is.
+//! `config.json`. A bind mount of the host is never ignored: it is in [`GuestSpec::host_binds`]
+//! until the caller says where in the guest its content is.
 
 mod bind;
 mod bundle;

@@ -1,4 +1,4 @@
-//! The Linux part of a specification as the guest gets it.
+//! The part `linux` of a specification for the guest.
 
 use agent_client::oci as wire;
 use host::LinuxNamespaceType as Ns;
@@ -7,11 +7,11 @@ use oci_spec::runtime as host;
 use super::{
     OciError, devices,
     process::{text, wire_name},
-    resources::{Applied, guest_resources},
+    resources::{GuestResources, guest_resources},
     seccomp::guest_seccomp,
 };
 
-/// The Linux part, and what was found on the way.
+/// The part `linux` for the guest, and what was learnt from the host's.
 pub(super) struct GuestLinux {
     pub(super) linux: wire::Linux,
     /// The host's specification joins an existing pid namespace: the pod shares one.
@@ -25,41 +25,14 @@ pub(super) fn guest_linux(
     guest_seccomp_enabled: bool,
 ) -> Result<GuestLinux, OciError> {
     let mut left_out = Vec::new();
-    let resources = host.resources().as_ref().map(|host| {
-        let Applied {
-            mut resources,
-            left_out: names,
-        } = guest_resources(host);
-        left_out.extend(names);
-        if devices::has_own_numbers(host) {
-            left_out.push("device rules for numbers of the host's own");
-        }
-        resources.Devices = devices::rules(host);
-        resources
-    });
-    let seccomp = match host.seccomp() {
-        Some(filter) if guest_seccomp_enabled => Some(guest_seccomp(filter)?),
-        Some(_) => {
-            left_out.push("linux.seccomp");
-            None
-        }
-        None => None,
-    };
+    let resources = host.resources().as_ref();
+    let resources = resources.map(|host| with_device_rules(host, &mut left_out));
+    let seccomp = seccomp(host, guest_seccomp_enabled, &mut left_out)?;
     left_out.extend(unknown_to_agent(host));
     let namespaces: &[_] = host.namespaces().as_deref().unwrap_or_default();
     let linux = wire::Linux {
-        UIDMappings: host
-            .uid_mappings()
-            .iter()
-            .flatten()
-            .map(id_mapping)
-            .collect(),
-        GIDMappings: host
-            .gid_mappings()
-            .iter()
-            .flatten()
-            .map(id_mapping)
-            .collect(),
+        UIDMappings: id_mappings(host.uid_mappings()),
+        GIDMappings: id_mappings(host.gid_mappings()),
         Sysctl: host.sysctl().clone().unwrap_or_default(),
         Resources: resources.into(),
         CgroupsPath: match host.cgroups_path() {
@@ -71,13 +44,7 @@ pub(super) fn guest_linux(
             .filter(|ns| made_in_guest(ns.typ()))
             .map(namespace)
             .collect(),
-        Devices: host
-            .devices()
-            .iter()
-            .flatten()
-            .filter(|device| !devices::every_container_has(device))
-            .map(device)
-            .collect::<Result<_, _>>()?,
+        Devices: listed_devices(host)?,
         Seccomp: seccomp.into(),
         RootfsPropagation: host.rootfs_propagation().clone().unwrap_or_default(),
         MaskedPaths: host.masked_paths().clone().unwrap_or_default(),
@@ -91,8 +58,47 @@ pub(super) fn guest_linux(
     })
 }
 
-/// The guest's own network, cgroup and time namespaces serve all containers; the agent adds the
-/// pid namespace itself.
+/// Resources for the guest, with the device rules that mean the same there.
+fn with_device_rules(
+    host: &host::LinuxResources,
+    left_out: &mut Vec<&'static str>,
+) -> wire::LinuxResources {
+    let GuestResources {
+        mut resources,
+        left_out: names,
+    } = guest_resources(host);
+    left_out.extend(names);
+    if devices::has_own_numbers(host) {
+        left_out.push("device rules for numbers of the host's own");
+    }
+    resources.Devices = devices::rules(host);
+    resources
+}
+
+fn seccomp(
+    host: &host::Linux,
+    enabled: bool,
+    left_out: &mut Vec<&'static str>,
+) -> Result<Option<wire::LinuxSeccomp>, OciError> {
+    match host.seccomp() {
+        Some(filter) if enabled => guest_seccomp(filter).map(Some),
+        Some(_) => {
+            left_out.push("linux.seccomp");
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// The devices of the specification, without those that the agent makes by itself.
+fn listed_devices(host: &host::Linux) -> Result<Vec<wire::LinuxDevice>, OciError> {
+    let listed = host.devices().iter().flatten();
+    let listed = listed.filter(|device| !devices::every_container_has(device));
+    listed.map(device).collect()
+}
+
+/// Containers use the guest's own network, cgroup and time namespaces. The agent adds the pid
+/// namespace itself.
 fn made_in_guest(kind: Ns) -> bool {
     !matches!(kind, Ns::Network | Ns::Cgroup | Ns::Time | Ns::Pid)
 }
@@ -124,13 +130,16 @@ fn namespace(namespace: &host::LinuxNamespace) -> wire::LinuxNamespace {
     }
 }
 
-fn id_mapping(mapping: &host::LinuxIdMapping) -> wire::LinuxIDMapping {
-    wire::LinuxIDMapping {
-        HostID: mapping.host_id(),
-        ContainerID: mapping.container_id(),
-        Size: mapping.size(),
-        ..Default::default()
-    }
+fn id_mappings(mappings: &Option<Vec<host::LinuxIdMapping>>) -> Vec<wire::LinuxIDMapping> {
+    let mappings = mappings.iter().flatten();
+    mappings
+        .map(|mapping| wire::LinuxIDMapping {
+            HostID: mapping.host_id(),
+            ContainerID: mapping.container_id(),
+            Size: mapping.size(),
+            ..Default::default()
+        })
+        .collect()
 }
 
 fn device(device: &host::LinuxDevice) -> Result<wire::LinuxDevice, OciError> {

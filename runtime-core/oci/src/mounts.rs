@@ -1,4 +1,4 @@
-//! A container's mounts: those the guest makes by itself, and those that need the host's files.
+//! A container's mounts: those that the guest can make, and those that need the host's files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use system::encoding::hex;
 
 use super::{
     GUEST_SHARED, OciError,
-    bind::{bound, is_bind, is_read_only},
+    bind::{bind_options, is_bind, is_read_only},
     process::text,
     shm::sandbox_shm,
 };
 
-/// File systems that a guest mounts from nothing but its own kernel.
+/// File systems that the guest's kernel provides.
 const GUEST_OWN: [&str; 8] = [
     "proc",
     "sysfs",
@@ -26,25 +26,25 @@ const GUEST_OWN: [&str; 8] = [
     "hugetlbfs",
 ];
 
-/// File systems of block devices that a container may bring along.
+/// File systems of block devices that a container may mount.
 const ON_DISK: [&str; 3] = ["ext4", "xfs", "btrfs"];
 
 /// A bind mount whose source is a file or a directory of the host. The guest cannot see it: its
 /// content must be brought there before the container is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostBind {
-    /// Path on the host. Not looked at yet: it may be absent, a link, a socket or a device.
+    /// Path on the host, which was not checked: it may be missing, a link, a socket or a device.
     pub source: PathBuf,
-    /// The source is to be a block device with this file system: no bind mount after all.
+    /// If set, this is not a bind mount: the source is a block device with this file system.
     pub fs_type: Option<String>,
     /// Path in the container.
     pub destination: PathBuf,
-    /// Where the content goes if it is copied in (`CopyFile` accepts paths below
-    /// [`GUEST_SHARED`] only); the same for the same container and destination.
+    /// Path in the guest for the content, if it is copied (`CopyFile` accepts only paths below
+    /// [`GUEST_SHARED`]). It depends only on the container and the destination.
     pub guest_path: String,
     /// The mount's options, as given.
     pub options: Vec<String>,
-    /// Place in the guest's list of mounts, whose order matters.
+    /// Index in the guest's list of mounts, whose order matters.
     pub(super) index: usize,
 }
 
@@ -105,16 +105,20 @@ pub(super) fn guest_mounts(
             } else {
                 fs_type
             },
-            // The agent mounts the disk, with the options; the container gets it bound.
-            options: if on_disk { bound(&options) } else { options },
+            // The agent mounts the disk with the options; the container gets a bind mount of that.
+            options: if on_disk {
+                bind_options(&options)
+            } else {
+                options
+            },
             ..Default::default()
         });
     }
     Ok((out, binds))
 }
 
-/// Kernel interfaces that the guest has of its own under the same name. `/dev/shm` holds ordinary
-/// files of the host.
+/// Whether the source is a kernel interface, which the guest has under the same path. `/dev/shm`
+/// holds ordinary files of the host.
 fn names_guest_own(source: &Path) -> bool {
     ["/proc", "/sys", "/dev"]
         .iter()
@@ -126,7 +130,7 @@ fn names_guest_own(source: &Path) -> bool {
 }
 
 /// `<container>-<16 hex digits>-<last part of the destination>` below [`GUEST_SHARED`]. The digits
-/// tell destinations apart that end alike.
+/// distinguish destinations with the same last part.
 fn guest_path(container_id: &str, destination: &Path) -> String {
     let digest = Sha256::digest(destination.as_os_str().as_encoded_bytes());
     let digits = hex(&digest[..8]);

@@ -1,5 +1,6 @@
-//! Whose processes a container sees, as its specification says it: by the path of another process's
-//! namespace, `/proc/<pid>/ns/pid`, in which the number is one that this runtime has told.
+//! Which container's processes a container sees. Its specification names the pid namespace of
+//! another process by the path `/proc/<pid>/ns/pid`, with a pid that this runtime has reported to
+//! containerd.
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use super::OciError;
 
 const FIELD: &str = "pid namespace (it is not of a process of this pod)";
 
-/// Has a container join what its specification asks for. `container_of` knows the containers of the pod by
-/// the numbers that were told of them; the main one stands for the processes that the pod shares.
+/// Lets a container join the pid namespace that its specification asks for. `container_of` returns
+/// the container of a reported pid. The main container stands for the namespace that the pod
+/// shares.
 ///
 /// # Errors
 /// The namespace is of no process of this pod.
@@ -36,16 +38,16 @@ pub fn join_processes(
     Ok(())
 }
 
-/// Refuses a container that is to see the processes of another when there is no other.
+/// Refuses a container that asks for another's pid namespace, if there is no other container.
 ///
 /// # Errors
-/// It asks for a namespace.
+/// The specification names a pid namespace.
 pub fn join_no_processes(spec: &mut Spec) -> Result<(), OciError> {
     forget(spec);
     joined(spec).map_or(Ok(()), |path| Err(foreign(path)))
 }
 
-/// Only this shim says who joins whom.
+/// Removes the annotation, which only this shim may set.
 fn forget(spec: &mut Spec) {
     if let Some(annotations) = spec.annotations_mut() {
         annotations.remove(PID_NAMESPACE_OF);

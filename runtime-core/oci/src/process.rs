@@ -1,4 +1,4 @@
-//! A process as the agent's API has it.
+//! A process for the agent's API.
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
@@ -22,7 +22,7 @@ pub(super) fn left_out(process: &host::Process) -> Vec<&'static str> {
     .collect()
 }
 
-/// The whole process; the SELinux label stays behind, since it is the host's.
+/// The process for the guest, without the SELinux label, which is meant for the host.
 pub(super) fn guest_process(process: &host::Process) -> Result<wire::Process, OciError> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {

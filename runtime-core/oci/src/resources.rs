@@ -3,17 +3,17 @@
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
 
-/// Resources as the guest gets them.
-pub(super) struct Applied {
+/// Resources for the guest.
+pub(super) struct GuestResources {
     pub(super) resources: wire::LinuxResources,
     /// Names of the parts that were set and that the guest does not get.
     pub(super) left_out: Vec<&'static str>,
 }
 
-/// Memory, CPU time, process counts and huge pages go along. Block I/O, network classes and the choice
-/// of CPUs and nodes are about the host and stay behind, as in the reference implementation of the
-/// agent's API, which has no field for the rest. Rules for devices: see [`super::devices`].
-pub(super) fn guest_resources(host: &host::LinuxResources) -> Applied {
+/// Passes on limits of memory, CPU time, process counts and huge pages. Block I/O, network classes
+/// and the choice of CPUs and nodes are about the host and are left out, as Kata does; the agent's
+/// API has no field for the rest. For device rules see [`super::devices`].
+pub(super) fn guest_resources(host: &host::LinuxResources) -> GuestResources {
     let cpu = host.cpu().as_ref();
     let memory = host.memory().as_ref();
     let left_out = [
@@ -30,7 +30,7 @@ pub(super) fn guest_resources(host: &host::LinuxResources) -> Applied {
     .into_iter()
     .filter_map(|(present, name)| present.then_some(name))
     .collect();
-    Applied {
+    GuestResources {
         resources: wire::LinuxResources {
             Memory: memory.map(guest_memory).into(),
             CPU: cpu.map(guest_cpu).into(),

@@ -1,15 +1,17 @@
-//! A system call filter as the agent's API has it.
+//! A system call filter for the agent's API.
 
 use agent_client::oci as wire;
 use oci_spec::runtime as host;
 
 use super::{OciError, process::wire_name};
 
-/// What libseccomp answers a refused call with when nothing else is said: `EPERM`.
+/// libseccomp's default error for a refused call.
 const EPERM: u32 = 1;
 
-/// The filter, unchanged. What the agent's API cannot express, and what would then filter
-/// otherwise than asked, is an error.
+/// The filter, unchanged.
+///
+/// # Errors
+/// The agent's API cannot express a part of it, so it would filter differently.
 pub(super) fn guest_seccomp(filter: &host::LinuxSeccomp) -> Result<wire::LinuxSeccomp, OciError> {
     if filter.listener_path().is_some() {
         return Err(OciError::Unsupported {

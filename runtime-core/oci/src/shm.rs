@@ -1,4 +1,4 @@
-//! What a container's `/dev/shm` is: the sandbox's shared memory, or what its specification says.
+//! Decides whether a container's `/dev/shm` is the sandbox's shared memory or a mount of its own.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use oci_spec::runtime as host;
 
 use super::{GUEST_SANDBOX, bind};
 
-/// Where shared memory is in a container.
+/// Path of shared memory in a container.
 const SHM: &str = "/dev/shm";
 
-/// Options of the `/dev/shm` that containerd gives to a container of which nothing else is said.
+/// Options of the `/dev/shm` that containerd gives to a container by default.
 pub const DEFAULT_SHM_OPTIONS: [&str; 5] =
     ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
 
-/// Options that say nothing about what is mounted.
+/// Options that do not change what is mounted.
 const NEUTRAL: [&str; 3] = ["rw", "rprivate", "private"];
 
-/// The sandbox's shared memory, of the size that containerd gives to it, for CreateSandbox.
+/// The sandbox's shared memory for CreateSandbox, with the size that containerd gives it.
 pub fn sandbox_shm_storage() -> Storage {
     Storage {
         driver: "ephemeral".to_owned(),
@@ -29,9 +29,9 @@ pub fn sandbox_shm_storage() -> Storage {
     }
 }
 
-/// The mount of the sandbox's shared memory, if `mount` is meant to be that: the directory that
-/// containerd keeps for the sandbox, the host's own (of a pod in the host's IPC namespace), or the one
-/// that every container has by default.
+/// A mount of the sandbox's shared memory, if `mount` means that: the directory that containerd
+/// made for the sandbox, the host's own (of a pod in the host's IPC namespace), or the one that
+/// every container has by default.
 pub(super) fn sandbox_shm(mount: &host::Mount, sandbox_id: &str) -> Option<wire::Mount> {
     if mount.destination() != Path::new(SHM) {
         return None;
@@ -48,7 +48,7 @@ pub(super) fn sandbox_shm(mount: &host::Mount, sandbox_id: &str) -> Option<wire:
         destination: SHM.to_owned(),
         source: format!("{GUEST_SANDBOX}/shm"),
         type_: "bind".to_owned(),
-        options: bind::bound(options),
+        options: bind::bind_options(options),
         ..Default::default()
     })
 }
@@ -75,7 +75,8 @@ mod tests {
         for json in [
             r#"{"destination": "/dev/shm", "type": "bind", "options": ["rbind", "ro"],
                 "source": "/run/containerd/io.containerd.grpc.v1.cri/sandboxes/0a1b/shm"}"#,
-            r#"{"destination": "/dev/shm/", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rw"]}"#,
+            r#"{"destination": "/dev/shm/", "type": "bind", "source": "/dev/shm",
+                "options": ["rbind", "rw"]}"#,
             r#"{"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
                 "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]}"#,
         ] {
@@ -104,9 +105,12 @@ mod tests {
     #[test]
     fn anything_else_is_what_it_says() {
         for json in [
-            r#"{"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["size=256m"]}"#,
-            r#"{"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid"]}"#,
-            r#"{"destination": "/dev/shm", "type": "bind", "source": "/srv/shm", "options": ["rbind"]}"#,
+            r#"{"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+                "options": ["size=256m"]}"#,
+            r#"{"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+                "options": ["nosuid"]}"#,
+            r#"{"destination": "/dev/shm", "type": "bind", "source": "/srv/shm",
+                "options": ["rbind"]}"#,
             r#"{"destination": "/dev/shm", "type": "bind", "options": ["rbind"],
                 "source": "/var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/shm"}"#,
             r#"{"destination": "/x", "type": "bind", "source": "/dev/shm", "options": ["rbind"]}"#,

@@ -1,19 +1,19 @@
-//! How the guest mounts a container's root file system: storages of the agent's API.
+//! How the guest mounts a container's root file system, as storages of the agent's API.
 
 use agent_client::agent::Storage;
 use system::encoding::base64url;
 
-/// Directory of the agent in the guest; it makes it anew when the sandbox is created.
+/// Directory of the agent in the guest; CreateSandbox empties it.
 pub const GUEST_BASE: &str = "/run/kata-containers";
-/// Where the agent accepts copied files and shared directories.
+/// Directory in which the agent accepts copied files and shared directories.
 pub const GUEST_SHARED: &str = "/run/kata-containers/shared/containers";
-/// Directory of what all containers of a sandbox share.
+/// Directory of the files that all containers of a sandbox share.
 pub const GUEST_SANDBOX: &str = "/run/kata-containers/sandbox";
 
-/// Makes a directory in the guest before the overlay is mounted.
+/// Option of the agent that makes a directory before the overlay is mounted.
 const CREATE_DIRECTORY: &str = "io.katacontainers.volume.overlayfs.create_directory";
 
-/// A root file system's disk as the guest is to mount it.
+/// How the guest mounts the disks of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootfsDisk {
     /// Type of its file system.
@@ -24,7 +24,7 @@ pub struct RootfsDisk {
     pub read_only: bool,
 }
 
-/// What the agent is asked to mount for a container's root.
+/// The mounts of a container's root.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RootfsStorages {
     /// In the order in which they are mounted.
@@ -44,8 +44,8 @@ pub fn rootfs_path(container_id: &str, disk: &RootfsDisk) -> String {
 
 /// The storages of a root file system on the disks at `pci_paths`, the topmost layer first.
 ///
-/// A disk that may be written to is the root itself. Those that may not are the lower layers of an
-/// overlay whose upper layer is in the guest's memory.
+/// A writable disk is the root itself. Read-only disks are the lower layers of an overlay whose
+/// upper layer is in the guest's memory.
 pub fn rootfs_storages(
     container_id: &str,
     disk: &RootfsDisk,

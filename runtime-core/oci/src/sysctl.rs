@@ -1,9 +1,10 @@
-//! Kernel parameters whose order against the network's making matters.
+//! Kernel parameters that must be set after the network is configured.
 
 use oci_spec::runtime::Spec;
 
-/// Kinds of parameters that each interface has, or that new interfaces get (ip-sysctl in the kernel's
-/// documentation). Set before the interfaces are there, one is lost, refused, or keeps addresses out.
+/// Prefixes of parameters that each interface has, or that new interfaces get (ip-sysctl in the
+/// kernel's documentation). If one is set before the interfaces exist, it is lost or refused, or
+/// prevents that addresses are set.
 const OF_INTERFACES: [&str; 4] = [
     "net.ipv4.conf.",
     "net.ipv6.conf.",
@@ -11,7 +12,7 @@ const OF_INTERFACES: [&str; 4] = [
     "net.ipv6.neigh.",
 ];
 
-/// Whether a container's kernel parameters are about network interfaces.
+/// Whether a container sets kernel parameters of network interfaces.
 pub fn sets_interfaces(spec: &Spec) -> bool {
     let linux = spec.linux().as_ref();
     let parameters = linux.and_then(|linux| linux.sysctl().as_ref());
@@ -19,7 +20,7 @@ pub fn sets_interfaces(spec: &Spec) -> bool {
     names.any(|name| is_of_interfaces(name))
 }
 
-/// sysctl(8) takes a name with slashes too.
+/// Like sysctl(8), accepts a name with slashes too.
 fn is_of_interfaces(name: &str) -> bool {
     let name = name.replace('/', ".");
     OF_INTERFACES.iter().any(|kind| name.starts_with(kind))

@@ -1,4 +1,4 @@
-//! Snapshots that are disks already.
+//! Snapshots that are block devices or image files.
 
 use std::{
     fs::{self, Metadata},
@@ -11,11 +11,11 @@ use super::{Mount, Rootfs, RootfsError, unsupported};
 /// File systems that blockfile, devmapper and erofs snapshotters put on a disk.
 const ON_DISK: [&str; 4] = ["ext4", "xfs", "btrfs", "erofs"];
 
-/// The disk that `mount` names; `None` if it is no mount of a disk.
+/// The disk that `mount` names; `None` if it does not mount a disk.
 ///
 /// Only the mount's own source is ever attached, never a device found from a directory's device
 /// number: that would be the disk the snapshotter's directories are on.
-pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
+pub(super) fn from_mount(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
     if !ON_DISK.contains(&mount.fs_type.as_str()) {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
         let path = fs::canonicalize(source).map_err(RootfsError::io("Resolving", source))?;
         let meta = fs::symlink_metadata(&path).map_err(RootfsError::io("Examining", &path))?;
         if !meta.file_type().is_block_device() {
-            return Err(unsupported(mount, "its source is no block device"));
+            return Err(unsupported(mount, "its source is not a block device"));
         }
         (path, false)
     } else {
@@ -47,13 +47,13 @@ pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
         if !has("loop") && mount.fs_type != "erofs" {
             return Err(unsupported(
                 mount,
-                "its source is a file, and the option loop is absent",
+                "its source is a file, but it has no option loop",
             ));
         }
         if !owned(&meta) {
             return Err(unsupported(
                 mount,
-                "others than its owner root may write to its source",
+                "its source can be written by other users than root",
             ));
         }
         (source.to_owned(), true)
@@ -72,12 +72,12 @@ pub(super) fn of(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
     }))
 }
 
-/// What is at `path` itself: a link is not followed.
+/// The metadata of `path` itself; a link is not followed.
 fn examine(path: &Path) -> Result<Metadata, RootfsError> {
     fs::symlink_metadata(path).map_err(RootfsError::io("Opening", path))
 }
 
-/// Whether only root can change the file, or exchange it for another by a link.
+/// Whether this is a regular file, not a link, that only root can change.
 pub(super) fn is_own_file(path: &Path) -> bool {
     examine(path).is_ok_and(|meta| meta.is_file() && owned(&meta))
 }

@@ -1,8 +1,8 @@
-//! Images that were made, by what they were made from.
+//! Images, named by a key of the content that they were packed from.
 //!
 //! ```text
-//! <dir>/<key>.erofs   an image; whoever hands it out holds a shared lock on it
-//! <dir>/locks/<key>   exists while the image is made; its maker holds the lock
+//! <dir>/<key>.erofs   an image; a shim that uses it holds a shared lock on it
+//! <dir>/locks/<key>   exists while the image is packed; the shim that packs it holds the lock
 //! <dir>/view/         empty: a mount point for namespaces of single threads
 //! ```
 
@@ -36,9 +36,12 @@ pub struct RootfsCache {
 }
 
 impl RootfsCache {
-    /// The cache in `dir`, which is made if it is absent, and private (mode 0700) in any case.
-    /// Images beyond `max_bytes` in all are removed, those unused for longest first, except
-    /// those in use.
+    /// The cache in `dir`, which is made if it is missing, and gets mode 0700. If all images
+    /// together take more than `max_bytes`, the least recently used ones are removed, except those
+    /// in use.
+    ///
+    /// # Errors
+    /// A directory cannot be made, or belongs to another user.
     pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> Result<Self, RootfsError> {
         let cache = Self {
             dir: dir.into(),
@@ -50,14 +53,14 @@ impl RootfsCache {
         Ok(cache)
     }
 
-    /// The image of `tree`, and whether it was made just now. Blocks while another shim makes it.
+    /// The image of `tree`, and whether it was packed just now. Blocks while another shim packs it.
     pub(super) fn image_of(&self, tree: &Tree) -> Result<(LeasedImage, bool), RootfsError> {
-        let fingerprint = Fingerprint::of(tree)?;
+        let fingerprint = Fingerprint::compute(tree)?;
         let path = self.dir.join(&fingerprint.key).with_extension(IMAGE);
         if let Some(image) = lease(&path)? {
             return Ok((image, false));
         }
-        let _alone = MakerLock::take(self.locks().join(&fingerprint.key))?;
+        let _alone = PackLock::take(self.locks().join(&fingerprint.key))?;
         if let Some(image) = lease(&path)? {
             return Ok((image, false));
         }
@@ -73,8 +76,8 @@ impl RootfsCache {
         Ok((LeasedImage { path, file }, true))
     }
 
-    /// Removes images that nobody has leased, those unused for longest first, until all together
-    /// take at most `max_bytes`. Answers how many were removed.
+    /// Removes images without a lease, the least recently used ones first, until all together take
+    /// at most `max_bytes`. Returns how many were removed.
     fn evict(&self, max_bytes: u64) -> Result<usize, RootfsError> {
         let mut images = self
             .images()
@@ -120,8 +123,8 @@ impl RootfsCache {
     }
 }
 
-/// An image that the cache will not remove as long as this value lives. The VMM may go on reading
-/// it after that, once it has it open.
+/// An image that is not evicted as long as this value lives. A VMM that has opened it can read it
+/// after that, too.
 #[derive(Debug)]
 pub struct LeasedImage {
     path: PathBuf,
@@ -134,17 +137,18 @@ impl LeasedImage {
         &self.path
     }
 
-    /// Its length in bytes; 0 if that cannot be told.
+    /// Length of the file in bytes; 0 if that cannot be read.
     pub fn bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |meta| meta.len())
     }
 }
 
 impl LeasedImage {
-    /// How much of it is the file system's, in bytes, by its superblock; what is behind that is empty.
+    /// Length of the file system in it, in bytes, as its superblock says; the rest of the file is
+    /// empty.
     ///
     /// # Errors
-    /// It could not be read, or does not say what can be.
+    /// It cannot be read, or the superblock is damaged.
     pub fn content_bytes(&self) -> io::Result<u64> {
         let superblock = Superblock::read(&self.file)?;
         let length = self.file.metadata()?.len();
@@ -154,10 +158,10 @@ impl LeasedImage {
             .ok_or_else(|| io::Error::other("its superblock is damaged"))
     }
 
-    /// Lets it be at least `bytes` long, by a hole behind its content.
+    /// Extends the file to at least `bytes` by a hole after its content.
     ///
     /// # Errors
-    /// The file system does not take files of that length.
+    /// The host's file system cannot have files of that length.
     pub fn extend_to(&self, bytes: u64) -> io::Result<()> {
         if self.file.metadata()?.len() < bytes {
             self.file.set_len(bytes)?;
@@ -166,19 +170,19 @@ impl LeasedImage {
     }
 }
 
-/// Held by the one who makes an image. The file goes with the lock; one that a crash left behind
-/// is taken over.
-struct MakerLock {
+/// Held while an image is packed. The file is removed with the lock; one that a crash left behind
+/// is reused.
+struct PackLock {
     path: PathBuf,
     _file: Flock<File>,
 }
 
-impl MakerLock {
+impl PackLock {
     fn take(path: PathBuf) -> Result<Self, RootfsError> {
         let take = || -> io::Result<Flock<File>> {
             loop {
                 let file = lock(file::open_or_make(&path)?, FlockArg::LockExclusive)?;
-                // The maker before may have removed the file while this one waited for it.
+                // Its last holder may have removed the file meanwhile.
                 if is_at(&file, &path)? {
                     return Ok(file);
                 }
@@ -189,14 +193,14 @@ impl MakerLock {
     }
 }
 
-impl Drop for MakerLock {
+impl Drop for PackLock {
     fn drop(&mut self) {
-        // One that cannot be removed does no harm: the next maker takes it over.
+        // One that is left does no harm: it is reused.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The image at `path`, if there is one; it counts as used now.
+/// The image at `path`, if there is one. It counts as used now.
 fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
     let take = || -> io::Result<Option<LeasedImage>> {
         let file = match file::open_to_change(path) {
@@ -219,7 +223,7 @@ fn lease(path: &Path) -> Result<Option<LeasedImage>, RootfsError> {
     take().map_err(RootfsError::io("Opening", path))
 }
 
-/// Removes the image at `path` unless somebody has leased it.
+/// Removes the image at `path` unless it has a lease. Returns whether it was removed.
 fn remove_unused(path: &Path) -> io::Result<bool> {
     let file = match file::open_to_change(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -247,7 +251,9 @@ fn make_private(dir: &Path) -> io::Result<()> {
     directory::ensure(dir, PRIVATE)?;
     let meta = fs::symlink_metadata(dir)?;
     if !meta.is_dir() || meta.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::other("it is no directory of this user's own"));
+        return Err(io::Error::other(
+            "it is not a directory that belongs to this user",
+        ));
     }
     if meta.mode() & 0o077 != 0 {
         fs::set_permissions(dir, Permissions::from_mode(PRIVATE))?;

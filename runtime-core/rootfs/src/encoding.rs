@@ -1,11 +1,12 @@
-//! What an image keeps of one file, as bytes that no other file has: each part has a fixed length, or
-//! its length before it, so that the bytes of one part never look like the next.
+//! Encodes what an image stores of a file. Different files have different bytes: each part has a
+//! fixed length or is preceded by its length, so the bytes of one part cannot be mistaken for the
+//! next.
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-/// Takes what is encoded.
+/// Receives the encoded bytes, as a digest does.
 pub(super) trait Sink {
     fn add(&mut self, bytes: &[u8]);
 }
@@ -16,28 +17,28 @@ impl Sink for Sha256 {
     }
 }
 
-/// A part of any length.
+/// Adds a part of any length.
 pub(super) fn field(sink: &mut impl Sink, bytes: &[u8]) {
     sink.add(&(bytes.len() as u64).to_le_bytes());
     sink.add(bytes);
 }
 
-/// A part of fixed length.
+/// Adds a part of fixed length.
 pub(super) fn number(sink: &mut impl Sink, value: impl Into<i128>) {
     sink.add(&value.into().to_le_bytes());
 }
 
-/// One name in a tree.
+/// One name in a tree, and what it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its path within the tree.
+    /// Path within the tree.
     pub(super) name: Vec<u8>,
-    pub(super) is: Is,
+    pub(super) target: Target,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Is {
-    /// Another name of the file so many entries before.
+pub(super) enum Target {
+    /// A hard link to the file of the entry this many entries before.
     Same(u64),
     File(File),
 }
@@ -45,25 +46,25 @@ pub(super) enum Is {
 /// A file of any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
-    /// With its kind.
+    /// Permissions and type, as in stat(2).
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Time of the last change, in seconds and nanoseconds. Times of directories are left out: they say
-    /// when a copy was made, and equal copies are to have one image.
+    /// Time of the last change, in seconds and nanoseconds. Directories have none: theirs is when a
+    /// copy was made, and equal copies should have one image.
     pub(super) changed: Option<(i64, i64)>,
-    /// Extended attributes.
+    /// Extended attributes by name.
     pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) content: Content,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Of a directory, a fifo or a socket.
+    /// A directory, a fifo or a socket has none.
     None,
     Device(u64),
     Link(Vec<u8>),
-    /// Of a regular file, by its length and its own digest: it is read piece by piece.
+    /// Of a regular file: its length and digest, since it is read piece by piece.
     Bytes {
         length: u64,
         digest: [u8; 32],
@@ -73,9 +74,9 @@ pub(super) enum Content {
 impl Entry {
     pub(super) fn encode(&self, sink: &mut impl Sink) {
         field(sink, &self.name);
-        match &self.is {
-            Is::Same(before) => number(sink, *before),
-            Is::File(file) => {
+        match &self.target {
+            Target::Same(before) => number(sink, *before),
+            Target::File(file) => {
                 number(sink, 0);
                 file.encode(sink);
             }
@@ -179,11 +180,11 @@ mod tests {
             let mut entries = Vec::new();
             while !self.0.is_empty() {
                 let name = self.field();
-                let is = match self.number() {
-                    0 => Is::File(self.file()),
-                    before => Is::Same(before),
+                let target = match self.number() {
+                    0 => Target::File(self.file()),
+                    before => Target::Same(before),
                 };
-                entries.push(Entry { name, is });
+                entries.push(Entry { name, target });
             }
             entries
         }
@@ -219,8 +220,11 @@ mod tests {
     }
 
     fn entry() -> impl Strategy<Value = Entry> {
-        let is = prop_oneof![(1..u64::MAX).prop_map(Is::Same), file().prop_map(Is::File),];
-        (bytes(), is).prop_map(|(name, is)| Entry { name, is })
+        let target = prop_oneof![
+            (1..u64::MAX).prop_map(Target::Same),
+            file().prop_map(Target::File),
+        ];
+        (bytes(), target).prop_map(|(name, target)| Entry { name, target })
     }
 
     proptest! {

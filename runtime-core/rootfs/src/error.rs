@@ -1,8 +1,8 @@
-//! What can go wrong between containerd's mounts and a disk.
+//! Errors about root file systems.
 
 use std::{io, path::PathBuf, time::Duration};
 
-/// A root file system that no disk could be made of. Nothing was left behind.
+/// Why a root file system could not be turned into disks. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootfsError {
@@ -11,67 +11,67 @@ pub enum RootfsError {
     Unsupported {
         /// Type of the mount.
         fs_type: String,
-        /// Its source.
+        /// Source of the mount.
         source_path: String,
-        /// Why.
+        /// What is wrong with the mount, as "its source is not ...".
         reason: String,
     },
     /// The program that makes images is not installed.
     #[error("mkfs.erofs is not installed (Debian package erofs-utils)")]
     NoMkfs,
     /// The program that makes images failed.
-    #[error("mkfs.erofs made no image: {reason}")]
+    #[error("Making an image with mkfs.erofs failed: {reason}")]
     Mkfs {
-        /// How it ended, or its last words.
+        /// The signal, or the end of its error output.
         reason: String,
         /// The signal that ended it.
         signal: Option<i32>,
     },
-    /// No space for the image, also after all unused images were removed.
+    /// There is no space for the image, even after all unused images were removed.
     #[error("No space left for an image of the root file system in {dir}")]
     Full {
-        /// The cache.
+        /// Directory of the cache.
         dir: PathBuf,
     },
-    /// The thread that looked for a root file system, or made its image, ended without an answer.
-    #[error("An image of the root file system was not made: its thread ended")]
+    /// The thread that inspected or packed a root file system ended without a result.
+    #[error("Preparing the root file system was interrupted")]
     Ended,
     /// The tree changed while it was read.
-    #[error("{path} changed while an image was made of it")]
+    #[error("{path} changed while it was packed")]
     Changed {
-        /// The tree.
+        /// Directory in which something changed.
         path: PathBuf,
     },
-    /// Not done in time.
-    #[error("Waited {waited:?} for {waited_for}")]
+    /// A timeout was exceeded.
+    #[error("Timed out after {waited:?} waiting for {waited_for}")]
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// The timeout that was exceeded.
         waited: Duration,
     },
-    /// A file, a directory or a mount.
-    #[error("{action} {path}")]
+    /// A system call on a file, a directory or a mount failed.
+    #[error("{action} {path} failed")]
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// Path of the file, directory or mount.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
 }
 
 impl RootfsError {
-    /// Whether the program that makes images was killed, as the OOM killer does it.
+    /// Whether the program that makes images was killed by SIGKILL, as the OOM killer does.
     #[must_use]
     pub fn is_kill(&self) -> bool {
         let killed = Some(nix::libc::SIGKILL);
         matches!(self, Self::Mkfs { signal, .. } if *signal == killed)
     }
 
-    /// For `map_err` of a step on `path`.
+    /// Makes an error for `map_err`: `action` on `path` failed.
     pub(super) fn io<E: Into<io::Error>>(
         action: &'static str,
         path: &std::path::Path,

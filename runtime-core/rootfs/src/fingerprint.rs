@@ -1,9 +1,9 @@
-//! What an image was made from, as a short name.
+//! The key of an image, computed from the tree that it is packed from.
 //!
-//! A layer of an overlay is named by its directory's path, device, inode and time of change: a
+//! A layer of an overlay is identified by its directory's path, device, inode and time of change: a
 //! committed snapshot never changes, and another one in its place has another time of change. A
-//! directory that may change, or whose file system takes times of change from elsewhere, is named
-//! by all that is in it.
+//! directory that may change, or whose file system does not set times of change itself, is
+//! identified by its whole content.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,11 +21,11 @@ use system::{encoding::hex, file};
 
 use super::{
     RootfsError,
-    encoding::{self, Content, Entry, Is, field, number},
+    encoding::{self, Content, Entry, Target, field, number},
     tree::Tree,
 };
 
-/// Changes when the same tree would be made into another image.
+/// Must change if the same tree would be packed into a different image.
 const FORMAT: &[u8] = b"imprint rootfs 2";
 
 /// File systems whose kernel sets the time of change and never takes it from an image
@@ -40,20 +40,20 @@ const OWN_CHANGE_TIMES: [u64; 7] = [
     0x2fc1_2fc1,
 ];
 
-/// Attributes that overlayfs keeps for itself and that differ between equal layers.
+/// Private attributes of overlayfs, which differ between equal layers.
 const OVERLAY_PRIVATE: [&str; 6] = ["origin", "impure", "nlink", "upper", "uuid", "protattr"];
 
-/// A tree's name, and what shows that it changed.
+/// The key of a tree, and what is needed to notice a change of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    /// Equal for trees that give images of equal content.
+    /// Equal for trees whose images have equal content; 64 hex digits.
     pub(super) key: String,
     /// Directories that were read, with a digest of their files' times of change.
     read: Vec<(PathBuf, [u8; 32])>,
 }
 
 impl Fingerprint {
-    pub(super) fn of(tree: &Tree) -> Result<Self, RootfsError> {
+    pub(super) fn compute(tree: &Tree) -> Result<Self, RootfsError> {
         let mut all = Sha256::new();
         field(&mut all, FORMAT);
         let mut read = Vec::new();
@@ -83,7 +83,7 @@ impl Fingerprint {
         Ok(Self { key, read })
     }
 
-    /// An error if what was read has changed since.
+    /// Fails with [`RootfsError::Changed`] if a directory that was read has changed since.
     pub(super) fn still_true(&self) -> Result<(), RootfsError> {
         for (dir, before) in &self.read {
             if walk(dir, None)? != *before {
@@ -94,10 +94,11 @@ impl Fingerprint {
     }
 }
 
-/// Adds a committed layer by its identity. `false`: its file system gives none.
+/// Adds a committed layer by its identity. Returns `false` if its file system gives none.
 fn add_identity(all: &mut Sha256, dir: &Path) -> Result<bool, RootfsError> {
-    let look = || -> io::Result<_> { Ok((rustix::fs::statfs(dir)?, fs::symlink_metadata(dir)?)) };
-    let (file_system, meta) = look().map_err(RootfsError::io("Examining", dir))?;
+    let inspect =
+        || -> io::Result<_> { Ok((rustix::fs::statfs(dir)?, fs::symlink_metadata(dir)?)) };
+    let (file_system, meta) = inspect().map_err(RootfsError::io("Examining", dir))?;
     if !OWN_CHANGE_TIMES.contains(&(file_system.f_type as u64)) {
         return Ok(false);
     }
@@ -123,8 +124,8 @@ fn add_content(
     Ok(())
 }
 
-/// Walks the tree at `root` in a fixed order. Answers a digest of what changes whenever a file
-/// does; adds to `content`, if given, what an image of the tree would hold.
+/// Walks the tree at `root` in a fixed order. Returns a digest that differs after any change of a
+/// file. Adds to `content`, if given, everything that an image of the tree would store.
 fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], RootfsError> {
     let mut stats = Sha256::new();
     let mut links = HashMap::new();
@@ -137,7 +138,7 @@ fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], Rootf
         if count == 0 && !meta.is_dir() {
             return Err(fail("Opening")(io::ErrorKind::NotADirectory.into()));
         }
-        // The view of the tree would not show it.
+        // The view of the tree would not contain it.
         if meta.is_dir() && *device.get_or_insert(meta.dev()) != meta.dev() {
             return Err(fail("Entering")(io::ErrorKind::CrossesDevices.into()));
         }
@@ -156,12 +157,12 @@ fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], Rootf
                 2.. if !meta.is_dir() => *links.entry((meta.dev(), meta.ino())).or_insert(count),
                 _ => count,
             };
-            let is = match count - first {
-                0 => Is::File(described(&path, &meta).map_err(fail("Reading"))?),
-                before => Is::Same(before),
+            let target = match count - first {
+                0 => Target::File(describe(&path, &meta).map_err(fail("Reading"))?),
+                before => Target::Same(before),
             };
             let name = name.to_vec();
-            Entry { name, is }.encode(content);
+            Entry { name, target }.encode(content);
         }
         if meta.is_dir() {
             pending.extend(children(&path).map_err(fail("Listing"))?);
@@ -171,7 +172,7 @@ fn walk(root: &Path, mut content: Option<&mut Sha256>) -> Result<[u8; 32], Rootf
     Ok(stats.finalize().into())
 }
 
-/// In falling order, for a stack that is taken from its end.
+/// In descending order, for a stack that is popped from its end.
 fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
     let mut paths: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
@@ -179,8 +180,8 @@ fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// All that an image keeps of one file.
-fn described(path: &Path, meta: &Metadata) -> io::Result<encoding::File> {
+/// Everything that an image stores of one file.
+fn describe(path: &Path, meta: &Metadata) -> io::Result<encoding::File> {
     let kind = meta.file_type();
     let content = if kind.is_char_device() || kind.is_block_device() {
         Content::Device(meta.rdev())

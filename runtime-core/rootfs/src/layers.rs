@@ -1,5 +1,5 @@
-//! Trees whose layers are erofs images already: containerd's erofs snapshotter mounts one image per
-//! layer on the host and gives an overlay of the mounts.
+//! Trees whose layers are erofs images: containerd's erofs snapshotter mounts one image per layer
+//! on the host, and an overlay of the mounts.
 
 use std::{
     ffi::OsString,
@@ -18,9 +18,9 @@ use super::{
     tree::{Overlay, Tree},
 };
 
-/// The images that `tree` is made of; `None` if it has to be read as files, or if there are more
-/// than `most`.
-pub(super) fn of(tree: &Tree, most: usize) -> Result<Option<Rootfs>, RootfsError> {
+/// The images that are the layers of `tree`; `None` if a layer is not an image, or if there are
+/// more than `most`.
+pub(super) fn from_tree(tree: &Tree, most: usize) -> Result<Option<Rootfs>, RootfsError> {
     let layers: Vec<&PathBuf> = match tree {
         Tree::Directory(directory) => vec![directory],
         Tree::Overlay(overlay) if plain(overlay) => overlay.lowers.iter().collect(),
@@ -39,14 +39,14 @@ pub(super) fn of(tree: &Tree, most: usize) -> Result<Option<Rootfs>, RootfsError
         .map(|images| Rootfs::Layers { images }))
 }
 
-/// Whether nothing is to be seen in it but its lower layers as they are: the container's own layer
-/// has something in it when a container was made of it before.
+/// Whether the overlay shows its lower layers unchanged. The container's own layer is not empty if
+/// a container was made of it before.
 fn plain(overlay: &Overlay) -> bool {
     let unused = |upper: &PathBuf| fs::read_dir(upper).is_ok_and(|mut all| all.next().is_none());
     overlay.options.is_empty() && overlay.upper.as_ref().is_none_or(unused)
 }
 
-/// The image that is mounted, whole, at `point`.
+/// The image whose whole file system is mounted at `point`.
 fn image_at(mounts: &[Mount], point: &Path) -> Option<PathBuf> {
     let mount = mounts::at(mounts, point)?;
     if mount.kind != "erofs" || mount.root != Path::new("/") {

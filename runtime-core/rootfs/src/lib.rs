@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
-//! A container's root file system as something a VM can have: a disk.
+//! Turns a container's root file system into disks, since a VM cannot use a directory.
 //!
-//! A snapshot that is a block device or an image file is attached as it is, also where it is one of
-//! several layers. A tree of files is made into a read-only erofs image once, and kept in a [`RootfsCache`].
+//! A snapshot that is a block device or an image file is attached as it is, also if it is one of
+//! several layers. A tree of files is packed once into a read-only erofs image, which is in a
+//! [`RootfsCache`].
 
 mod block;
 mod cache;
@@ -25,11 +26,11 @@ pub use error::RootfsError;
 use tokio::task::spawn_blocking;
 use tree::Tree;
 
-/// How long an image may take, the wait for another shim that makes the same one included.
-const DEADLINE: Duration = Duration::from_secs(600);
+/// How long an image may take, including the wait for another shim that makes the same one.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Most disks that the layers of one root should be. Each takes a place in the VM and the guest's
-/// time to find it.
+/// The most layers of one root that become disks of their own. Each disk needs a port or slot of
+/// the VM, and takes the guest time to find.
 pub const MOST_LAYERS: usize = 4;
 
 /// A mount as containerd describes it (containerd.types.Mount).
@@ -37,7 +38,7 @@ pub const MOST_LAYERS: usize = 4;
 pub struct Mount {
     /// Type of file system, or `bind`.
     pub fs_type: String,
-    /// Device, file or directory.
+    /// Path of a device, file or directory.
     pub source: String,
     /// Directory below the root file system; empty for the root itself.
     pub target: String,
@@ -45,19 +46,20 @@ pub struct Mount {
     pub options: Vec<String>,
 }
 
-/// What to attach to the VM.
+/// The disks of a root file system.
 #[derive(Debug)]
 pub enum Rootfs {
-    /// A read-only erofs image of the tree, from the cache.
+    /// A read-only erofs image from the cache.
     Erofs {
-        /// Keep it until the VMM has opened the image.
+        /// The image, which is not evicted until this is dropped. The VMM must have opened it by
+        /// then.
         image: LeasedImage,
-        /// How long it took to make the image; `None` when it was in the cache.
+        /// How long packing took; `None` if the image was in the cache.
         packed: Option<Duration>,
     },
-    /// The snapshotter's own block device or image file.
+    /// A block device or image file of the snapshotter.
     Block {
-        /// Its path.
+        /// Path of the device or file.
         path: PathBuf,
         /// Type of the file system on it.
         fs_type: String,
@@ -65,18 +67,18 @@ pub enum Rootfs {
         read_only: bool,
         /// Mount options for the guest.
         options: Vec<String>,
-        /// A regular file that the host would mount through a loop device.
+        /// Whether it is a regular file, which the host would mount through a loop device.
         loop_backed: bool,
     },
-    /// The snapshotter's own erofs images, one over the other.
+    /// erofs images of the snapshotter, one for each layer.
     Layers {
-        /// Their paths, the topmost first; at least one.
+        /// Paths of the images, the topmost layer first; at least one.
         images: Vec<PathBuf>,
     },
 }
 
 impl Rootfs {
-    /// What the VMM opens: one disk, or one for each layer, the topmost first.
+    /// Paths of the disks: one, or one for each layer, the topmost first.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Erofs { image, .. } => vec![image.path()],
@@ -94,11 +96,14 @@ impl Rootfs {
     }
 }
 
-/// Turns what containerd gave for a container's root into a disk.
+/// Turns the mounts that containerd gave for a container's root into disks.
 ///
-/// Layers that are images become disks each, unless there are more than `most`: then one image is
-/// made of them. Without `mounts` the root is `own`, the directory that the bundle names. On an error
-/// nothing is left: no mount, no partial image.
+/// Each layer that is an image becomes a disk, unless there are more than `most`: then one image is
+/// packed from all of them. Without `mounts`, the root is `own`, the directory that the container's
+/// bundle names.
+///
+/// # Errors
+/// The mounts cannot be used, or packing failed. No mount and no partial image is left.
 pub async fn prepare(
     mounts: &[Mount],
     own: &Path,
@@ -134,43 +139,43 @@ pub async fn prepare(
     Ok(Rootfs::Erofs { image, packed })
 }
 
-/// What a mount names.
+/// What a mount consists of.
 enum Found {
-    /// Disks as they are.
+    /// Disks that can be attached as they are.
     Disks(Rootfs),
-    /// Files, to be made an image of.
+    /// Files, which must be packed.
     Files(Tree),
 }
 
 fn find(mount: &Mount, most: usize) -> Result<Found, RootfsError> {
-    if let Some(block) = block::of(mount)? {
+    if let Some(block) = block::from_mount(mount)? {
         return Ok(Found::Disks(block));
     }
-    let tree = Tree::of(mount)?;
-    let layers = layers::of(&tree, most)?;
+    let tree = Tree::from_mount(mount)?;
+    let layers = layers::from_tree(&tree, most)?;
     Ok(layers.map_or(Found::Files(tree), Found::Disks))
 }
 
-/// Asks the cache, on a thread of its own: the kernel's file locks block without a deadline, so
-/// the thread is left behind when the deadline passes, and ends by itself.
+/// Gets an image from the cache, on a new thread, since the kernel's file locks have no timeout.
+/// After the timeout the thread goes on and ends by itself.
 async fn obtain(tree: Tree, cache: RootfsCache) -> Result<(LeasedImage, bool), RootfsError> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("rootfs".to_owned())
         .spawn(move || {
-            // Nobody listens any more: the lease ends here.
+            // After the timeout there is no receiver, and the lease ends here.
             let _ = answer.send(cache.image_of(&tree));
         })
         .map_err(RootfsError::io(
             "Starting a thread for",
             Path::new("mkfs.erofs"),
         ))?;
-    match tokio::time::timeout(DEADLINE, answered).await {
+    match tokio::time::timeout(TIMEOUT, answered).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(RootfsError::Ended),
         Err(_) => Err(RootfsError::Timeout {
             waited_for: "an image of the root file system".to_owned(),
-            waited: DEADLINE,
+            waited: TIMEOUT,
         }),
     }
 }

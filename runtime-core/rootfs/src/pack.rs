@@ -1,4 +1,4 @@
-//! Makes one image: a nameless file until it is whole.
+//! Packs one image, in a file that has no name until it is complete.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,11 +14,11 @@ use nix::{
 
 use super::{RootfsError, erofs, tree::Tree, view::with_view};
 
-/// Less than this left, and the disk counts as full, in bytes.
+/// The disk counts as full if less than this is free, in bytes.
 const FULL: u64 = 16 << 20;
 
-/// An image of `tree`, on the file system of `dir`, synced, without a name, and with a shared lock
-/// on it. `point` is an empty directory. Nothing is left when the file is closed.
+/// Packs `tree` into a synced file without a name on the file system of `dir`, with a shared lock.
+/// `point` is an empty directory, on which the tree is mounted. Closing the file removes it.
 pub(super) fn pack(tree: &Tree, dir: &Path, point: &Path) -> Result<Flock<File>, RootfsError> {
     let image = OpenOptions::new()
         .read(true)
@@ -40,7 +40,7 @@ pub(super) fn pack(tree: &Tree, dir: &Path, point: &Path) -> Result<Flock<File>,
         .map_err(|(_, errno)| RootfsError::io("Locking the image in", dir)(errno))
 }
 
-/// Gives the image its name, all at once, if nobody has it yet.
+/// Gives the image its name in one step, if that is free.
 pub(super) fn publish(image: &File, path: &Path, dir: &Path) -> Result<(), RootfsError> {
     let nameless = format!("/proc/self/fd/{}", image.as_raw_fd());
     linkat(

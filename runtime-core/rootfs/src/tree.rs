@@ -7,20 +7,20 @@ use super::{Mount, RootfsError, unsupported};
 /// A tree of files, as a mount describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tree {
-    /// One directory.
+    /// A bind mount of a single directory.
     Directory(PathBuf),
-    /// Directories over each other.
+    /// An overlay of several directories.
     Overlay(Overlay),
 }
 
-/// An overlay mount, as far as it says what is to be seen in it.
+/// The parts of an overlay mount that decide its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Overlay {
     /// The container's own layer, on top. It is only read here, so it may be in use.
     pub(super) upper: Option<PathBuf>,
     /// The image's layers, topmost first.
     pub(super) lowers: Vec<PathBuf>,
-    /// Further options that change what is seen, such as `userxattr`.
+    /// Further options that change the content, such as `userxattr`.
     pub(super) options: Vec<String>,
 }
 
@@ -33,7 +33,10 @@ impl Overlay {
 
 impl Tree {
     /// The tree that `mount` describes.
-    pub(super) fn of(mount: &Mount) -> Result<Self, RootfsError> {
+    ///
+    /// # Errors
+    /// Its type or an option is not known, or a path cannot be used.
+    pub(super) fn from_mount(mount: &Mount) -> Result<Self, RootfsError> {
         match mount.fs_type.as_str() {
             "overlay" => overlay(mount),
             "bind" | "rbind" => directory(mount),
@@ -45,7 +48,7 @@ impl Tree {
 
 fn directory(mount: &Mount) -> Result<Tree, RootfsError> {
     if !mount.source.starts_with('/') {
-        return Err(unsupported(mount, "its source is no absolute path"));
+        return Err(unsupported(mount, "its source is not an absolute path"));
     }
     Ok(Tree::Directory(PathBuf::from(&mount.source)))
 }
@@ -65,12 +68,12 @@ fn overlay(mount: &Mount) -> Result<Tree, RootfsError> {
             }
             "upperdir" => overlay.upper = Some(layer(mount, value)?),
             "userxattr" => overlay.options.push(option.clone()),
-            // Without an upper layer, redirects are followed or not.
+            // Only following matters, since nothing is written.
             "redirect_dir" if value == "on" || value == "follow" => {
                 overlay.options.push("redirect_dir=follow".to_owned());
             }
             "metacopy" if value == "on" => overlay.options.push(option.clone()),
-            // About writing, about inode numbers, or about the host's own protection.
+            // These are about writing, inode numbers, or security labels of the host.
             "workdir" | "index" | "xino" | "nfs_export" | "uuid" | "volatile" | "metacopy"
             | "redirect_dir" | "ro" | "rw" | "noatime" | "relatime" | "context" => {}
             _ => return Err(unsupported(mount, &format!("option {name:?} is not known"))),
@@ -84,8 +87,8 @@ fn overlay(mount: &Mount) -> Result<Tree, RootfsError> {
     }
 }
 
-/// Path of a layer. The overlay's option syntax gives `:`, `,` and `\` a meaning, so a path with
-/// one of them could name another directory than the one that was looked at.
+/// Path of a layer. The characters `:`, `,` and `\` have a meaning in overlay's options, so a path
+/// with one of them could name another directory than the one that was inspected.
 fn layer(mount: &Mount, path: &str) -> Result<PathBuf, RootfsError> {
     if path.starts_with('/') && !path.contains([':', ',', '\\']) {
         Ok(PathBuf::from(path))

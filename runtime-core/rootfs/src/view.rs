@@ -1,7 +1,7 @@
-//! A read-only view of a tree that nobody else sees and that no crash leaves behind.
+//! A private read-only mount of a tree, which a crash cannot leave behind.
 //!
-//! The mount is made in a mount namespace of the calling thread alone. It is gone when the thread
-//! and the processes it started are gone, however they end.
+//! The mount is made in a mount namespace of one thread. It ends with that thread and the processes
+//! that it started.
 
 use std::{
     env,
@@ -22,13 +22,13 @@ use super::{
     tree::{Overlay, Tree},
 };
 
-/// Flags of a view: nothing in it is to be written, run or opened as a device.
+/// Flags of the mount: nothing in it can be written, executed or opened as a device.
 fn inert() -> MsFlags {
     MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC
 }
 
-/// Runs `work` on a thread of its own while `tree` is mounted at `point`, for that thread and the
-/// processes it starts.
+/// Runs `work` on a new thread while `tree` is mounted at `point`, which only that thread and the
+/// processes that it starts can see.
 pub(super) fn with_view<T: Send>(
     tree: &Tree,
     point: &Path,
@@ -51,8 +51,8 @@ pub(super) fn with_view<T: Send>(
     })
 }
 
-/// What is unmounted on the host is unmounted here too, so that nothing is kept alive; what is
-/// mounted here stays here.
+/// Moves the thread into a new mount namespace. Unmounts on the host take effect here too, so
+/// nothing is kept busy; mounts here have no effect on the host.
 fn enter_namespace() -> Result<(), RootfsError> {
     let root = Path::new("/");
     unshare(CloneFlags::CLONE_NEWNS)
@@ -64,7 +64,7 @@ fn enter_namespace() -> Result<(), RootfsError> {
     ))
 }
 
-/// The directory alone, without what is mounted below it.
+/// Mounts the directory without the mounts below it.
 fn bind(dir: &Path, point: &Path) -> Result<(), RootfsError> {
     let opened = directory::open(dir).map_err(RootfsError::io("Opening", dir))?;
     let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
@@ -74,9 +74,9 @@ fn bind(dir: &Path, point: &Path) -> Result<(), RootfsError> {
         .map_err(RootfsError::io("Mounting", dir))
 }
 
-/// All layers as lower layers: so none is written to, and the upper one may be mounted elsewhere.
-/// Paths are given relative to the directory they share, since the kernel takes no more than one
-/// page of options.
+/// Mounts all layers as lower layers, so none is written, and the upper one may be mounted
+/// elsewhere. Paths are relative to the directory that the layers share, since options are limited
+/// to one page.
 fn stack(overlay: &Overlay, point: &Path) -> Result<(), RootfsError> {
     let base = common_parent(overlay.layers());
     // The namespace gave the thread a working directory of its own (unshare(2), CLONE_NEWNS).

@@ -1,4 +1,4 @@
-//! What becomes of a bind mount of the host: one pure function, told by paths and facts alone.
+//! Decides how a bind mount of the host reaches the guest: a pure function of paths and facts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,45 +6,45 @@ use config::{HostPathPolicy, VolumeSettings};
 
 use super::{
     direct::DirectVolume,
-    kubelet::{EMPTY_DIR, Place, is_config},
-    look::{Facts, FileSystem, Kind},
+    kubelet::{EMPTY_DIR, KubeletPath, is_config},
     owner::Owner,
+    source::{Facts, FileSystem, Kind},
 };
 
-/// A bind mount, as it is asked for.
+/// A requested bind mount.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct BindRequest<'a> {
     pub(super) source: &'a Path,
-    /// Where the source leads, links resolved.
+    /// The source with links resolved.
     pub(super) real: &'a Path,
-    /// What the pod is known by.
+    /// Identifiers of the pod that asks for it.
     pub(super) owner: &'a Owner,
     pub(super) destination: &'a Path,
     pub(super) read_only: bool,
     pub(super) options: &'a [String],
-    /// The plugin of the pod's volume that the source was found to be a part of.
+    /// The plugin of the pod's volume that the source is a part of.
     pub(super) part_of: Option<&'a str>,
-    /// The file system that the source is to have, as a block device.
+    /// Type of the file system to mount, if the source is given as a block device.
     pub(super) fs_type: Option<&'a str>,
-    /// What was left for the runtime to mount in place of the source.
+    /// The volume that a storage driver left for the runtime to mount instead of the source.
     pub(super) direct: Option<&'a DirectVolume>,
 }
 
 /// How a mount reaches the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Written by kubelet: copied, and kept up to date.
+    /// Written by kubelet: copied, and updated after each change.
     Config,
-    /// One of the files that runtimes write for a pod: copied, kept up to date, and writable for
-    /// the container if it asks for that. What it writes stays in the guest.
+    /// One of the files that runtimes write for a pod: copied, updated after each change, and
+    /// writable if the container asks for that. What it writes stays in the guest.
     PodFile,
     /// Copied, and written back when the container has ended.
     TerminationLog,
-    /// Shared memory of the pod's containers.
+    /// A tmpfs of the guest, shared by the pod's containers.
     Memory {
         /// Name within the pod.
         name: String,
-        /// Size in bytes; `None` for no limit of its own.
+        /// Size limit in bytes, if it has one.
         bytes: Option<u64>,
     },
     /// Huge pages of the guest, shared by the pod's containers.
@@ -54,7 +54,7 @@ pub(super) enum Way {
         /// Size of a page in bytes.
         page_bytes: u64,
     },
-    /// An empty directory that the pod's containers share.
+    /// An empty directory of the guest, shared by the pod's containers.
     Scratch {
         /// Name within the pod.
         name: String,
@@ -64,18 +64,18 @@ pub(super) enum Way {
         /// Name within the pod.
         name: String,
     },
-    /// Copied once, read-only, since the host's file system is not shared.
+    /// A read-only copy, since the host's file system is not shared.
     Snapshot {
-        /// The container asked to write; the log warns.
+        /// Whether the container asked to write; then there is a warning in the log.
         wanted_to_write: bool,
     },
-    /// Plugged as a disk; a device node in the container.
+    /// Hot-plugged as a disk, with a device node in the container.
     RawDisk,
-    /// Plugged as a disk, and its file system mounted in the guest.
+    /// Hot-plugged as a disk, whose file system the guest mounts.
     FileSystem(DirectVolume),
 }
 
-impl Asked<'_> {
+impl BindRequest<'_> {
     /// Whether it is one of the files that runtimes write for a pod.
     fn is_pod_file(&self) -> bool {
         let known = POD_FILES
@@ -98,24 +98,24 @@ impl Asked<'_> {
     }
 }
 
-const NOT_OWN_DISK: &str = "a block device of the host is plugged in for a pod only if kubelet gives it \
-     to this pod (volumeMode: Block), or with host_block_devices = true in [runtime]";
+const NOT_OWN_DISK: &str = "a block device of the host is hot-plugged for a pod only if kubelet \
+     gives it to this pod (volumeMode: Block), or with host_block_devices = true in [runtime]";
 
-/// Files that are written for each container by whoever started it, in a directory of its own.
+/// Files that the runtime's client writes for each container, in a directory of its own.
 const POD_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
-/// Decides. The error is the reason for a refusal.
+/// Decides how a bind mount reaches the guest. The error is the reason for a refusal.
 pub(super) fn classify(
-    asked: &Asked<'_>,
+    asked: &BindRequest<'_>,
     facts: &Facts,
     settings: &VolumeSettings,
 ) -> Result<Way, String> {
-    let place = asked
+    let path = asked
         .owner
-        .place(&settings.kubelet_root, asked.source, asked.real);
+        .kubelet_path(&settings.kubelet_root, asked.source, asked.real);
     if let Some(direct) = asked.direct {
-        return match place {
-            Some(Place::Volume { .. }) => Ok(Way::FileSystem(direct.clone())),
+        return match path {
+            Some(KubeletPath::Volume { .. }) => Ok(Way::FileSystem(direct.clone())),
             _ if settings.host_block_devices => Ok(Way::FileSystem(direct.clone())),
             _ => Err(NOT_OWN_DISK.to_owned()),
         };
@@ -126,13 +126,13 @@ pub(super) fn classify(
                 "{what} of the host does not exist in a virtual machine"
             ));
         }
-        // The type is said by whoever wrote the specification; a pod has no way to.
+        // Only the runtime's client can name a type in the specification, not a pod.
         Kind::Block(_) if asked.fs_type.is_some() || settings.host_block_devices => {
             return Ok(asked.disk());
         }
         Kind::Block(_) => {
-            return match place {
-                Some(Place::Device | Place::Volume { .. }) => Ok(asked.disk()),
+            return match path {
+                Some(KubeletPath::Device | KubeletPath::Volume { .. }) => Ok(asked.disk()),
                 _ => Err(NOT_OWN_DISK.to_owned()),
             };
         }
@@ -143,17 +143,17 @@ pub(super) fn classify(
             "a file system of type {fs_type} is on a block device, which this is not"
         ));
     }
-    match place {
-        Some(Place::Volume { plugin, name }) => volume(asked, facts, plugin, name),
-        Some(Place::Subpath { name }) => part(asked, name, settings),
-        Some(Place::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
-        Some(Place::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
+    match path {
+        Some(KubeletPath::Volume { plugin, name }) => volume(asked, facts, plugin, name),
+        Some(KubeletPath::Subpath { name }) => part(asked, name, settings),
+        Some(KubeletPath::TerminationLog) if facts.kind == Kind::File => Ok(Way::TerminationLog),
+        Some(KubeletPath::Hosts) if facts.kind == Kind::File => Ok(Way::PodFile),
         _ if facts.kind == Kind::File && asked.is_pod_file() => Ok(Way::PodFile),
         _ => host_path(asked, settings),
     }
 }
 
-fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<Way, String> {
+fn volume(asked: &BindRequest<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<Way, String> {
     if is_config(plugin) {
         return Ok(Way::Config);
     }
@@ -171,9 +171,9 @@ fn volume(asked: &Asked<'_>, facts: &Facts, plugin: &str, name: &str) -> Result<
     })
 }
 
-/// kubelet does not update parts of its own volumes either. It makes a part of a path of the host under
-/// the same names: what is in none of the pod's volumes is that.
-fn part(asked: &Asked<'_>, name: &str, settings: &VolumeSettings) -> Result<Way, String> {
+/// A part of a volume (`subPath`). It is not updated, as without a VM. kubelet binds a part of a
+/// path of the host under the same names, so a part of none of the pod's volumes is one of those.
+fn part(asked: &BindRequest<'_>, name: &str, settings: &VolumeSettings) -> Result<Way, String> {
     match asked.part_of {
         Some(plugin) if is_config(plugin) => Ok(Way::Snapshot {
             wanted_to_write: false,
@@ -186,20 +186,21 @@ fn part(asked: &Asked<'_>, name: &str, settings: &VolumeSettings) -> Result<Way,
     }
 }
 
-/// What is to last must not be written to a copy that ends with the pod.
-fn persistent(asked: &Asked<'_>, plugin: &str) -> Result<Way, String> {
+/// A persistent volume is refused if it is writable: a copy ends with the pod.
+fn persistent(asked: &BindRequest<'_>, plugin: &str) -> Result<Way, String> {
     if asked.read_only {
         return Ok(Way::Snapshot {
             wanted_to_write: false,
         });
     }
     Err(format!(
-        "what a container writes to a {plugin} file system of the host would be lost, since no file \
-         system is shared with the guest; use volumeMode: Block, or mount it with readOnly: true"
+        "what a container writes to a {plugin} file system of the host would be lost, since no \
+         file system is shared with the guest; use volumeMode: Block, or mount it with readOnly: \
+         true"
     ))
 }
 
-fn host_path(asked: &Asked<'_>, settings: &VolumeSettings) -> Result<Way, String> {
+fn host_path(asked: &BindRequest<'_>, settings: &VolumeSettings) -> Result<Way, String> {
     match settings.host_path {
         HostPathPolicy::Copy => Ok(Way::Snapshot {
             wanted_to_write: !asked.read_only,
@@ -211,20 +212,20 @@ fn host_path(asked: &Asked<'_>, settings: &VolumeSettings) -> Result<Way, String
     }
 }
 
-/// Where in the guest the volume `name` of sandbox `sandbox` is; the same for all its containers.
+/// Path in the guest of the volume `name` of sandbox `sandbox`, the same for all its containers.
 pub(super) fn shared_path(base: &str, sandbox: &str, name: &str) -> String {
     format!("{base}/{sandbox}-volumes/{name}")
 }
 
-/// A path within a volume that may be asked of the guest.
-pub(super) fn plain(part: &Path) -> Option<&str> {
+/// A path within a volume as text, if it has no `..` and is UTF-8.
+pub(super) fn plain_path(part: &Path) -> Option<&str> {
     let normal = part
         .components()
         .all(|one| matches!(one, std::path::Component::Normal(_)));
     part.to_str().filter(|_| normal)
 }
 
-/// Base name for copies of `source`: tells apart sources that end alike.
+/// Base name for copies of `source`. The digest distinguishes sources with the same last part.
 pub(super) fn copy_name(source: &Path, digest: &str) -> PathBuf {
     let last = source.file_name().unwrap_or_default().to_string_lossy();
     PathBuf::from(format!("{digest}-{last}"))

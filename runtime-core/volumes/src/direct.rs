@@ -1,6 +1,6 @@
-//! Volumes that a storage driver leaves for the runtime to mount: it has attached the block device and
-//! written down what is on it, under the name of the path that the pod mounts. The format and the
-//! directory are those of Kata's direct-assigned volumes, which drivers know.
+//! Volumes that a storage driver leaves for the runtime to mount. The driver has attached the block
+//! device to the node, and describes it in a file named by the path that the pod mounts. Format and
+//! directory are those of Kata's direct-assigned volumes, which drivers support.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use system::{encoding::base64url, file};
 
 use super::VolumeError;
 
-/// Longest description that is read, in bytes.
+/// The longest description that is read, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// A file system on a block device.
@@ -21,11 +21,11 @@ const MAX_BYTES: u64 = 64 << 10;
 pub(super) struct DirectVolume {
     /// The block device's node on the host.
     pub(super) device: PathBuf,
-    /// As in `ext4`.
+    /// Type of the file system, as in `ext4`.
     pub(super) fs_type: String,
-    /// Mount options.
+    /// Mount options for the guest.
     pub(super) options: Vec<String>,
-    /// The group that its root is given to.
+    /// The group that gets its root directory (fsGroup).
     pub(super) group: Option<u32>,
 }
 
@@ -43,8 +43,11 @@ struct MountInfo {
     options: Vec<String>,
 }
 
-/// What was left for the volume at `path`, if anything was.
-pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>, VolumeError> {
+/// The description of the volume at `path`, if a driver left one.
+///
+/// # Errors
+/// It cannot be read, or its type is not known.
+pub(super) fn read(root: &Path, path: &Path) -> Result<Option<DirectVolume>, VolumeError> {
     let file = root
         .join(base64url(path.to_string_lossy().as_bytes()))
         .join("mountInfo.json");
@@ -69,7 +72,7 @@ pub(super) fn left_for(root: &Path, path: &Path) -> Result<Option<DirectVolume>,
     }))
 }
 
-/// A path too long to have a directory of its name has none.
+/// Whether there is no description: the name of a long path may be too long for a directory.
 fn absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -85,9 +88,9 @@ mod tests {
     fn a_description_is_found_by_the_volumes_path() {
         let root = tempfile::tempdir().unwrap();
         let path = Path::new("/var/lib/kubelet/pods/6c8f/volumes/kubernetes.io~csi/pv/mount");
-        assert_eq!(left_for(root.path(), path).unwrap(), None);
+        assert_eq!(read(root.path(), path).unwrap(), None);
         assert_eq!(
-            left_for(root.path(), Path::new(&"/x".repeat(2000))).unwrap(),
+            read(root.path(), Path::new(&"/x".repeat(2000))).unwrap(),
             None
         );
         let dir = root
@@ -103,8 +106,8 @@ mod tests {
             options: vec!["noatime".into()],
             group: Some(1000),
         };
-        assert_eq!(left_for(root.path(), path).unwrap(), Some(expected));
+        assert_eq!(read(root.path(), path).unwrap(), Some(expected));
         std::fs::write(dir.join("mountInfo.json"), text.replace("block", "nfs")).unwrap();
-        assert!(left_for(root.path(), path).is_err());
+        assert!(read(root.path(), path).is_err());
     }
 }

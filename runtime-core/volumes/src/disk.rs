@@ -1,4 +1,4 @@
-//! Block devices of the host that a container is given: plugged into the VM as disks.
+//! Block devices of the host that are hot-plugged into the VM as disks.
 
 use std::{
     collections::HashMap,
@@ -11,13 +11,13 @@ use hypervisors::{DiskSpec, Vm};
 use nix::{errno::Errno, fcntl::OFlag, sys::stat::Mode};
 use tokio::sync::Mutex;
 
-use super::{VolumeError, look::aside};
+use super::{VolumeError, source::blocking};
 
-/// A block device that was found to be one.
+/// The node of a block device, which was checked to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BlockDevice {
     path: PathBuf,
-    /// Its device number.
+    /// Device number, as `st_rdev` of stat(2).
     pub(super) number: u64,
     read_only: bool,
 }
@@ -26,7 +26,7 @@ impl BlockDevice {
     /// The node at `path`, which must have this device number.
     pub(super) fn at(path: &Path, number: u64, read_only: bool) -> Result<Self, VolumeError> {
         let path = fs::canonicalize(path).map_err(VolumeError::io("Resolving", path))?;
-        let found = fs::symlink_metadata(&path).map_err(VolumeError::io("Looking at", &path))?;
+        let found = fs::symlink_metadata(&path).map_err(VolumeError::io("Inspecting", &path))?;
         if !found.file_type().is_block_device() || found.rdev() != number {
             return Err(VolumeError::Changing { path });
         }
@@ -37,13 +37,13 @@ impl BlockDevice {
         })
     }
 
-    /// The node at `path`, whatever its number.
+    /// The node at `path`, with any number.
     pub(super) fn named(path: &Path, read_only: bool) -> Result<Self, VolumeError> {
-        let found = fs::metadata(path).map_err(VolumeError::io("Looking at", path))?;
+        let found = fs::metadata(path).map_err(VolumeError::io("Inspecting", path))?;
         Self::at(path, found.rdev(), read_only)
     }
 
-    /// The node that the host has for a device number.
+    /// The node of the host with this device number.
     pub(super) fn numbered(major: u64, minor: u64, read_only: bool) -> Result<Self, VolumeError> {
         let described = PathBuf::from(format!("/sys/dev/block/{major}:{minor}/uevent"));
         let uevent =
@@ -56,7 +56,7 @@ impl BlockDevice {
     }
 
     /// Whether the host itself uses the device: two writers, or a reader beside a writer, would
-    /// ruin it. The kernel refuses an exclusive open of what is mounted or part of something else.
+    /// corrupt it. The kernel refuses an exclusive open if it is mounted or part of another device.
     fn in_use(&self) -> Result<bool, VolumeError> {
         let flags = OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         match nix::fcntl::open(&self.path, flags, Mode::empty()) {
@@ -67,40 +67,42 @@ impl BlockDevice {
     }
 }
 
-/// The disks of a sandbox's volumes: one for each device, however many containers use it. Two disks
-/// on one device would each keep what the other does not know of.
+/// The disks of a sandbox's volumes: one for each device, shared by all containers. Two disks on
+/// one device would have caches that do not know of each other.
 #[derive(Debug, Default)]
-pub(super) struct Disks(Mutex<HashMap<u64, Plugged>>);
+pub(super) struct Disks(Mutex<HashMap<u64, AttachedDisk>>);
 
 #[derive(Debug)]
-struct Plugged {
+struct AttachedDisk {
     pci_path: String,
     read_only: bool,
     users: usize,
 }
 
 impl Disks {
-    /// Plugs a device for one more container, and says where the guest finds it. `refuse` makes an
-    /// error of a reason.
-    pub(super) async fn plug(
+    /// Attaches a device for one more container, and returns the PCI path at which the guest finds
+    /// it. `refuse` makes an error of a reason.
+    ///
+    /// # Errors
+    /// The host or another container uses the device, or the VMM refuses it.
+    pub(super) async fn attach(
         &self,
         vm: &dyn Vm,
         device: &BlockDevice,
         refuse: impl Fn(String) -> VolumeError,
     ) -> Result<String, VolumeError> {
-        let mut plugged = self.0.lock().await;
-        if let Some(disk) = plugged.get_mut(&device.number) {
+        let mut attached = self.0.lock().await;
+        if let Some(disk) = attached.get_mut(&device.number) {
             if disk.read_only != device.read_only {
                 return Err(refuse(
-                    "another container of the pod has the device, and not with the same access"
-                        .to_owned(),
+                    "another container of the pod has the device with other access".to_owned(),
                 ));
             }
             disk.users += 1;
             return Ok(disk.pci_path.clone());
         }
-        let looked_at = device.clone();
-        if aside(&device.path, move || looked_at.in_use()).await? {
+        let inspected = device.clone();
+        if blocking(&device.path, move || inspected.in_use()).await? {
             return Err(refuse(
                 "the host uses the device itself (it is mounted there)".to_owned(),
             ));
@@ -114,27 +116,27 @@ impl Disks {
             path: device.path.clone(),
             source,
         })?;
-        let first = Plugged {
+        let first = AttachedDisk {
             pci_path: pci_path.to_string(),
             read_only: device.read_only,
             users: 1,
         };
         let pci_path = first.pci_path.clone();
-        plugged.insert(device.number, first);
+        attached.insert(device.number, first);
         Ok(pci_path)
     }
 
-    /// Lets go of a device for one container.
-    pub(super) async fn unplug(&self, vm: &dyn Vm, number: u64) -> Result<(), hypervisors::Error> {
-        let mut plugged = self.0.lock().await;
-        let Some(disk) = plugged.get_mut(&number) else {
+    /// Detaches a device for one container; with its last one the disk is removed from the VM.
+    pub(super) async fn detach(&self, vm: &dyn Vm, number: u64) -> Result<(), hypervisors::Error> {
+        let mut attached = self.0.lock().await;
+        let Some(disk) = attached.get_mut(&number) else {
             return Ok(());
         };
         disk.users -= 1;
         if disk.users > 0 {
             return Ok(());
         }
-        plugged.remove(&number);
+        attached.remove(&number);
         vm.remove_disk(&disk_id(number)).await
     }
 }

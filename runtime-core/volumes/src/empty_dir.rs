@@ -1,4 +1,4 @@
-//! `emptyDir` volumes: made in the guest, found there by name by every container of the pod.
+//! `emptyDir` volumes, which are made in the guest and shared by the pod's containers.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use oci::{GUEST_SANDBOX, GUEST_SHARED};
 
 use super::{
     classify::{Way, shared_path},
-    look::Facts,
+    source::Facts,
 };
 
 const DIRECTORY: u32 = 0o040_000;
 const PARENT_MODE: u32 = 0o755;
 
-/// What the agent is told for an `emptyDir`.
+/// The messages by which the agent makes an `emptyDir`.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Making {
+pub(super) struct EmptyDir {
     /// Path in the guest.
     pub(super) path: String,
     /// Directories to make before the container is created.
     pub(super) directories: Vec<CopyFileRequest>,
-    /// Storages of the container. They are marked as shared, so that they outlive it: an init
-    /// container leaves files to the others.
+    /// Storages of the container. They are marked as shared, so they outlive it: an init container
+    /// leaves files for the others.
     pub(super) storages: Vec<Storage>,
 }
 
-/// How an `emptyDir` is made. `facts` are those of kubelet's directory, which has the owner and the
-/// mode that the pod asked for (fsGroup). `huge_limit`: bytes of its pages that the container may use.
-pub(super) fn making(way: &Way, sandbox: &str, facts: &Facts, huge_limit: Option<u64>) -> Making {
+/// A whole `emptyDir`. `facts` are those of kubelet's directory, which has the owner and the mode
+/// that the pod asked for (fsGroup). `huge_limit`: bytes of huge pages that the container may use.
+pub(super) fn whole(way: &Way, sandbox: &str, facts: &Facts, huge_limit: Option<u64>) -> EmptyDir {
     match way {
         Way::Memory { name, bytes } => {
             let mut options = owner(facts);
@@ -43,20 +43,20 @@ pub(super) fn making(way: &Way, sandbox: &str, facts: &Facts, huge_limit: Option
         Way::Scratch { name } => {
             let path = shared_path(GUEST_SHARED, sandbox, name);
             let directories = vec![directory(&path, facts)];
-            Making {
+            EmptyDir {
                 path,
                 directories,
                 storages: Vec::new(),
             }
         }
-        _ => Making::default(),
+        _ => EmptyDir::default(),
     }
 }
 
-/// The same for a part of the volume. What the guest has there is what the container gets, a file too;
-/// kubelet, which sees none of that, has made a directory of these `facts`, and so does the guest's agent
-/// where there is nothing. It looks each time: containers that have the whole volume can change it.
-pub(super) fn part(mut whole: Making, part: &Path, facts: &Facts) -> Making {
+/// A part of the volume. The container gets what the guest has at that path, also a file. If there
+/// is nothing, the agent makes a directory with these `facts`, as kubelet has made one on the node.
+/// The agent checks this each time, since containers with the whole volume can change it.
+pub(super) fn part(mut whole: EmptyDir, part: &Path, facts: &Facts) -> EmptyDir {
     whole.path = format!("{}/{}", whole.path, part.to_string_lossy());
     whole.storages.push(Storage {
         driver: "local".to_owned(),
@@ -70,7 +70,7 @@ pub(super) fn part(mut whole: Making, part: &Path, facts: &Facts) -> Making {
     whole
 }
 
-fn mounted(name: &str, source: &str, fs_type: &str, options: Vec<String>) -> Making {
+fn mounted(name: &str, source: &str, fs_type: &str, options: Vec<String>) -> EmptyDir {
     let path = format!("{GUEST_SANDBOX}/ephemeral/{name}");
     let storage = Storage {
         driver: "ephemeral".to_owned(),
@@ -81,7 +81,7 @@ fn mounted(name: &str, source: &str, fs_type: &str, options: Vec<String>) -> Mak
         shared: true,
         ..Default::default()
     };
-    Making {
+    EmptyDir {
         path,
         directories: Vec::new(),
         storages: vec![storage],

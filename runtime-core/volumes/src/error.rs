@@ -1,46 +1,50 @@
-//! What can go wrong between a bind mount of the host and its content in the guest.
+//! Errors about volumes.
 
 use std::{io, path::PathBuf, time::Duration};
 
-/// A volume that a container did not get. Copies that were made stay in the guest's memory until
-/// its VM ends; disks are unplugged again.
+/// Why a container did not get a volume. Copies that were made stay in the guest's memory until its
+/// VM ends; disks are detached again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VolumeError {
-    /// A mount that is not made in a virtual machine.
-    #[error("Volume {} from {} cannot be mounted: {reason}", .destination.display(), .source_path.display())]
+    /// A mount that is not possible, or not allowed, in a virtual machine.
+    #[error(
+        "Volume {} from {} cannot be mounted: {reason}",
+        .destination.display(),
+        .source_path.display()
+    )]
     Refused {
-        /// Where in the container.
+        /// Path in the container.
         destination: PathBuf,
         /// Path on the host.
         source_path: PathBuf,
-        /// Why, and what to do instead.
+        /// The reason, and what to do instead.
         reason: String,
     },
-    /// More content than is copied.
+    /// The content exceeds a limit.
     #[error("Volume {path} is larger than {limit} bytes ({key})")]
     TooLarge {
         /// Path on the host.
         path: PathBuf,
         /// The limit, in bytes.
         limit: u64,
-        /// Where the limit comes from.
+        /// The configuration's key of the limit, or what it is for.
         key: &'static str,
     },
-    /// More files than are copied.
+    /// The number of files or the depth of directories exceeds a limit.
     #[error("Volume {path} has more than {limit} files, or is deeper than {depth} directories")]
     TooMany {
         /// Path on the host.
         path: PathBuf,
-        /// The limit.
+        /// The most files, directories and links.
         limit: u32,
-        /// The limit of the depth.
+        /// The most directories in one path.
         depth: u32,
     },
-    /// More volumes than are copied.
+    /// The number of copied volumes exceeds a limit.
     #[error("The sandbox has more than {limit} volumes that are copied")]
     TooManyCopied {
-        /// The limit.
+        /// The most copied volumes of a sandbox.
         limit: usize,
     },
     /// The content changed each time it was read.
@@ -49,40 +53,40 @@ pub enum VolumeError {
         /// Path on the host.
         path: PathBuf,
     },
-    /// A file's name or a link's target that the agent's API cannot carry.
+    /// The agent's API cannot express a file's name or a link's target.
     #[error("Name {name:?} in {path} is not UTF-8")]
     Name {
         /// Path of the volume on the host.
         path: PathBuf,
-        /// The name, as far as it can be shown.
+        /// The name, with replacement characters.
         name: String,
     },
-    /// Not done in time.
-    #[error("Waited {waited:?} for {waited_for}")]
+    /// A timeout was exceeded.
+    #[error("Timed out after {waited:?} waiting for {waited_for}")]
     Timeout {
         /// What was waited for.
         waited_for: String,
-        /// How long.
+        /// The timeout that was exceeded.
         waited: Duration,
     },
-    /// A file or a directory of the host.
-    #[error("{action} {path}")]
+    /// A system call on a path of the host failed.
+    #[error("{action} {path} failed")]
     Io {
         /// What was done, as in "Opening".
         action: &'static str,
-        /// With what.
+        /// Path on the host.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
-    /// The kernel's notices of changed files.
+    /// A watch of changed files was refused.
     #[error(
         "Changes of the pod's volumes cannot be watched \
          (the node may have run out of fs.inotify.max_user_instances)"
     )]
     Watch {
-        /// Why.
+        /// The error of inotify(7).
         #[source]
         source: io::Error,
     },
@@ -91,21 +95,21 @@ pub enum VolumeError {
     Agent {
         /// Path on the host.
         path: PathBuf,
-        /// The agent's words.
+        /// What the agent answered.
         #[source]
         source: agent_client::Error,
     },
-    /// The monitor refused or did not answer.
-    #[error("Plugging {path} as a disk failed")]
+    /// The VMM refused or did not answer.
+    #[error("Hot-plugging {path} as a disk failed")]
     Vm {
         /// Path on the host.
         path: PathBuf,
-        /// The monitor's words.
+        /// What the VMM answered.
         #[source]
         source: hypervisors::Error,
     },
-    /// The thread that read the content ended without an answer.
-    #[error("{path} was not copied: its thread ended")]
+    /// The thread that read the path ended without a result.
+    #[error("Reading {path} was interrupted")]
     Ended {
         /// Path on the host.
         path: PathBuf,
@@ -113,7 +117,7 @@ pub enum VolumeError {
 }
 
 impl VolumeError {
-    /// For `map_err` of a step on `path`.
+    /// Makes an error for `map_err`: `action` on `path` failed.
     pub(super) fn io<E: Into<io::Error>>(
         action: &'static str,
         path: &std::path::Path,
@@ -126,7 +130,7 @@ impl VolumeError {
         }
     }
 
-    /// What is refused is the request's fault, not the node's.
+    /// Whether the request is to blame, and not the node.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(

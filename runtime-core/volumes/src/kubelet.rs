@@ -1,64 +1,65 @@
-//! What kubelet's paths say about a volume.
+//! The layout of kubelet's directories, by which a volume is recognised.
 
 use std::path::{Component, Path, PathBuf};
 
-/// A place in a pod's directory of kubelet (`<root>/pods/<uid>/...`).
+/// A path in kubelet's directory of a pod (`<root>/pods/<uid>/...`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place<'a> {
-    /// `volumes/<plugin>/<name>`, and whatever the plugin puts below.
+pub(super) enum KubeletPath<'a> {
+    /// `volumes/<plugin>/<name>`, and everything below.
     Volume {
-        /// As in `kubernetes.io~configmap`.
+        /// Name of the plugin, as in `kubernetes.io~configmap`.
         plugin: &'a str,
-        /// The volume's name, unique within the pod.
+        /// Name of the volume, unique within the pod.
         name: &'a str,
     },
     /// `volume-subpaths/<name>/<container>/<number>`: a part of the volume of that name.
     Subpath {
-        /// The volume's name.
+        /// Name of the volume.
         name: &'a str,
     },
-    /// `containers/<container>/<file>`: where a termination message is read from.
+    /// `containers/<container>/<file>`: the file for a termination message.
     TerminationLog,
-    /// `etc-hosts`.
+    /// `etc-hosts`: the file for `/etc/hosts`.
     Hosts,
     /// `volumeDevices/<plugin>/<name>`: a link to the block device of a raw volume.
     Device,
 }
 
-/// Reads a path of the pod `uid` itself; `None` if it is another's, or no one's. `real` is where the
-/// path leads, and `real_pods` where the directory of all pods is, which a node may have on another disk:
-/// what a link below that leads to (a container may have left one in a volume) is not the pod's.
-pub(super) fn own_place<'a>(
+/// Parses a path of the pod `uid`; `None` if it belongs to another pod, or is not kubelet's. `real`
+/// is the path with links resolved, and `real_pods` that of the directory of all pods, which may be
+/// on another disk. A path through a link below that is not the pod's: a container may have left
+/// the link in a volume.
+pub(super) fn parse_own<'a>(
     (root, real_pods): (&Path, &Path),
     uid: Option<&str>,
     path: &'a Path,
     real: &Path,
-) -> Option<Place<'a>> {
+) -> Option<KubeletPath<'a>> {
     let named = parts(root, path)?;
     if named.get(1).copied() != Some(uid?) {
         return None;
     }
-    match place(root, path)? {
-        // Made by kubelet, in a directory that nobody else writes to.
-        Place::Device => Some(Place::Device),
-        place => (parts(real_pods, real)? == named[1..]).then_some(place),
+    match parse(root, path)? {
+        // This link is kubelet's: no one else writes to its directory.
+        KubeletPath::Device => Some(KubeletPath::Device),
+        parsed => (parts(real_pods, real)? == named[1..]).then_some(parsed),
     }
 }
 
-/// Reads a path, whichever pod's; `None` if it is not kubelet's.
-pub(super) fn place<'a>(root: &Path, path: &'a Path) -> Option<Place<'a>> {
+/// Parses a path of any pod; `None` if it is not kubelet's.
+pub(super) fn parse<'a>(root: &Path, path: &'a Path) -> Option<KubeletPath<'a>> {
     let parts = parts(root, path)?;
     match parts.as_slice() {
-        ["pods", _, "volumes", plugin, name, ..] => Some(Place::Volume { plugin, name }),
-        ["pods", _, "volume-subpaths", name, _, _] => Some(Place::Subpath { name }),
-        ["pods", _, "containers", _, _] => Some(Place::TerminationLog),
-        ["pods", _, "etc-hosts"] => Some(Place::Hosts),
-        ["pods", _, "volumeDevices", _, _] => Some(Place::Device),
+        ["pods", _, "volumes", plugin, name, ..] => Some(KubeletPath::Volume { plugin, name }),
+        ["pods", _, "volume-subpaths", name, _, _] => Some(KubeletPath::Subpath { name }),
+        ["pods", _, "containers", _, _] => Some(KubeletPath::TerminationLog),
+        ["pods", _, "etc-hosts"] => Some(KubeletPath::Hosts),
+        ["pods", _, "volumeDevices", _, _] => Some(KubeletPath::Device),
         _ => None,
     }
 }
 
-/// The directory of all pods' directories.
+/// The directory that contains those of all pods.
 pub(super) fn pods(root: &Path) -> PathBuf {
     root.join("pods")
 }
@@ -82,8 +83,8 @@ fn parts<'a>(root: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
         .collect()
 }
 
-/// Plugins whose volumes kubelet writes itself, small and read-only for containers, and replaces
-/// while a pod runs.
+/// Whether kubelet writes the volumes of this plugin itself. They are small, read-only for
+/// containers, and replaced while a pod runs.
 pub(super) fn is_config(plugin: &str) -> bool {
     [
         "kubernetes.io~configmap",
@@ -97,5 +98,5 @@ pub(super) fn is_config(plugin: &str) -> bool {
 /// The plugin of an `emptyDir`.
 pub(super) const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
-/// The plugin of CSI drivers, which mounts a volume at `mount` in the volume's directory.
+/// The plugin of CSI drivers, which mount a volume at `mount` in the volume's directory.
 pub(super) const CSI: &str = "kubernetes.io~csi";

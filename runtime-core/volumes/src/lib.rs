@@ -1,29 +1,30 @@
 #![deny(unsafe_code)]
-//! Volumes without a shared file system: what a container's bind mounts hold reaches the guest by
-//! the agent's channel or as a disk.
+//! Volumes without a shared file system: the content of a container's bind mounts reaches the guest
+//! through the agent's channel or as a disk.
 //!
 //! ```text
-//!   bind mount --look--> facts --classify--> way --+--> copy (kept up to date by a watch)
+//!   bind mount --open--> facts --classify--> way --+--> copy (updated by a watch)
 //!                                                  +--> emptyDir, made in the guest
 //!                                                  +--> disk
 //!                                                  +--> refusal, with the reason
 //! ```
 //!
-//! A mount is never passed over: it is in the guest, or the container is not made. Copies are
-//! shared by the containers of a sandbox as binds of one source are. They lie in the guest's memory,
-//! so they are bounded. What the guest does to them stays there, but for the termination message.
+//! A mount is never ignored: it is in the guest, or the container is not made. The containers of a
+//! sandbox share the copy of a source. Copies are in the guest's memory, so their size is limited.
+//! Changes by the guest stay in the guest, except the termination message.
 
+mod block_devices;
 mod classify;
 mod copies;
 mod direct;
 mod disk;
-mod disks;
 mod empty_dir;
 mod error;
 mod kubelet;
-mod look;
 mod owner;
 mod provide;
+mod source;
+mod subpath;
 mod termination;
 #[cfg(test)]
 mod tests;
@@ -61,60 +62,60 @@ pub struct Volumes {
     log: Logger,
     copies: Copies,
     disks: Arc<Disks>,
-    /// Started with the first volume that is to be kept up to date.
+    /// Started with the first volume that can change.
     watcher: OnceCell<Watcher>,
-    /// The host's files in the guest, by their path there.
-    taken: tokio::sync::Mutex<HashMap<String, Taken>>,
-    /// Directories that were made in the guest.
+    /// Copies of paths of the host, by their path in the guest.
+    host_copies: tokio::sync::Mutex<HashMap<String, HostCopy>>,
+    /// Paths of the directories that were made in the guest.
     made: Mutex<HashSet<String>>,
 }
 
-/// A path of the host, copied.
+/// A path of the host that was copied.
 #[derive(Debug)]
-struct Taken {
+struct HostCopy {
     bytes: u64,
-    /// Paths in it that stay writable. They are the guest's own, and outlive the containers.
-    memory: Vec<String>,
+    /// Paths in it that stay writable. They belong to the guest, and outlive the containers.
+    writable: Vec<String>,
 }
 
-/// What a container gets, beside its specification.
+/// What the agent and the caller need for a container's volumes, beside its specification.
 #[derive(Debug, Default)]
 pub struct Provided {
-    /// For the agent to mount.
+    /// File systems that the agent mounts.
     pub storages: Vec<Storage>,
-    /// For the agent to find.
+    /// Devices that the agent finds in the guest.
     pub devices: Vec<Device>,
-    /// To be kept as long as the container is there.
+    /// Must be kept as long as the container exists.
     pub held: HeldVolumes,
 }
 
-/// What a container holds for its volumes. Watches end when it is dropped.
+/// The resources of a container's volumes. Watches end when it is dropped.
 #[derive(Debug, Default)]
 pub struct HeldVolumes {
-    /// Device numbers, and what knows their disks.
+    /// Device numbers of the disks, and where they are attached.
     disks: Vec<(u64, Arc<Disks>)>,
     termination: Option<Termination>,
     copies: Vec<Arc<Copy>>,
 }
 
 impl HeldVolumes {
-    /// The file for the container's termination message.
+    /// The file for the container's termination message, if it has one.
     #[must_use]
     pub fn termination(&self) -> Option<Termination> {
         self.termination.clone()
     }
 
-    /// Whether it holds disks, which the guest may have written to.
+    /// Whether it has disks, which the guest may have written to.
     #[must_use]
     pub fn has_disks(&self) -> bool {
         !self.disks.is_empty()
     }
 
-    /// Gives back what the VM still has; the container is out of the guest.
+    /// Detaches the disks from the VM. The container must be removed from the guest.
     pub async fn release(self, vm: &dyn Vm, log: &Logger) {
         for (number, disks) in &self.disks {
-            if let Err(error) = disks.unplug(vm, *number).await {
-                warn!(log, "disk of a volume stays plugged";
+            if let Err(error) = disks.detach(vm, *number).await {
+                warn!(log, "volume disk not detached";
                     "device" => number, "error" => %error);
             }
         }
@@ -141,7 +142,7 @@ impl Volumes {
             copies: Copies::default(),
             disks: Arc::default(),
             watcher: OnceCell::new(),
-            taken: tokio::sync::Mutex::default(),
+            host_copies: tokio::sync::Mutex::default(),
             made: Mutex::default(),
         }
     }

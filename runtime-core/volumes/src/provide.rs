@@ -5,43 +5,44 @@ use std::{path::Path, sync::Arc};
 use oci::{GUEST_SHARED, GuestSpec, HostBind};
 use sha2::{Digest, Sha256};
 use slog::{debug, warn};
-use system::encoding::hex;
+use system::{encoding::hex, error::chain};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Copy, HeldVolumes, Provided, Taken, Termination, VolumeError, Volumes, Watcher,
-    classify::{Asked, Way, classify, copy_name, plain, shared_path},
+    Copy, HeldVolumes, HostCopy, Provided, Termination, VolumeError, Volumes, Watcher,
+    classify::{BindRequest, Way, classify, copy_name, plain_path, shared_path},
     direct,
-    empty_dir::{self, Making},
-    kubelet::{self, Place},
-    look::{self, Source, Whole},
+    empty_dir::{self, EmptyDir},
+    kubelet::{self, KubeletPath},
     owner::Owner,
+    source::Source,
+    subpath::{self, Parent},
     termination::PATH_ANNOTATION,
     tree::{Limits, Summary},
 };
 
-/// How much kubelet writes for one volume. The API server takes no object over 1 MiB; a projected
-/// volume is made of several.
+/// Limits of a volume that kubelet writes. The API server accepts no object over 1 MiB; a projected
+/// volume consists of several.
 const CONFIG: Limits = Limits {
     bytes: 16 << 20,
     entries: 4096,
     key: "volumes that kubelet writes",
 };
-/// Files, directories and links of one path of the host.
+/// The most files, directories and links of one path of the host.
 const HOST_ENTRIES: u32 = 16_384;
-/// The configuration's key.
+/// The configuration's key of the limit, for the error.
 const HOST_LIMIT: &str = "host_path_copy_limit_mib, for all of a pod";
 
-/// A source, and what was decided.
-struct Looked {
+/// An open source, and how it reaches the guest.
+struct Classified {
     source: Source,
     way: Way,
     owner: Owner,
     /// The volume that it is a part of.
-    whole: Option<Whole>,
+    parent: Option<Parent>,
 }
 
-/// Whether a copy is kept up to date.
+/// Whether a copy is updated after changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watched {
     Never,
@@ -53,7 +54,7 @@ impl Volumes {
     /// Brings every bind mount and block device of `spec` into the guest.
     ///
     /// # Errors
-    /// The first volume that cannot be had. Disks are unplugged again.
+    /// The first volume that cannot be provided. Disks are detached again.
     pub async fn provide(
         &self,
         container: &str,
@@ -91,17 +92,17 @@ impl Volumes {
         spec: &mut GuestSpec,
         provided: &mut Provided,
     ) -> Result<(), VolumeError> {
-        let Looked {
+        let Classified {
             source,
             way,
             owner,
-            whole,
-        } = self.look(container, bind).await?;
-        debug!(self.log, "volume"; "container" => container,
+            parent,
+        } = self.inspect(container, bind).await?;
+        debug!(self.log, "volume classified"; "container" => container,
             "destination" => %bind.destination.display(), "way" => ?way);
         match way {
             Way::Config | Way::PodFile => {
-                // What a runtime writes for a pod hardly ever changes; a Secret does.
+                // Files of a runtime hardly ever change, but Secrets do.
                 let watched = match way {
                     Way::Config => Watched::Always,
                     _ => Watched::IfPossible,
@@ -118,35 +119,35 @@ impl Volumes {
                 spec.provide(bind, &target);
             }
             Way::Snapshot { wanted_to_write } => {
-                let (target, memory) = self.snapshot(source, bind, &mut provided.held).await?;
-                for inner in memory {
+                let (target, writable) = self.snapshot(source, bind, &mut provided.held).await?;
+                for inner in writable {
                     let inside = format!("{target}/{inner}");
                     spec.provide_inner(bind, &inner, &inside)
                         .map_err(|error| refused(bind, error.to_string()))?;
                 }
                 if wanted_to_write {
-                    warn!(self.log, "path of the host is a read-only copy in the guest";
+                    warn!(self.log, "host path copied read-only";
                         "container" => container, "path" => %bind.source.display(),
                         "destination" => %bind.destination.display());
                 }
                 spec.provide_read_only(bind, &target);
             }
             Way::TerminationLog => {
-                provided.held.termination = Some(Termination::of(&source)?);
-                // Of this container alone, unlike other copies.
+                provided.held.termination = Some(Termination::open(&source)?);
+                // Unlike other copies, it belongs to this container alone.
                 let copy = Copy::new(source, bind.guest_path.clone(), false, CONFIG);
                 copy.refresh(&self.agent).await?;
                 spec.annotate(PATH_ANNOTATION, &bind.destination.to_string_lossy());
                 spec.provide(bind, &bind.guest_path);
             }
             Way::Memory { .. } | Way::HugePages { .. } | Way::Scratch { .. } => {
-                let making = self.making(&way, &source, spec);
-                let path = self.make(making, provided).await?;
+                let volume = self.empty_dir(&way, &source, spec);
+                let path = self.make_empty_dir(volume, provided).await?;
                 spec.provide(bind, &path);
             }
             Way::PartOfEmptyDir { .. } => {
-                let making = self.part(&owner, bind, &source, whole, spec)?;
-                let path = self.make(making, provided).await?;
+                let volume = self.part_of_empty_dir(&owner, bind, &source, parent, spec)?;
+                let path = self.make_empty_dir(volume, provided).await?;
                 spec.provide(bind, &path);
             }
             Way::FileSystem(direct) => {
@@ -158,22 +159,25 @@ impl Volumes {
         Ok(())
     }
 
-    /// Opens the source and decides. Not on the runtime's threads: a host's path may hang.
-    async fn look(&self, container: &str, bind: &HostBind) -> Result<Looked, VolumeError> {
+    /// Opens the source and classifies it, on a thread that may block, since a path of the host may
+    /// hang.
+    async fn inspect(&self, container: &str, bind: &HostBind) -> Result<Classified, VolumeError> {
         let (bind, settings) = (bind.clone(), self.settings.clone());
         let mut owner = self.owner(container);
         let path = bind.source.clone();
-        let looking = spawn_blocking(move || {
+        let inspecting = spawn_blocking(move || {
             let source = Source::open(&bind.source)?;
             let root = &settings.kubelet_root;
-            // A node without kubelet has none.
+            // There is no such directory on a node without kubelet.
             owner.pods = owner.pods.canonicalize().unwrap_or(owner.pods);
-            let whole = match owner.place(root, &bind.source, &source.real) {
-                Some(Place::Subpath { name }) => look::whole_of(root, &owner, &source, name)?,
+            let parent = match owner.kubelet_path(root, &bind.source, &source.real) {
+                Some(KubeletPath::Subpath { name }) => {
+                    subpath::parent_volume(root, &owner, &source, name)?
+                }
                 _ => None,
             };
-            let direct = direct::left_for(&settings.direct_volumes, &bind.source)?;
-            let asked = Asked {
+            let direct = direct::read(&settings.direct_volumes, &bind.source)?;
+            let asked = BindRequest {
                 source: &bind.source,
                 real: &source.real,
                 owner: &owner,
@@ -182,21 +186,21 @@ impl Volumes {
                 options: &bind.options,
                 fs_type: bind.fs_type.as_deref(),
                 direct: direct.as_ref(),
-                part_of: whole.as_ref().map(|whole| whole.plugin.as_str()),
+                part_of: parent.as_ref().map(|parent| parent.plugin.as_str()),
             };
             let way = classify(&asked, &source.facts, &settings)
                 .map_err(|reason| refused(&bind, reason))?;
-            Ok(Looked {
+            Ok(Classified {
                 source,
                 way,
                 owner,
-                whole,
+                parent,
             })
         });
-        looking.await.unwrap_or(Err(VolumeError::Ended { path }))
+        inspecting.await.unwrap_or(Err(VolumeError::Ended { path }))
     }
 
-    /// What this pod is known by, kubelet's directory as it is configured.
+    /// Identifiers of this pod, with kubelet's directory as configured.
     fn owner(&self, container: &str) -> Owner {
         Owner {
             uid: self.pod_uid.clone(),
@@ -205,31 +209,32 @@ impl Volumes {
         }
     }
 
-    /// A copy that the sandbox's containers share: its path in the guest, and what was copied.
+    /// Makes or updates a copy that the sandbox's containers share. Returns its path in the guest,
+    /// and what was copied.
     async fn copied(
         &self,
         source: Source,
         bind: &HostBind,
         (limits, watched): (Limits, Watched),
-        memory: Vec<String>,
+        writable: Vec<String>,
         held: &mut HeldVolumes,
     ) -> Result<(String, Summary), VolumeError> {
         let target = self.target(&source.path);
         let recursive = bind.options.iter().any(|option| option == "rbind");
-        let copy = self.copies.of(source.identity, || {
-            Copy::new(source, target, recursive, limits).leaving(memory)
+        let copy = self.copies.get_or_make(source.identity, || {
+            Copy::new(source, target, recursive, limits).keeping(writable)
         })?;
         match (watched, self.watch(&copy, watched).await) {
             (_, Ok(())) => {}
             (Watched::IfPossible, Err(error)) => {
-                warn!(self.log, "file of the pod is not kept up to date";
-                    "path" => %copy.source.path.display(), "error" => %error);
+                warn!(self.log, "file not watched for changes";
+                    "path" => %copy.source.path.display(), "error" => chain(&error));
             }
             (_, Err(error)) => return Err(error),
         }
         let summary = copy.refresh(&self.agent).await?;
         if summary.left_out > 0 {
-            warn!(self.log, "sockets, fifos, devices or other file systems were not copied";
+            warn!(self.log, "sockets, fifos, devices or other file systems not copied";
                 "path" => %copy.source.path.display(), "count" => summary.left_out);
         }
         let target = copy.target.clone();
@@ -245,8 +250,9 @@ impl Volumes {
         self.watcher.get_or_try_init(|| start).await?.add(copy)
     }
 
-    /// A copy of the host's files, within what is left of the sandbox's allowance; and the paths in it
-    /// that stay writable, if the mount does not ask for the contrary: memory of the host, mounted below.
+    /// Copies files of the host, within what is left of the sandbox's limit. Returns the path in
+    /// the guest, and the paths in it that stay writable: where memory of the host is mounted
+    /// below, unless the mount is read-only recursively.
     async fn snapshot(
         &self,
         source: Source,
@@ -254,17 +260,17 @@ impl Volumes {
         held: &mut HeldVolumes,
     ) -> Result<(String, Vec<String>), VolumeError> {
         let target = self.target(&source.path);
-        // Held while it is copied, so that two at once do not each take what is left.
-        let mut taken = self.taken.lock().await;
-        let others = taken.iter().filter(|(path, _)| **path != target);
-        let others: u64 = others.map(|(_, taken)| taken.bytes).sum();
-        let before = taken.get(&target).map(|taken| taken.memory.clone());
+        // Locked while it is copied, so that two copies at a time do not both use what is left.
+        let mut copies = self.host_copies.lock().await;
+        let others = copies.iter().filter(|(path, _)| **path != target);
+        let others: u64 = others.map(|(_, copy)| copy.bytes).sum();
+        let before = copies.get(&target).map(|copy| copy.writable.clone());
         let limits = Limits {
             bytes: self.settings.host_path_limit.saturating_sub(others),
             entries: HOST_ENTRIES,
             key: HOST_LIMIT,
         };
-        // A directory that is replaced as kubelet does it is kept up to date as kubelet's are.
+        // A directory that is replaced in one step is updated, as kubelet's are.
         let watched = match source.facts.versioned {
             true => Watched::Always,
             false => Watched::Never,
@@ -278,55 +284,56 @@ impl Volumes {
                 held,
             )
             .await?;
-        let now = Taken {
+        let copy = HostCopy {
             bytes: copied.bytes,
-            memory: copied.memory.clone(),
+            writable: copied.writable.clone(),
         };
-        taken.insert(target.clone(), now);
+        copies.insert(target.clone(), copy);
         let all_read_only = bind.options.iter().any(|option| option == "rro");
-        let memory = match all_read_only {
+        let writable = match all_read_only {
             true => Vec::new(),
-            false => copied.memory,
+            false => copied.writable,
         };
-        Ok((target, memory))
+        Ok((target, writable))
     }
 
+    /// Path in the guest for the copy of a source.
     fn target(&self, source: &Path) -> String {
         let digest = Sha256::digest(source.as_os_str().as_encoded_bytes());
         let name = copy_name(source, &hex(&digest[..8]));
         shared_path(GUEST_SHARED, &self.sandbox, &name.to_string_lossy())
     }
 
-    fn making(&self, way: &Way, source: &Source, spec: &GuestSpec) -> Making {
+    fn empty_dir(&self, way: &Way, source: &Source, spec: &GuestSpec) -> EmptyDir {
         let huge = match way {
             Way::HugePages { page_bytes, .. } => spec.huge_page_limit(*page_bytes),
             _ => None,
         };
-        empty_dir::making(way, &self.sandbox, &source.facts, huge)
+        empty_dir::whole(way, &self.sandbox, &source.facts, huge)
     }
 
-    /// A directory within an `emptyDir`.
-    fn part(
+    /// A file or directory within an `emptyDir`.
+    fn part_of_empty_dir(
         &self,
         owner: &Owner,
         bind: &HostBind,
         source: &Source,
-        whole: Option<Whole>,
+        parent: Option<Parent>,
         spec: &GuestSpec,
-    ) -> Result<Making, VolumeError> {
-        let Some(Whole { volume, part, .. }) = whole else {
+    ) -> Result<EmptyDir, VolumeError> {
+        let Some(Parent { volume, part, .. }) = parent else {
             return Err(refused(
                 bind,
                 "it is not found within its emptyDir".to_owned(),
             ));
         };
-        if plain(&part).is_none() {
+        if plain_path(&part).is_none() {
             return Err(refused(
                 bind,
-                "its path within its emptyDir is not plain".to_owned(),
+                "its path within its emptyDir contains \"..\" or is not UTF-8".to_owned(),
             ));
         }
-        let asked = Asked {
+        let asked = BindRequest {
             source: &volume.path,
             real: &volume.real,
             owner,
@@ -340,15 +347,20 @@ impl Volumes {
         let way = classify(&asked, &volume.facts, &self.settings)
             .map_err(|reason| refused(bind, reason))?;
         Ok(empty_dir::part(
-            self.making(&way, &volume, spec),
+            self.empty_dir(&way, &volume, spec),
             &part,
             &source.facts,
         ))
     }
 
-    /// Makes directories that were not made yet, and notes storages.
-    async fn make(&self, making: Making, provided: &mut Provided) -> Result<String, VolumeError> {
-        for directory in making.directories {
+    /// Makes the directories that were not made yet, and adds the storages to `provided`. Returns
+    /// the volume's path in the guest.
+    async fn make_empty_dir(
+        &self,
+        volume: EmptyDir,
+        provided: &mut Provided,
+    ) -> Result<String, VolumeError> {
+        for directory in volume.directories {
             let path = directory.path.clone();
             if self.made.lock().contains(&path) {
                 continue;
@@ -362,7 +374,7 @@ impl Volumes {
                 })?;
             self.made.lock().insert(path);
         }
-        for storage in making.storages {
+        for storage in volume.storages {
             if !provided
                 .storages
                 .iter()
@@ -371,7 +383,7 @@ impl Volumes {
                 provided.storages.push(storage);
             }
         }
-        Ok(making.path)
+        Ok(volume.path)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The message that a container leaves when it ends, taken from the guest to kubelet's file.
+//! Copies the message that a container leaves when it ends from the guest to kubelet's file.
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
@@ -6,15 +6,15 @@ use agent_client::{Agent, Code, agent::GetDiagnosticDataRequest};
 use slog::{Logger, debug, warn};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{VolumeError, look::Source};
+use super::{VolumeError, source::Source};
 
-/// Longest message, in bytes: what kubelet reads of it.
+/// Longest message, in bytes: kubelet reads no more.
 pub(super) const MAX_MESSAGE: usize = 4096;
-/// How long the guest may take to answer. The container's exit is told after that.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// The agent's name for it.
+/// How long the guest may take to answer, which delays the container's exit event.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The agent's name for this kind of data.
 const LOG_TYPE: &str = "termination_log";
-/// Annotation that says where in the container the message is, as kubelet names it.
+/// kubelet's annotation with the path of the message in the container.
 pub(super) const PATH_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePath";
 
 /// kubelet's file, held open from the container's creation: its path is not looked up again.
@@ -25,8 +25,8 @@ pub struct Termination {
 }
 
 impl Termination {
-    /// The file at a bind mount's source.
-    pub(super) fn of(source: &Source) -> Result<Self, VolumeError> {
+    /// Opens the file at a bind mount's source.
+    pub(super) fn open(source: &Source) -> Result<Self, VolumeError> {
         let file = source
             .reopen(true)
             .map_err(VolumeError::io("Opening", &source.path))?;
@@ -36,29 +36,31 @@ impl Termination {
         })
     }
 
-    /// Takes the message of a container that has ended. Without one, kubelet's file stays as it is.
+    /// Copies the message of a container that has ended. Without one, kubelet's file is not
+    /// changed. Failures are logged.
     pub async fn write_back(self, agent: &Agent, container: &str, log: &Logger) {
         let request = GetDiagnosticDataRequest {
             log_type: LOG_TYPE.to_owned(),
             container_id: container.to_owned(),
             ..Default::default()
         };
-        let message = match timeout(DEADLINE, agent.get_diagnostic_data(request)).await {
+        let message = match timeout(TIMEOUT, agent.get_diagnostic_data(request)).await {
             Ok(Ok(answer)) => last_bytes(answer.data.into_bytes()),
             Ok(Err(agent_client::Error::Rpc {
                 code: Code::UNIMPLEMENTED,
                 ..
             })) => {
-                debug!(log, "agent cannot give termination messages"; "container" => container);
+                debug!(log, "termination messages not supported by the agent";
+                    "container" => container);
                 return;
             }
             Ok(Err(error)) => {
-                return warn!(log, "termination message stays in the guest";
+                return warn!(log, "termination message not read";
                     "container" => container, "error" => %error);
             }
             Err(_) => {
-                return warn!(log, "termination message did not come in time";
-                    "container" => container, "waited" => ?DEADLINE);
+                return warn!(log, "termination message timed out";
+                    "container" => container, "waited" => ?TIMEOUT);
             }
         };
         if message.is_empty() {
@@ -67,7 +69,7 @@ impl Termination {
         let path = self.path.display().to_string();
         let written = spawn_blocking(move || replace(&self.file, &message)).await;
         if let Err(error) = written.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
-            warn!(log, "termination message was not written";
+            warn!(log, "termination message not written";
                 "container" => container, "path" => path, "error" => %error);
         }
     }
@@ -78,7 +80,7 @@ fn replace(file: &File, message: &[u8]) -> io::Result<()> {
     file.write_all_at(message, 0)
 }
 
-/// The end of a message is what kubelet shows.
+/// The end of the message, which kubelet shows.
 fn last_bytes(mut message: Vec<u8>) -> Vec<u8> {
     message.drain(..message.len().saturating_sub(MAX_MESSAGE));
     message

@@ -1,4 +1,4 @@
-//! Moves a volume's content to the guest: a thread reads, the agent is given piece by piece.
+//! Copies a volume's content to the guest: a thread reads pieces, which are sent to the agent.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use super::{
     tree::{self, Job, Summary},
 };
 
-/// Pieces that are read ahead: with the one being sent, what a transfer holds in memory.
+/// Pieces that are read ahead. With the one that is being sent, they are what a transfer needs of
+/// memory.
 const AHEAD: usize = 2;
-/// How often a volume that changes under way is read again.
+/// How often a volume is read if it changes meanwhile.
 const ATTEMPTS: u32 = 3;
-/// How long all of a volume may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long copying a whole volume may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Copies a volume. One that changed under way is copied again.
+/// Copies a volume, again if it changed meanwhile.
 pub(super) async fn transfer(agent: &Agent, job: impl Fn() -> Job) -> Result<Summary, VolumeError> {
     let path = job().source.path;
     let attempts = async {
@@ -29,10 +30,10 @@ pub(super) async fn transfer(agent: &Agent, job: impl Fn() -> Job) -> Result<Sum
         }
         once(agent, job()).await
     };
-    timeout(DEADLINE, attempts).await.unwrap_or_else(|_| {
+    timeout(TIMEOUT, attempts).await.unwrap_or_else(|_| {
         Err(VolumeError::Timeout {
             waited_for: format!("{} to be copied into the guest", path.display()),
-            waited: DEADLINE,
+            waited: TIMEOUT,
         })
     })
 }

@@ -1,8 +1,8 @@
 //! Reads a volume on the host and cuts it into pieces for the agent.
 //!
-//! Everything is opened relative to the volume's own descriptor, without following a link: neither
-//! a link in the volume nor one that is put there meanwhile leads out of it. Links are copied as
-//! links; sockets, fifos and devices are left out.
+//! Everything is opened relative to the volume's own descriptor, without following links, so no
+//! link leads out of it, not even one that is made meanwhile. Links are copied as links; sockets,
+//! fifos and devices are left out.
 
 use std::{
     ffi::{CStr, CString},
@@ -26,65 +26,65 @@ use rustix::{
 
 use super::{
     VolumeError,
-    look::{self, CURRENT, Kind, Source, current},
+    source::{self, CURRENT, Kind, Source, current},
 };
 
-/// Most data in one piece, in bytes: what the reference implementation of the agent's API sends.
+/// Most data in one piece, in bytes, as Kata's runtime sends.
 pub(super) const PIECE: usize = 1 << 20;
-/// Deepest directory that is copied.
+/// The most directories in one path below a volume.
 pub(super) const MAX_DEPTH: u32 = 64;
-/// Most file systems in memory below one source that stay writable.
-const MAX_MEMORY: usize = 64;
+/// The most file systems in memory below one source that stay writable.
+const MAX_WRITABLE: usize = 64;
 /// Mode of the directory that all copies are in.
 const BASE_MODE: u32 = 0o755;
 const LINK: RawMode = 0o120_777;
 
-/// How much may be copied.
+/// How much of a volume may be copied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Content in bytes.
+    /// The most content, in bytes.
     pub(super) bytes: u64,
-    /// Files, directories and links.
+    /// The most files, directories and links.
     pub(super) entries: u32,
-    /// Where the limit of `bytes` comes from, for the error.
+    /// Source of the limit of `bytes`, for the error.
     pub(super) key: &'static str,
 }
 
-/// What is to be copied, and where to.
+/// A volume that is to be copied.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) source: Source,
     /// Path in the guest.
     pub(super) target: String,
-    /// File systems mounted below the source belong to it.
+    /// Whether file systems that are mounted below the source are copied too.
     pub(super) recursive: bool,
     pub(super) limits: Limits,
-    /// The current content that the guest has already, by kubelet's name for it.
-    pub(super) has: Option<CString>,
-    /// Of an earlier [`Summary::memory`]: what is there is the guest's own by now.
-    pub(super) left: Vec<String>,
+    /// kubelet's name for the content that the guest has already.
+    pub(super) current: Option<CString>,
+    /// Paths of an earlier [`Summary::writable`], which belong to the guest by now.
+    pub(super) guest_owned: Vec<String>,
 }
 
-/// What was copied.
+/// What was copied of a volume.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) bytes: u64,
     pub(super) entries: u32,
-    /// Sockets, fifos and devices.
+    /// Number of sockets, fifos, devices and file systems that were left out.
     pub(super) left_out: u32,
-    /// Where [`CURRENT`] led.
+    /// The target of [`CURRENT`], if there is one.
     pub(super) current: Option<CString>,
-    /// Paths below the source where memory of the host is mounted that can be written to.
-    pub(super) memory: Vec<String>,
+    /// Paths below the source at which memory of the host is mounted writable.
+    pub(super) writable: Vec<String>,
 }
 
-/// Takes a piece; `false` when nobody wants more.
+/// Receives a piece; returns `false` if no more are wanted.
 pub(super) type Sink<'a> = dyn FnMut(CopyFileRequest) -> bool + 'a;
 
-/// Reads all of `job` and hands it piece by piece to `sink`.
+/// Reads the whole volume, and passes it to `sink` piece by piece.
 ///
 /// # Errors
-/// [`VolumeError::Changing`] if what was read was changed under way: worth another attempt.
+/// [`VolumeError::Changing`] if the volume changed meanwhile; then another attempt may succeed.
 pub(super) fn read(job: &Job, sink: &mut Sink<'_>) -> Result<Summary, VolumeError> {
     let mut resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -95,7 +95,7 @@ pub(super) fn read(job: &Job, sink: &mut Sink<'_>) -> Result<Summary, VolumeErro
         resolve,
         summary: Summary::default(),
         held: 0,
-        leaving: false,
+        skipping: false,
     };
     let source = &job.source;
     match source.facts.kind {
@@ -114,11 +114,11 @@ struct Reader<'a, 's> {
     sink: &'a mut Sink<'s>,
     resolve: ResolveFlags,
     summary: Summary,
-    /// Names of the directories that are being read, one below the other. All of them are to be copied,
-    /// so they are never more than what may be copied.
+    /// Number of names in memory, of the directories that are being read, one below the other. All
+    /// of them are to be copied, so the limit of entries bounds them too.
     held: usize,
-    /// Below one of [`Job::left`]: it is counted as what the guest has, and not sent.
-    leaving: bool,
+    /// Whether this is below one of [`Job::guest_owned`]: entries are counted and not sent.
+    skipping: bool,
 }
 
 /// A directory of the host that is being read.
@@ -150,10 +150,10 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A volume as kubelet writes it: first the directory that is current, then the link to it,
-    /// then all else. Whoever reads in the guest meanwhile sees the old content or the new one.
+    /// Reads a volume that kubelet writes: first the current directory, then the link to it, then
+    /// the rest. A reader in the guest sees either the old content or the new one.
     fn versioned(&mut self, root: &Directory<'_>, current: CString) -> Result<(), VolumeError> {
-        if self.job.has.as_ref() != Some(&current) {
+        if self.job.current.as_ref() != Some(&current) {
             self.entries(root, std::slice::from_ref(&current))?;
             self.entries(root, &[CURRENT.to_owned()])?;
         }
@@ -167,7 +167,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Names in a directory, in order, so that equal trees are copied alike.
+    /// Names in a directory, sorted, so that equal trees are copied in the same order.
     fn names(&self, directory: &Directory<'_>) -> Result<Vec<CString>, VolumeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(directory.handle, c".", flags, Mode::empty())
@@ -189,6 +189,7 @@ impl Reader<'_, '_> {
         Ok(names)
     }
 
+    /// As [`entries`](Self::entries), with `names` counted as held meanwhile.
     fn holding(&mut self, directory: &Directory<'_>, names: &[CString]) -> Result<(), VolumeError> {
         self.held += names.len();
         let read = self.entries(directory, names);
@@ -232,7 +233,7 @@ impl Reader<'_, '_> {
             return Err(self.too_many());
         }
         let handle = match self.open(parent, name, OFlags::DIRECTORY) {
-            // Another file system, of a mount that is not recursive.
+            // Another file system, and the mount is not recursive.
             Err(VolumeError::Io { source, .. })
                 if source.raw_os_error() == Some(Errno::XDEV.raw_os_error()) =>
             {
@@ -244,11 +245,11 @@ impl Reader<'_, '_> {
         let stat = fstat(&handle).map_err(|e| self.failed(e))?;
         let path = target.strip_prefix(&self.job.target).unwrap_or_default();
         let path = path.trim_start_matches('/');
-        let around = self.leaving;
-        let room = self.summary.memory.len() < MAX_MEMORY;
+        let skipping_above = self.skipping;
+        let room = self.summary.writable.len() < MAX_WRITABLE;
         if room && self.is_memory(parent, &handle, &stat)? {
-            self.leaving |= self.job.left.iter().any(|left| left == path);
-            self.summary.memory.push(path.to_owned());
+            self.skipping |= self.job.guest_owned.iter().any(|owned| owned == path);
+            self.summary.writable.push(path.to_owned());
         }
         self.emit(&stat, target, parent.mode, Vec::new())?;
         let directory = Directory {
@@ -259,11 +260,11 @@ impl Reader<'_, '_> {
         };
         let names = self.names(&directory)?;
         self.holding(&directory, &names)?;
-        self.leaving = around;
+        self.skipping = skipping_above;
         Ok(())
     }
 
-    /// Whether a tmpfs that can be written to is mounted at a directory below `parent`.
+    /// Whether a writable tmpfs is mounted at a directory below `parent`.
     fn is_memory(
         &self,
         parent: &Directory<'_>,
@@ -276,11 +277,11 @@ impl Reader<'_, '_> {
         }
         let writable = fstatvfs(handle).map_err(|e| self.failed(e))?;
         let writable = !writable.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let memory = look::is_tmpfs(handle).map_err(|e| self.failed(e))?;
+        let memory = source::is_tmpfs(handle).map_err(|e| self.failed(e))?;
         Ok(writable && memory)
     }
 
-    /// The content up to the size that the file has now: what is appended meanwhile is not taken.
+    /// Reads a file up to its present size; what is appended meanwhile is not copied.
     fn file(
         &mut self,
         file: &File,
@@ -301,7 +302,7 @@ impl Reader<'_, '_> {
         }
         self.count()?;
         self.summary.bytes += size;
-        if self.leaving {
+        if self.skipping {
             return Ok(());
         }
         let mut offset = 0;
@@ -325,7 +326,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A directory or a link.
+    /// Sends a directory or a link.
     fn emit(
         &mut self,
         stat: &Stat,
@@ -334,7 +335,7 @@ impl Reader<'_, '_> {
         data: Vec<u8>,
     ) -> Result<(), VolumeError> {
         self.count()?;
-        if self.leaving {
+        if self.skipping {
             return Ok(());
         }
         self.send(piece(stat, target, parent_mode, data))
@@ -375,11 +376,12 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// What was there a moment ago and is not, or is something else, has been exchanged.
+    /// The error of a system call. An entry that is missing, or of another type, since it was
+    /// listed means that the volume is changing.
     fn failed(&self, error: impl Into<io::Error>) -> VolumeError {
         let error = error.into();
-        let exchanged = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE];
-        if exchanged
+        let replaced = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE];
+        if replaced
             .iter()
             .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
         {

@@ -228,7 +228,7 @@ async fn a_member_needs_its_pod() {
     ];
     spec.set_annotations(Some(annotations.into_iter().collect()));
     assert!(matches!(
-        ContainerKind::of(&spec),
+        ContainerKind::from_spec(&spec),
         Ok(ContainerKind::PodContainer { .. })
     ));
     let config = f.dir.path().join("bundle/config.json");

@@ -1,19 +1,19 @@
-//! Block devices of a container: what of them stands in the guest's specification, and when.
+//! Block devices of a container, which enter the guest's specification after their disks.
 
 use agent_client::oci as wire;
 
 use super::{GuestSpec, HostBind, HostDevice};
 
 impl GuestSpec {
-    /// The block devices that were given to the container one by one. They are not in the guest's
-    /// specification until they are given back.
+    /// Removes and returns the block devices that were given to the container individually. Each is
+    /// in the guest's specification only after [`add_block_device`](Self::add_block_device).
     pub fn take_block_devices(&mut self) -> Vec<HostDevice> {
         std::mem::take(&mut self.devices)
     }
 
-    /// Says that the disk behind `device` is in the guest. The agent puts its number there in, also in
-    /// the rule.
-    pub fn give_back(&mut self, device: &HostDevice) {
+    /// Adds a device whose disk is in the guest. The agent replaces the numbers of the device and
+    /// of its rule by those in the guest.
+    pub fn add_block_device(&mut self, device: &HostDevice) {
         let access = if device.read_only { "rm" } else { "rwm" };
         let rule = wire::LinuxDeviceCgroup {
             Allow: true,
@@ -29,7 +29,7 @@ impl GuestSpec {
     }
 
     /// Turns a bind mount of a block device into a device node of the container with these
-    /// permission bits. The agent puts the number in.
+    /// permission bits. The agent sets its number.
     pub fn provide_as_device(&mut self, bind: &HostBind, mode: u32) {
         let Some(position) = self.binds.iter().position(|b| b.index == bind.index) else {
             return;

@@ -1,4 +1,4 @@
-//! Puts together what the agent gets to make a container.
+//! Builds the specification that the agent gets for a container.
 
 mod blocks;
 
@@ -16,7 +16,7 @@ use super::{
     validate_id,
 };
 
-/// What the node decides about every container's specification.
+/// Settings of the node for every container's specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecOptions {
     /// The guest applies system call filters (`disable_guest_seccomp = false`, and the agent
@@ -24,17 +24,18 @@ pub struct SpecOptions {
     pub guest_seccomp: bool,
 }
 
-/// A container as the guest will get it, once every bind mount of the host is accounted for.
+/// A container's specification for the guest. It can be finished once every bind mount and block
+/// device of the host has its content in the guest.
 #[derive(Debug, Clone)]
 pub struct GuestSpec {
     spec: wire::Spec,
     /// In the order of their mounts.
     binds: Vec<HostBind>,
     devices: Vec<HostDevice>,
-    /// Mounts below a bind, which come right after it; with its place.
+    /// Mounts below a bind, which come right after it, with the bind's index.
     inner: Vec<(usize, wire::Mount)>,
-    /// Places of binds that became something else. They are left out at the end: until then every bind
-    /// has the place that it had.
+    /// Indices of binds that became something else. They are removed at the end, so that indices
+    /// stay valid until then.
     no_mounts: Vec<usize>,
     sandbox_pidns: bool,
     left_out: Vec<&'static str>,
@@ -46,7 +47,7 @@ impl GuestSpec {
         &self.binds
     }
 
-    /// Says that the content of `bind` is at `guest_source` in the guest.
+    /// Sets the source of `bind`: its content is at `guest_source` in the guest.
     pub fn provide(&mut self, bind: &HostBind, guest_source: &str) {
         let Some(position) = self.binds.iter().position(|b| b.index == bind.index) else {
             return;
@@ -73,8 +74,10 @@ impl GuestSpec {
         self.provide(bind, guest_source);
     }
 
-    /// Mounts what is at `guest_source` at `inner`, a path below the destination of `bind`, writable
-    /// where the mount around it is not.
+    /// Adds a writable mount of `guest_source` at `inner`, a path below the destination of `bind`.
+    ///
+    /// # Errors
+    /// The path is not UTF-8.
     pub fn provide_inner(
         &mut self,
         bind: &HostBind,
@@ -92,7 +95,7 @@ impl GuestSpec {
         Ok(())
     }
 
-    /// An annotation's value.
+    /// The value of the container's annotation of this name.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.spec.Annotations.get(name).map(String::as_str)
     }
@@ -125,31 +128,34 @@ impl GuestSpec {
             .map(|limit| limit.Limit)
     }
 
-    /// The container shares the pid namespace of its pod.
+    /// Whether the container shares the pid namespace of its pod.
     pub fn sandbox_pidns(&self) -> bool {
         self.sandbox_pidns
     }
 
-    /// Names of the parts that were set and that the guest does not get, for the log.
+    /// Names of the parts that are set and that the guest does not get, for the log.
     pub fn left_out(&self) -> &[&'static str] {
         &self.left_out
     }
 
     fn arrange_mounts(&mut self) {
         let mut inner = std::mem::take(&mut self.inner);
-        for (place, mount) in std::mem::take(&mut self.spec.Mounts)
+        for (index, mount) in std::mem::take(&mut self.spec.Mounts)
             .into_iter()
             .enumerate()
         {
-            if !self.no_mounts.contains(&place) {
+            if !self.no_mounts.contains(&index) {
                 self.spec.Mounts.push(mount);
             }
-            let below = inner.extract_if(.., |(around, _)| *around == place);
+            let below = inner.extract_if(.., |(around, _)| *around == index);
             self.spec.Mounts.extend(below.map(|(_, mount)| mount));
         }
     }
 
-    /// The finished specification; an error while bind mounts or block devices are left.
+    /// The finished specification.
+    ///
+    /// # Errors
+    /// A bind mount or a block device has no content in the guest.
     pub fn finish(mut self) -> Result<wire::Spec, OciError> {
         if let Some(device) = self.devices.first() {
             return Err(OciError::Invalid {
@@ -170,8 +176,11 @@ impl GuestSpec {
     }
 }
 
-/// What the guest gets of a bundle's specification. `rootfs` is the root file system's path in the
+/// Makes the guest's specification from a bundle's. `rootfs` is the root file system's path in the
 /// guest.
+///
+/// # Errors
+/// A required part is missing or invalid, or cannot be passed on without weakening the container.
 pub fn guest_spec(
     bundle: &Bundle,
     container_id: &str,
@@ -190,7 +199,7 @@ pub fn guest_spec(
         .as_ref()
         .ok_or(OciError::Missing("linux section"))?;
     let mut guest = guest_linux(linux, options.guest_seccomp)?;
-    let devices = devices::take(linux, &mut guest.linux.Devices);
+    let devices = devices::take_block_devices(linux, &mut guest.linux.Devices);
     devices::keep_fixed(linux, &mut guest.linux.Devices)?;
     let linux = guest;
     let mounts = host.mounts().as_deref().unwrap_or_default();
@@ -224,7 +233,7 @@ pub fn guest_spec(
     })
 }
 
-/// Names of annotations as the agent's reference implementation has them.
+/// Names of annotations of the stock agent.
 const POLICY: &str = "io.katacontainers.config.agent.policy";
 const INIT_DATA: &str = "io.katacontainers.config.hypervisor.cc_init_data";
 const BUNDLE_PATH: &str = "io.katacontainers.pkg.oci.bundle_path";

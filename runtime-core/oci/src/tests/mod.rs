@@ -158,7 +158,7 @@ fn options_change_what_they_name() {
 #[test]
 fn the_kind_comes_from_annotations_in_their_order() {
     let kind = |annotations: &str| {
-        ContainerKind::of(&bundle(&format!(r#"{{"annotations":{annotations}}}"#)).spec)
+        ContainerKind::from_spec(&bundle(&format!(r#"{{"annotations":{annotations}}}"#)).spec)
     };
     let pod = |id: &str| ContainerKind::PodContainer {
         sandbox_id: id.to_owned(),
@@ -195,8 +195,8 @@ fn the_kind_comes_from_annotations_in_their_order() {
             kind(&wrong).unwrap_err();
         }
     }
-    let both = r#"{"io.kubernetes.cri.container-type":"container","io.kubernetes.cri.sandbox-id":"a",
-        "io.kubernetes.docker.type":"podsandbox"}"#;
+    let both = r#"{"io.kubernetes.cri.container-type":"container",
+        "io.kubernetes.cri.sandbox-id":"a", "io.kubernetes.docker.type":"podsandbox"}"#;
     assert_eq!(kind(both).unwrap(), pod("a"));
 }
 
@@ -306,11 +306,13 @@ fn with_devices(devices: &str, all: bool) -> Bundle {
     let rules = match all {
         true => r#"[{"allow": true, "access": "rwm"}]"#,
         false => {
-            r#"[{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 57}]"#
+            r#"[{"allow": false, "access": "rwm"},
+                {"allow": true, "type": "c", "major": 10, "minor": 57}]"#
         }
     };
     bundle(&format!(
-        r#"{{"ociVersion": "1.0.2", "process": {{"user": {{"uid": 0, "gid": 0}}, "args": ["x"], "cwd": "/"}},
+        r#"{{"ociVersion": "1.0.2",
+            "process": {{"user": {{"uid": 0, "gid": 0}}, "args": ["x"], "cwd": "/"}},
             "linux": {{"devices": [{devices}], "resources": {{"devices": {rules}}}}}}}"#
     ))
 }
@@ -341,7 +343,9 @@ fn a_character_device_of_the_hosts_own_number_is_refused_by_name() {
 #[test]
 fn devices_that_every_container_has_are_not_asked_for() {
     let bundle = bundle(
-        r#"{"ociVersion": "1.0.2", "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"}, "linux": {"devices": [
+        r#"{"ociVersion": "1.0.2",
+            "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"},
+            "linux": {"devices": [
             {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
             {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0},
             {"path": "/dev/null", "type": "c", "major": 1, "minor": 5},
@@ -355,7 +359,8 @@ fn devices_that_every_container_has_are_not_asked_for() {
 #[test]
 fn a_rule_goes_along_if_its_numbers_mean_the_same_in_the_guest() {
     let bundle = bundle(
-        r#"{"ociVersion": "1.0.2", "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"}, "linux": {
+        r#"{"ociVersion": "1.0.2",
+            "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"}, "linux": {
             "devices": [{"path": "/dev/sdb", "type": "b", "major": 8, "minor": 16}],
             "resources": {"devices": [
             {"allow": false, "access": "rwm"},
@@ -374,7 +379,7 @@ fn a_rule_goes_along_if_its_numbers_mean_the_same_in_the_guest() {
         ["device rules for numbers of the host's own"]
     );
     let disk = spec.take_block_devices().remove(0);
-    spec.give_back(&disk);
+    spec.add_block_device(&disk);
     let spec = provided(spec);
     let rules = &spec.Linux.Resources.Devices;
     let rules: Vec<_> = rules

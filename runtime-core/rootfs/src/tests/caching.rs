@@ -27,8 +27,8 @@ fn equal_trees_share_an_image() {
     assert_eq!(fixture.files().len(), 1);
 }
 
-/// A stream of entries in which the content of a file had its length behind it only: the content of f in
-/// one tree is what the other tree's f and the next file begin with.
+/// A stream of entries in which the content of a file had its length behind it only: the content of
+/// f in one tree is what the other tree's f and the next file begin with.
 #[test]
 fn content_that_looks_like_the_next_file_gives_another_image() {
     if !possible() {

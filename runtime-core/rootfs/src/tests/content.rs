@@ -155,7 +155,7 @@ fn an_image_shows_what_its_overlay_shows() {
         });
         let upper = overlay.upper.clone().unwrap();
         let lowers: Vec<&str> = overlay.lowers.iter().map(|path| text(path)).collect();
-        let tree = Tree::of(&Mount {
+        let tree = Tree::from_mount(&Mount {
             fs_type: "overlay".to_owned(),
             source: "overlay".to_owned(),
             options: vec![

@@ -19,7 +19,7 @@ fn an_image_file_is_attached_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("blockfile");
     fs::write(&file, "x").unwrap();
-    let found = block::of(&mount_of("ext4", &file, &["rw", "discard", "loop"])).unwrap();
+    let found = block::from_mount(&mount_of("ext4", &file, &["rw", "discard", "loop"])).unwrap();
     let Some(Rootfs::Block {
         path,
         fs_type,
@@ -33,7 +33,7 @@ fn an_image_file_is_attached_as_it_is() {
     assert_eq!((path, fs_type.as_str()), (file.clone(), "ext4"));
     assert_eq!((read_only, loop_backed), (false, true));
     assert_eq!(options, ["discard"]);
-    let erofs = block::of(&mount_of("erofs", &file, &["loop"]))
+    let erofs = block::from_mount(&mount_of("erofs", &file, &["loop"]))
         .unwrap()
         .unwrap();
     assert!(erofs.read_only());
@@ -46,7 +46,7 @@ fn a_block_device_is_attached_as_it_is() {
         eprintln!("SKIPPED: no {}", device.display());
         return;
     }
-    let found = block::of(&mount_of("xfs", device, &["nouuid"]))
+    let found = block::from_mount(&mount_of("xfs", device, &["nouuid"]))
         .unwrap()
         .unwrap();
     assert_eq!(found.paths(), [device]);
@@ -73,11 +73,11 @@ fn only_the_snapshotters_own_disk_is_attached() {
         mount_of("ext4", Path::new("relative"), &["loop"]),
         mount_of("erofs", &file, &["loop", "device=/other"]),
     ] {
-        assert!(block::of(&refused).is_err(), "{refused:?}");
+        assert!(block::from_mount(&refused).is_err(), "{refused:?}");
     }
     // A directory is never turned into the disk it is on.
     assert!(
-        block::of(&mount_of("bind", dir.path(), &["rbind"]))
+        block::from_mount(&mount_of("bind", dir.path(), &["rbind"]))
             .unwrap()
             .is_none()
     );
@@ -99,11 +99,11 @@ fn what_would_be_guessed_is_refused() {
         mount_of("fuse3.something", Path::new("x"), &[]),
         mount_of("format/mkdir/overlay", Path::new("overlay"), &[layers]),
     ] {
-        assert!(Tree::of(&refused).is_err(), "{refused:?}");
+        assert!(Tree::from_mount(&refused).is_err(), "{refused:?}");
     }
     let single = mount_of("overlay", Path::new("overlay"), &["lowerdir=/a", "ro"]);
     assert_eq!(
-        Tree::of(&single).unwrap(),
+        Tree::from_mount(&single).unwrap(),
         Tree::Directory(PathBuf::from("/a"))
     );
 }

@@ -3,7 +3,7 @@
 mod caching;
 mod content;
 mod disks;
-mod trouble;
+mod failures;
 
 use std::{
     collections::BTreeMap,

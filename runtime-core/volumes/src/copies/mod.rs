@@ -1,4 +1,4 @@
-//! Copies of the host's files in the guest, one for each source however many containers use it.
+//! Copies of the host's files in the guest: one for each source, shared by all containers.
 
 mod watch;
 
@@ -14,18 +14,18 @@ use tokio::sync::Mutex;
 
 use super::{
     VolumeError,
-    look::Source,
+    source::Source,
     transfer::transfer,
     tree::{Job, Limits, Summary},
 };
 use watch::Registration;
 pub(super) use watch::Watcher;
 
-/// Most copies that the containers of a sandbox have at once.
+/// The most copies that the containers of a sandbox use at a time.
 const MAX_COPIES: usize = 256;
 
-/// One source and its copy. It keeps the source open, so it lives no longer than the containers
-/// that use it: kubelet must be able to unmount.
+/// One source and its copy. It keeps the source open, so it must not outlive the containers that
+/// use it: kubelet must be able to unmount.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) source: Source,
@@ -33,19 +33,19 @@ pub(super) struct Copy {
     pub(super) target: String,
     pub(super) recursive: bool,
     pub(super) limits: Limits,
-    /// Held while it is copied.
-    has: Mutex<Has>,
-    /// Ends the watch over the source.
+    /// Locked while it is copied.
+    transferred: Mutex<Transferred>,
+    /// The watch of the source.
     pub(super) registration: OnceLock<Registration>,
 }
 
 /// What the guest has of a source.
 #[derive(Debug, Default)]
-struct Has {
-    /// The current content.
+struct Transferred {
+    /// kubelet's name for the content.
     current: Option<CString>,
     /// Paths in it that containers may have written to since.
-    memory: Vec<String>,
+    writable: Vec<String>,
 }
 
 impl Copy {
@@ -55,42 +55,46 @@ impl Copy {
             target,
             recursive,
             limits,
-            has: Mutex::default(),
+            transferred: Mutex::default(),
             registration: OnceLock::new(),
         }
     }
 
-    /// Of a source that the guest had before: these paths in it are its own.
-    pub(super) fn leaving(mut self, memory: Vec<String>) -> Self {
-        self.has.get_mut().memory = memory;
+    /// For a source that was copied before: these paths in it belong to the guest, and are not
+    /// copied again.
+    pub(super) fn keeping(mut self, writable: Vec<String>) -> Self {
+        self.transferred.get_mut().writable = writable;
         self
     }
 
-    /// Brings what the guest does not have yet.
+    /// Copies what the guest does not have yet.
     pub(super) async fn refresh(&self, agent: &Agent) -> Result<Summary, VolumeError> {
-        let mut has = self.has.lock().await;
+        let mut transferred = self.transferred.lock().await;
         let summary = transfer(agent, || Job {
             source: self.source.clone(),
             target: self.target.clone(),
             recursive: self.recursive,
             limits: self.limits,
-            has: has.current.clone(),
-            left: has.memory.clone(),
+            current: transferred.current.clone(),
+            guest_owned: transferred.writable.clone(),
         })
         .await?;
-        has.current.clone_from(&summary.current);
-        has.memory.clone_from(&summary.memory);
+        transferred.current.clone_from(&summary.current);
+        transferred.writable.clone_from(&summary.writable);
         Ok(summary)
     }
 }
 
-/// The copies in use.
+/// The copies in use, by device and inode of their source.
 #[derive(Debug, Default)]
 pub(super) struct Copies(StdMutex<HashMap<(u64, u64), Weak<Copy>>>);
 
 impl Copies {
     /// The copy of this source, or a new one made by `make`.
-    pub(super) fn of(
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn get_or_make(
         &self,
         identity: (u64, u64),
         make: impl FnOnce() -> Copy,

@@ -1,7 +1,7 @@
-//! Watches the sources of copies on the host, and brings what has changed into the guest.
+//! Watches the sources of copies on the host, and copies changes into the guest.
 //!
-//! One inotify instance and one task for a sandbox. A watch begins before its source is first
-//! copied and ends with the last container that uses it.
+//! A sandbox has one inotify instance and one task. A watch begins before its source is first
+//! copied, and ends with the last container that uses it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,8 +17,11 @@ use rustix::fs::inotify::{
     CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch,
 };
 use slog::{Logger, debug, info, warn};
-use system::readiness::register;
-use system::sync::{Mutex, MutexGuard};
+use system::{
+    error::chain,
+    readiness::register,
+    sync::{Mutex, MutexGuard},
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::AbortHandle,
@@ -27,10 +30,10 @@ use tokio::{
 use super::Copy;
 use crate::{
     VolumeError,
-    look::{CURRENT, Kind},
+    source::{CURRENT, Kind},
 };
 
-/// The watches of a sandbox. Dropped, they end.
+/// The watches of a sandbox, which end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     table: Arc<Table>,
@@ -43,7 +46,7 @@ struct Table {
     by_number: Mutex<HashMap<i32, Weak<Copy>>>,
 }
 
-/// A watch over one source. Dropped, it ends.
+/// The watch of one source, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     table: Weak<Table>,
@@ -52,7 +55,10 @@ pub(crate) struct Registration {
 }
 
 impl Watcher {
-    /// Starts without a watch.
+    /// Starts the task, without a watch.
+    ///
+    /// # Errors
+    /// The kernel has no more inotify instances for this user.
     pub(crate) fn start(agent: Agent, log: Logger) -> Result<Self, VolumeError> {
         let fail = |source: io::Error| VolumeError::Watch { source };
         let inotify =
@@ -65,7 +71,7 @@ impl Watcher {
         Ok(Self { table, task })
     }
 
-    /// Watches the source of `copy` from now on.
+    /// Begins to watch the source of `copy`, unless it is watched already.
     pub(crate) fn add(&self, copy: &Arc<Copy>) -> Result<(), VolumeError> {
         let flags = match copy.source.facts.kind {
             Kind::Directory => WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE,
@@ -104,7 +110,7 @@ impl Drop for Registration {
             return;
         };
         let mut by_number = table.lock();
-        // Another copy of the same source may have taken the watch over.
+        // The watch may belong to another copy of the same source by now.
         if by_number
             .get(&self.number)
             .is_some_and(|copy| copy.ptr_eq(&self.copy))
@@ -121,7 +127,7 @@ impl Table {
         self.by_number.lock()
     }
 
-    /// Waits for events, and takes all that are there: the numbers of the watches to look at.
+    /// Waits for events. Returns the numbers of the watches whose sources may have changed.
     async fn changed(&self) -> io::Result<BTreeSet<i32>> {
         let mut changed = BTreeSet::new();
         let mut guard = self.inotify.readable().await?;
@@ -146,7 +152,8 @@ impl Table {
     }
 }
 
-/// kubelet prepares the next content under names that begin so, and then replaces [`CURRENT`].
+/// Whether an event of this file may be a change. kubelet prepares the next content under names
+/// that begin with `..`, and then replaces [`CURRENT`].
 fn matters(name: Option<&CStr>) -> bool {
     name.is_none_or(|name| name == CURRENT || !name.to_bytes().starts_with(b".."))
 }
@@ -156,8 +163,7 @@ async fn follow(table: Arc<Table>, agent: Agent, log: Logger) {
         let changed = match table.changed().await {
             Ok(changed) => changed,
             Err(error) => {
-                warn!(log, "volumes of the pod are not kept up to date any more";
-                    "error" => %error);
+                warn!(log, "volume updates stopped"; "error" => %error);
                 return;
             }
         };
@@ -166,14 +172,14 @@ async fn follow(table: Arc<Table>, agent: Agent, log: Logger) {
             let Some(copy) = copy else { continue };
             let path = copy.source.path.display().to_string();
             match copy.refresh(&agent).await {
-                Ok(summary) => info!(log, "volume updated in the guest";
+                Ok(summary) => info!(log, "volume updated";
                     "path" => path, "bytes" => summary.bytes),
-                // What changes it tells of that too.
+                // The next change causes another event.
                 Err(VolumeError::Changing { .. }) => {
-                    debug!(log, "volume is still changing"; "path" => path);
+                    debug!(log, "volume update postponed"; "path" => path);
                 }
-                Err(error) => warn!(log, "volume is out of date in the guest";
-                    "path" => path, "error" => %error, "cause" => ?std::error::Error::source(&error)),
+                Err(error) => warn!(log, "volume not updated";
+                    "path" => path, "error" => chain(&error)),
             }
         }
     }

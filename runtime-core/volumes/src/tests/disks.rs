@@ -18,7 +18,8 @@ async fn a_device_that_the_host_does_not_have_is_an_error_and_leaves_nothing() {
 async fn a_privileged_container_gets_no_disk_of_the_host() {
     let node = Fixture::new().await;
     let linux = format!(
-        r#"{{"devices": [{NODE}], "resources": {{"devices": [{{"allow": true, "access": "rwm"}}]}}}}"#
+        r#"{{"devices": [{NODE}],
+            "resources": {{"devices": [{{"allow": true, "access": "rwm"}}]}}}}"#
     );
     let mut spec = spec("c", &[], &linux);
     let provided = node.volumes.provide("c", &mut spec).await.unwrap();

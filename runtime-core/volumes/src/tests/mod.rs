@@ -164,8 +164,8 @@ fn mount<'a>(spec: &'a wire::Spec, destination: &str) -> &'a wire::Mount {
         .unwrap()
 }
 
-/// Runs `work` on a thread with mounts of its own, so that a failed test leaves none behind. Says so where
-/// that is not possible.
+/// Runs `work` on a thread with mounts of its own, so that a failed test leaves none behind. Says
+/// so where that is not possible.
 fn with_own_mounts(work: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: only root can mount");

@@ -4,19 +4,21 @@ use config::HostPathPolicy;
 
 use super::*;
 use crate::{
-    look::{Source, Whole, whole_of},
     owner::Owner,
+    source::Source,
+    subpath::{Parent, parent_volume},
 };
 
-/// The volume called `name` that holds `part`. Without a bind mount, a place in the volume stands for it.
-fn whole(node: &Fixture, part: &Path, name: &str) -> Option<Whole> {
+/// The volume called `name` that contains `part`. Without a bind mount, a path in the volume stands
+/// for it.
+fn parent(node: &Fixture, part: &Path, name: &str) -> Option<Parent> {
     let root = node.dir.path().join("kubelet");
     let owner = Owner {
         uid: Some("6c8f".into()),
         pods: root.join("pods").canonicalize().unwrap(),
         ids: Default::default(),
     };
-    whole_of(&root, &owner, &Source::open(part).unwrap(), name).unwrap()
+    parent_volume(&root, &owner, &Source::open(part).unwrap(), name).unwrap()
 }
 
 #[tokio::test]
@@ -29,16 +31,16 @@ async fn a_part_is_of_the_volume_that_holds_it_whatever_others_are_called() {
     ] {
         let volume = node.pod(&format!("volumes/{volume}"));
         let part = node.pod(&format!("volumes/{plugin}/pv/mount/a/b"));
-        let found = whole(&node, &part, "pv").unwrap();
+        let found = parent(&node, &part, "pv").unwrap();
         assert_eq!(found.plugin, plugin);
         assert_eq!(found.volume.path, volume);
         assert_eq!(found.volume.path.join(found.part), part);
     }
     let elsewhere = node.pod("volumes/kubernetes.io~nfs/other");
-    assert!(whole(&node, &elsewhere, "pv").is_none());
+    assert!(parent(&node, &elsewhere, "pv").is_none());
     // A link that a container left in its volume: all of the host would be in it.
     symlink("/", node.pod("volumes/kubernetes.io~csi/led").join("mount")).unwrap();
-    assert!(whole(&node, &elsewhere, "led").is_none());
+    assert!(parent(&node, &elsewhere, "led").is_none());
 }
 
 /// A hostPath volume may be called as a PersistentVolume of the pod is.

@@ -108,8 +108,8 @@ async fn an_empty_dir_in_memory_is_a_tmpfs_that_is_shared() {
 fn a_part_of_an_empty_dir_is_asked_for_each_time_and_may_be_a_file() {
     use crate::{
         classify::Way,
-        empty_dir::{making, part},
-        look::{Facts, FileSystem, Kind},
+        empty_dir::{part, whole},
+        source::{Facts, FileSystem, Kind},
     };
     let facts = Facts {
         kind: Kind::Directory,
@@ -120,7 +120,7 @@ fn a_part_of_an_empty_dir_is_asked_for_each_time_and_may_be_a_file() {
         gid: 7,
     };
     let way = Way::Scratch { name: "d".into() };
-    let of = |path: &str| part(making(&way, "pod", &facts, None), Path::new(path), &facts);
+    let of = |path: &str| part(whole(&way, "pod", &facts, None), Path::new(path), &facts);
     let made = of("conf/app.conf");
     // Only the volume itself is copied; what is in it is the guest's to look at.
     assert_eq!(made.directories.len(), 1);

@@ -12,7 +12,7 @@ use nix::mount::umount;
 use super::{mount_memory, publish, with_own_mounts};
 use crate::{
     VolumeError,
-    look::Source,
+    source::Source,
     tree::{Job, Limits, PIECE, Summary, read},
 };
 
@@ -28,8 +28,8 @@ fn job(path: &Path, limits: Limits) -> Job {
         target: "/t".into(),
         recursive: true,
         limits,
-        has: None,
-        left: Vec::new(),
+        current: None,
+        guest_owned: Vec::new(),
     }
 }
 
@@ -120,7 +120,7 @@ fn what_kubelet_writes_is_ordered_for_an_atomic_change() {
     ];
     assert_eq!(paths(&copied), expected);
     let again = Job {
-        has: summary.current,
+        current: summary.current,
         ..job(dir.path(), LIMITS)
     };
     assert_eq!(paths(&pieces(&again).unwrap().0), ["/t", "/t/a", "/t/b"]);
@@ -264,8 +264,8 @@ fn what_the_guest_may_have_written_to_is_not_sent_again() {
             "/t/outside",
         ];
         assert_eq!(paths(&first), all);
-        assert_eq!(summary.memory, ["memory"]);
-        job.left = summary.memory.clone();
+        assert_eq!(summary.writable, ["memory"]);
+        job.guest_owned = summary.writable.clone();
         let (again, counted) = pieces(&job).unwrap();
         assert_eq!(paths(&again), ["/t", "/t/outside"]);
         assert_eq!(counted, summary, "the guest still has it");

@@ -6,10 +6,10 @@ use config::{HostPathPolicy, VolumeSettings};
 
 use super::settings;
 use crate::{
-    classify::{Asked, Way, classify},
+    classify::{BindRequest, Way, classify},
     direct::DirectVolume,
-    look::{Facts, FileSystem, Kind},
     owner::Owner,
+    source::{Facts, FileSystem, Kind},
 };
 
 const POD: &str = "/var/lib/kubelet/pods/6c8f";
@@ -63,7 +63,7 @@ impl Row {
             pods: "/var/lib/kubelet/pods".into(),
             ids: ["5a9d".into(), "c0c0".into()],
         };
-        let asked = Asked {
+        let asked = BindRequest {
             source: Path::new(&self.source),
             real: Path::new(self.real.unwrap_or(&self.source)),
             owner: &owner,
@@ -410,7 +410,7 @@ fn what_is_not_proven_to_be_the_pods_own_is_the_hosts() {
 
 /// Nor is a disk that a driver has left for another pod.
 #[test]
-fn a_disk_that_was_left_for_another_pod_is_not_plugged_in() {
+fn a_disk_that_was_left_for_another_pod_is_not_attached() {
     let direct = DirectVolume {
         device: "/dev/sdf".into(),
         fs_type: "ext4".into(),
@@ -424,7 +424,7 @@ fn a_disk_that_was_left_for_another_pod_is_not_plugged_in() {
             pods: "/var/lib/kubelet/pods".into(),
             ids: Default::default(),
         };
-        let asked = Asked {
+        let asked = BindRequest {
             source: Path::new(&source),
             real: Path::new(&source),
             owner: &owner,

@@ -13,12 +13,12 @@ use super::{
     Provided, VolumeError, Volumes,
     direct::DirectVolume,
     disk::BlockDevice,
-    look::{Kind, Source, aside},
     provide::refused,
+    source::{Kind, Source, blocking},
 };
 
 impl Volumes {
-    /// A bind mount of a block device: a device node in the container.
+    /// Provides a bind mount of a block device as a device node in the container.
     pub(super) async fn raw_disk(
         &self,
         bind: &HostBind,
@@ -32,19 +32,19 @@ impl Volumes {
             });
         };
         let (path, read_only) = (source.path.clone(), bind.read_only());
-        let device = aside(&source.path, move || {
+        let device = blocking(&source.path, move || {
             BlockDevice::at(&path, number, read_only)
         })
         .await?;
         let pci_path = self
-            .plug(&device, provided, |reason| refused(bind, reason))
+            .attach(&device, provided, |reason| refused(bind, reason))
             .await?;
         spec.provide_as_device(bind, source.facts.mode);
         provided.devices.push(node(pci_path, &bind.destination));
         Ok(())
     }
 
-    /// A block device that the container was given by number.
+    /// Provides a block device that the container gets by number.
     pub(super) async fn device(
         &self,
         device: &HostDevice,
@@ -53,19 +53,20 @@ impl Volumes {
     ) -> Result<(), VolumeError> {
         let (major, minor, read_only) = (device.major, device.minor, device.read_only);
         let find = move || BlockDevice::numbered(major, minor, read_only);
-        let block = aside(&device.path, find).await?;
+        let block = blocking(&device.path, find).await?;
         let refuse = |reason| VolumeError::Refused {
             destination: device.path.clone(),
             source_path: format!("block device {}:{}", device.major, device.minor).into(),
             reason,
         };
-        let pci_path = self.plug(&block, provided, refuse).await?;
-        spec.give_back(device);
+        let pci_path = self.attach(&block, provided, refuse).await?;
+        spec.add_block_device(device);
         provided.devices.push(node(pci_path, &device.path));
         Ok(())
     }
 
-    /// A file system on a block device, which the agent mounts; its path in the guest.
+    /// Provides a file system on a block device, which the agent mounts. Returns its path in the
+    /// guest.
     pub(super) async fn file_system(
         &self,
         bind: &HostBind,
@@ -74,9 +75,9 @@ impl Volumes {
     ) -> Result<String, VolumeError> {
         let (path, read_only) = (volume.device.clone(), bind.read_only());
         let find = move || BlockDevice::named(&path, read_only);
-        let device = aside(&volume.device, find).await?;
+        let device = blocking(&volume.device, find).await?;
         let pci_path = self
-            .plug(&device, provided, |reason| refused(bind, reason))
+            .attach(&device, provided, |reason| refused(bind, reason))
             .await?;
         let mount_point = format!("{GUEST_SANDBOX}/storage/{}", base64url(pci_path.as_bytes()));
         let mut options = volume.options;
@@ -94,13 +95,13 @@ impl Volumes {
         Ok(mount_point)
     }
 
-    async fn plug(
+    async fn attach(
         &self,
         device: &BlockDevice,
         provided: &mut Provided,
         refuse: impl Fn(String) -> VolumeError,
     ) -> Result<String, VolumeError> {
-        let pci_path = self.disks.plug(&*self.vm, device, refuse).await?;
+        let pci_path = self.disks.attach(&*self.vm, device, refuse).await?;
         provided
             .held
             .disks

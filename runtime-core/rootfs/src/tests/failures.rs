@@ -9,7 +9,7 @@ use std::{
 use super::{super::fingerprint::Fingerprint, *};
 
 #[test]
-fn a_full_disk_is_told_and_leaves_nothing() {
+fn a_full_disk_is_an_error_and_leaves_nothing() {
     if !possible() {
         return;
     }
@@ -35,10 +35,10 @@ fn a_full_disk_is_told_and_leaves_nothing() {
         assert_eq!(fixture.files(), Vec::<String>::new());
         // A child that another test is just starting holds a copy of every descriptor for a moment.
         let free = || rustix::fs::statvfs(&cache).map(|all| all.f_bfree * all.f_frsize);
-        let patience = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while free().unwrap() <= 3 << 20 {
             assert!(
-                Instant::now() < patience,
+                Instant::now() < deadline,
                 "{} bytes are free",
                 free().unwrap()
             );
@@ -71,7 +71,7 @@ fn an_absent_mkfs_is_named() {
 }
 
 #[test]
-fn a_mkfs_that_was_killed_is_told_from_one_that_failed() {
+fn a_mkfs_that_was_killed_is_distinguished_from_one_that_failed() {
     if !possible() {
         return;
     }
@@ -101,7 +101,7 @@ fn a_mkfs_that_was_killed_is_told_from_one_that_failed() {
 
 /// mkfs.erofs 1.5 cannot; a newer one may.
 #[test]
-fn a_name_of_the_greatest_length_works_or_is_told() {
+fn a_name_of_the_greatest_length_works_or_is_named() {
     if !possible() {
         return;
     }
@@ -121,7 +121,7 @@ fn a_name_of_the_greatest_length_works_or_is_told() {
 fn a_tree_that_changes_is_noticed() {
     let fixture = Fixture::new();
     let dir = fixture.tree("tree", "a");
-    let before = Fingerprint::of(&Tree::Directory(dir.clone())).unwrap();
+    let before = Fingerprint::compute(&Tree::Directory(dir.clone())).unwrap();
     before.still_true().unwrap();
     fs::write(dir.join("file"), "b").unwrap();
     let error = before.still_true().unwrap_err();
@@ -184,8 +184,9 @@ fn a_killed_maker_leaves_nothing() {
         file.set_len(4 << 20).unwrap();
     }
     let locks = fixture.dir.path().join("cache/locks");
+    let (_, module) = module_path!().split_once("::").unwrap();
     let mut victim = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "tests::trouble::victim"])
+        .args(["--exact", &format!("{module}::victim")])
         .env(VICTIM, fixture.dir.path())
         .stdout(std::process::Stdio::null())
         .spawn()
