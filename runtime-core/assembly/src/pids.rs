@@ -82,8 +82,7 @@ impl Pids {
     }
 
     /// The container that a number stands for.
-    #[must_use]
-    pub fn container(&self, number: u32) -> Option<String> {
+    pub(crate) fn container(&self, number: u32) -> Option<String> {
         if self.vmm.get().is_some_and(|vmm| vmm.number == number) {
             return Some(self.main.clone());
         }
