@@ -50,7 +50,7 @@ test: packages deny-tool
 	@tests/run.sh
 
 build: packages
-	@cargo build --release --locked -p shim -p playground --bins >&2
+	@cargo build --release --locked -p shim -p cli -p playground --bins >&2
 
 guest: packages
 	@guest/build.sh build/guest >&2

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use assembly::FromConfig;
 use containerd_shim_protos::{
     sandbox_async::{Sandbox, create_sandbox},
     shim_async::{Task, create_task},
@@ -27,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{flags::Flags, info::VERSION, launch::FromConfig, logging, service::TaskService};
+use crate::{flags::Flags, info::VERSION, logging, service::TaskService};
 
 /// Threads for calls that block: rootfs packing and files. Idle ones end by themselves.
 const BLOCKING_THREADS: usize = 8;
@@ -44,7 +45,7 @@ const TASK_V2: &str = "containerd.task.v2.Task";
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Not started by the `start` action.
-    #[error("Standard input is no listening socket: the daemon is started by the start action")]
+    #[error("Stdin is not a listening socket; run `containerd-shim-imprint-v2 start`")]
     NoSocket(#[source] io::Error),
     /// The process could not be set up.
     #[error("Setting up the daemon failed")]
@@ -54,7 +55,7 @@ pub enum DaemonError {
     Serve(#[from] ttrpc::Error),
 }
 
-/// Serves until Shutdown, or until there is no pod that anybody could ask for.
+/// Serves until Shutdown, or until there is no pod that a client could ask for.
 ///
 /// # Errors
 /// Why it could not.
@@ -107,7 +108,7 @@ async fn serve(flags: &Flags, listener: UnixListener, log: &Logger) -> Result<()
 
     tokio::select! {
         () = exit.notified() => {}
-        () = service.deserted() => info!(log, "no pod is left to serve and nobody asks for one"),
+        () = service.deserted() => info!(log, "no pod left; exiting"),
     }
     if timeout(LAST_WORDS, service.release()).await.is_err() {
         warn!(log, "containerd did not take the last events");

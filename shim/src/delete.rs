@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use assembly::bundle;
 use containerd_shim_protos::{
     api::{DeleteResponse, ShutdownRequest},
     protobuf::{self, Message},
@@ -20,10 +21,9 @@ use containerd_shim_protos::{
 };
 use oci::ContainerKind;
 use pod::{process::STATUS_KILLED, state};
-
 use tokio::{runtime::Builder, time::timeout};
 
-use crate::{address, bundle, events, flags::Flags};
+use crate::{address, events, flags::Flags};
 
 /// How long a daemon may take to end its pod. containerd gives the whole action five seconds.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -34,9 +34,9 @@ pub enum DeleteError {
     /// The bundle cannot be read.
     #[error("Reading bundle {path} failed")]
     Bundle {
-        /// Its path.
+        /// The directory that was to be read.
         path: PathBuf,
-        /// Why.
+        /// What the kernel answered.
         #[source]
         source: io::Error,
     },
@@ -51,7 +51,7 @@ pub enum DeleteError {
 /// Runs the action on a bundle.
 ///
 /// # Errors
-/// What kept it from looking. What it could not remove is told on standard error.
+/// What kept it from looking. What it could not remove is named on standard error.
 pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     let bundle = if flags.bundle.is_empty() {
         env::current_dir()
@@ -78,7 +78,7 @@ pub fn run(flags: &Flags) -> Result<(), DeleteError> {
     Ok(())
 }
 
-/// Cleans up and answers the monitor's pid, 0 when there was none.
+/// Cleans up and answers the VMM's pid, 0 when there was none.
 fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
     let Some(directory) = bundle::noted_sandbox(bundle)? else {
         // Nothing had been made yet, but the socket.
@@ -121,8 +121,8 @@ fn shim_answers(bundle: &Path, flags: &Flags) -> bool {
     connected(bundle, flags).is_some()
 }
 
-/// A connection to the bundle's daemon, if it listens. The file that says where is not in the bundle
-/// of a member whose daemon containerd knew by itself.
+/// A connection to the bundle's daemon, if it listens. The file that says where is not in the
+/// bundle of a member whose daemon containerd knew by itself.
 fn connected(bundle: &Path, flags: &Flags) -> Option<UnixStream> {
     let socket = match fs::read_to_string(bundle.join("address")) {
         Ok(address) => PathBuf::from(address.trim().trim_start_matches("unix://")),
@@ -134,8 +134,8 @@ fn connected(bundle: &Path, flags: &Flags) -> Option<UnixStream> {
     UnixStream::connect(socket).ok()
 }
 
-/// Asks a daemon that still serves to end with its pod, and gives it a while. One that hangs is left:
-/// what it had made is undone without it.
+/// Asks a daemon that still serves to end with its pod, and gives it a while. One that hangs is
+/// left: what it had made is undone without it.
 fn shut_down(bundle: &Path, flags: &Flags) {
     let Some(stream) = connected(bundle, flags) else {
         return;

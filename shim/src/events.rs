@@ -16,7 +16,7 @@ use containerd_shim_protos::{
 };
 use pod::{
     io::{Sink, Stdio},
-    process::Exit,
+    process::{Exit, TaskId},
     sandbox::Event,
 };
 use rootfs::Mount;
@@ -32,95 +32,110 @@ pub fn container(event: &Event) -> &str {
     }
 }
 
+/// Topic and content, as containerd forwards them.
+pub type Message = (&'static str, Box<dyn MessageDyn>);
+
 /// Topic and content of an event. `pid` stands for every process of its container.
-pub fn message(event: Event, pid: u32) -> (&'static str, Box<dyn MessageDyn>) {
+pub fn message(event: Event, pid: u32) -> Message {
     match event {
         Event::Created {
             container,
             bundle,
             mounts,
             stdio,
-        } => (
-            topics::TASK_CREATE_EVENT_TOPIC,
-            Box::new(TaskCreate {
+        } => {
+            let created = TaskCreate {
                 container_id: container,
                 bundle: bundle.to_string_lossy().into_owned(),
                 rootfs: mounts.into_iter().map(wire_mount).collect(),
                 io: Some(wire_io(&stdio)).into(),
                 pid,
                 ..Default::default()
-            }),
-        ),
-        Event::ExecAdded(id) => (
-            topics::TASK_EXEC_ADDED_EVENT_TOPIC,
-            Box::new(TaskExecAdded {
-                container_id: id.container,
-                exec_id: id.exec.unwrap_or_default(),
-                ..Default::default()
-            }),
-        ),
-        Event::Started(id) => match id.exec {
-            None => (
-                topics::TASK_START_EVENT_TOPIC,
-                Box::new(TaskStart {
-                    container_id: id.container,
-                    pid,
-                    ..Default::default()
-                }),
-            ),
-            Some(exec_id) => (
-                topics::TASK_EXEC_STARTED_EVENT_TOPIC,
-                Box::new(TaskExecStarted {
-                    container_id: id.container,
-                    exec_id,
-                    pid,
-                    ..Default::default()
-                }),
-            ),
-        },
-        Event::Exited(id, exit) => (
-            topics::TASK_EXIT_EVENT_TOPIC,
-            Box::new(TaskExit {
-                id: id.exec.unwrap_or_else(|| id.container.clone()),
-                container_id: id.container,
-                pid,
-                exit_status: exit.status,
-                exited_at: exited_at(exit),
-                ..Default::default()
-            }),
-        ),
-        Event::Deleted { container, exit } => (
-            topics::TASK_DELETE_EVENT_TOPIC,
-            Box::new(TaskDelete {
-                container_id: container,
-                pid,
-                exit_status: exit.status,
-                exited_at: exited_at(exit),
-                ..Default::default()
-            }),
-        ),
-        Event::Paused(container_id) => (
-            topics::TASK_PAUSED_EVENT_TOPIC,
-            Box::new(TaskPaused {
-                container_id,
-                ..Default::default()
-            }),
-        ),
-        Event::Resumed(container_id) => (
-            topics::TASK_RESUMED_EVENT_TOPIC,
-            Box::new(TaskResumed {
-                container_id,
-                ..Default::default()
-            }),
-        ),
-        Event::OutOfMemory(container_id) => (
-            topics::TASK_OOM_EVENT_TOPIC,
-            Box::new(TaskOOM {
-                container_id,
-                ..Default::default()
-            }),
-        ),
+            };
+            (topics::TASK_CREATE_EVENT_TOPIC, Box::new(created))
+        }
+        Event::ExecAdded(id) => exec_added(id),
+        Event::Started(id) => started(id, pid),
+        Event::Exited(id, exit) => exited(id, exit, pid),
+        Event::Deleted { container, exit } => deleted(container, exit, pid),
+        Event::Paused(container) => paused(container),
+        Event::Resumed(container) => resumed(container),
+        Event::OutOfMemory(container) => out_of_memory(container),
     }
+}
+
+fn exec_added(id: TaskId) -> Message {
+    let added = TaskExecAdded {
+        container_id: id.container,
+        exec_id: id.exec.unwrap_or_default(),
+        ..Default::default()
+    };
+    (topics::TASK_EXEC_ADDED_EVENT_TOPIC, Box::new(added))
+}
+
+fn started(id: TaskId, pid: u32) -> Message {
+    let Some(exec_id) = id.exec else {
+        let started = TaskStart {
+            container_id: id.container,
+            pid,
+            ..Default::default()
+        };
+        return (topics::TASK_START_EVENT_TOPIC, Box::new(started));
+    };
+    let started = TaskExecStarted {
+        container_id: id.container,
+        exec_id,
+        pid,
+        ..Default::default()
+    };
+    (topics::TASK_EXEC_STARTED_EVENT_TOPIC, Box::new(started))
+}
+
+fn exited(id: TaskId, exit: Exit, pid: u32) -> Message {
+    let exited = TaskExit {
+        id: id.exec.unwrap_or_else(|| id.container.clone()),
+        container_id: id.container,
+        pid,
+        exit_status: exit.status,
+        exited_at: exited_at(exit),
+        ..Default::default()
+    };
+    (topics::TASK_EXIT_EVENT_TOPIC, Box::new(exited))
+}
+
+fn deleted(container_id: String, exit: Exit, pid: u32) -> Message {
+    let deleted = TaskDelete {
+        container_id,
+        pid,
+        exit_status: exit.status,
+        exited_at: exited_at(exit),
+        ..Default::default()
+    };
+    (topics::TASK_DELETE_EVENT_TOPIC, Box::new(deleted))
+}
+
+fn paused(container_id: String) -> Message {
+    let paused = TaskPaused {
+        container_id,
+        ..Default::default()
+    };
+    (topics::TASK_PAUSED_EVENT_TOPIC, Box::new(paused))
+}
+
+fn resumed(container_id: String) -> Message {
+    let resumed = TaskResumed {
+        container_id,
+        ..Default::default()
+    };
+    (topics::TASK_RESUMED_EVENT_TOPIC, Box::new(resumed))
+}
+
+fn out_of_memory(container_id: String) -> Message {
+    let out_of_memory = TaskOOM {
+        container_id,
+        ..Default::default()
+    };
+    (topics::TASK_OOM_EVENT_TOPIC, Box::new(out_of_memory))
 }
 
 /// Packs a message the way containerd's typeurl names it: without a prefix.

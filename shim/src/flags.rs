@@ -9,29 +9,29 @@ pub enum Action {
     Start,
     /// Clean up after a daemon.
     Delete,
-    /// Be the daemon.
+    /// Be the daemon that serves a pod.
     #[default]
     Serve,
     /// Describe the runtime for containerd.
     Info,
-    /// Print the version.
+    /// Print the version for a person.
     Version,
 }
 
 /// The command line, read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// What to do.
+    /// What the binary is asked to do.
     pub action: Action,
-    /// Log more.
+    /// Write debug messages to the log.
     pub debug: bool,
     /// Container, or sandbox for the daemon.
     pub id: String,
-    /// containerd's namespace.
+    /// Namespace in which containerd has the container.
     pub namespace: String,
-    /// containerd's gRPC socket.
+    /// Path of the gRPC socket on which containerd serves.
     pub address: String,
-    /// containerd's own binary.
+    /// Path of containerd's own binary, which can publish events.
     pub publish_binary: String,
     /// Bundle; the working directory where it is empty.
     pub bundle: String,
@@ -40,7 +40,7 @@ pub struct Flags {
 /// A command line that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
-    /// A flag nobody knows.
+    /// A flag that this version does not know.
     #[error("Unknown flag {0:?}")]
     Unknown(String),
     /// A flag without its value.
@@ -49,10 +49,10 @@ pub enum FlagError {
     /// A switch with a value that is no boolean.
     #[error("Flag -{0} takes true or false")]
     NoBoolean(String),
-    /// An action nobody knows.
+    /// An action that this version does not know.
     #[error("Unknown action {0:?} (start and delete are known)")]
     Action(String),
-    /// Not UTF-8.
+    /// An argument that is not UTF-8.
     #[error("Argument {0:?} is not UTF-8")]
     NotText(OsString),
 }
@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn containerd_start_line() {
         let flags = read(
-            "-namespace k8s.io -address /run/c.sock -publish-binary /bin/containerd -id a1 -debug start",
+            "-namespace k8s.io -address /run/c.sock -publish-binary /bin/containerd -id a1 \
+             -debug start",
         )
         .unwrap();
         assert_eq!(flags.action, Action::Start);

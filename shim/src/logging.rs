@@ -1,7 +1,7 @@
 //! The daemon's log: logfmt lines on standard error, which is containerd's `log` fifo.
 //!
-//! One line is one write, so lines of several shims do not mix. When nobody reads and the fifo is
-//! full, lines are lost rather than waited for.
+//! One line is one write, so lines of several shims do not mix. When containerd does not read and
+//! the fifo is full, lines are lost rather than waited for.
 
 use std::{
     fmt::{self, Write as _},
@@ -15,14 +15,9 @@ use slog::{Drain, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
 /// Longest line, in bytes; a fifo takes up to 4096 at once (PIPE_BUF).
 const MAX_LINE: usize = 4096;
 
-/// Whether records of level debug are written. Known in part before there is a logger, by a flag, and
-/// in part after, by the configuration of a pod.
-static DEBUG: AtomicBool = AtomicBool::new(false);
-
-/// Lets the daemon's logger write more from now on.
-pub fn debug() {
-    DEBUG.store(true, Ordering::Relaxed);
-}
+/// Whether records of level debug are written. Known in part before there is a logger, by a flag,
+/// and in part after, by the configuration of a pod.
+pub static DEBUG: AtomicBool = AtomicBool::new(false);
 
 /// The daemon's logger. Records of libraries that use the `log` crate go there too.
 pub fn logger(debug: bool) -> Logger {
@@ -134,13 +129,13 @@ impl Serializer for Line {
 /// The last second of the year 9999: dates of later years cannot be written.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// A point in time as RFC 3339 has it, in UTC with microseconds; the nearest that can be written where
-/// the clock is wrong.
+/// A point in time as RFC 3339 has it, in UTC with microseconds; the nearest that can be written
+/// where the clock is wrong.
 fn rfc3339(at: SystemTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_micros(at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST))
 }
 
-/// Records of libraries.
+/// Passes on the records of libraries.
 struct Library(Logger);
 
 impl log::Log for Library {

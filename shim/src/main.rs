@@ -7,27 +7,18 @@
 //! * `-info` and `-v` describe the binary.
 
 mod address;
-mod bundle;
-mod create;
 mod daemon;
 mod delete;
 mod error;
 mod events;
 mod flags;
-mod guest_log;
 mod info;
-mod launch;
 mod logging;
 mod management;
-mod network;
 mod options;
-mod pids;
 mod pod;
 mod pod_config;
-mod pod_files;
 mod publisher;
-mod report;
-mod request;
 mod service;
 mod start;
 mod stats;

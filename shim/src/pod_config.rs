@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
+use assembly::Content;
 use containerd_shim_protos::protobuf::{self, Message, well_known_types::any::Any};
 use oci::OciError;
 use oci_spec::runtime::Spec;
 use serde_json::json;
-
-use crate::pod_files::Content;
 
 /// The messages, generated from `protos/pod.proto`.
 #[allow(
@@ -28,7 +27,7 @@ use generated::pod as wire;
 #[error("The pod's configuration is no valid runtime.v1.PodSandboxConfig")]
 pub struct PodConfigError(#[source] protobuf::Error);
 
-/// A pod's configuration.
+/// A pod's configuration, read.
 #[derive(Debug)]
 pub struct PodConfig {
     message: wire::PodSandboxConfig,
@@ -54,8 +53,8 @@ impl PodConfig {
     }
 
     /// The specification that a pause container of this pod would have, as far as it is about the
-    /// pod. Of annotations there are those that tell its size and its uid: which of a pod's own a runtime may
-    /// see is decided by containerd's configuration, which the sandbox API goes past.
+    /// pod. Of annotations there are those that tell its size and its uid: which of a pod's own a
+    /// runtime may see is decided by containerd's configuration, which the sandbox API goes past.
     ///
     /// # Errors
     /// Something in it is no part of a specification.
@@ -125,7 +124,7 @@ fn cgroups_path(parent: &str, id: &str) -> String {
     }
 }
 
-/// resolv.conf(5).
+/// The text of the file, as resolv.conf(5) has it.
 fn resolv_conf(dns: &wire::DNSConfig) -> String {
     let mut text = String::new();
     let mut line = |keyword: &str, values: &[String]| {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use assembly::Pids;
 use containerd_shim_protos::{
     protobuf::MessageDyn,
     shim::{event::Envelope, events::ForwardRequest},
@@ -27,7 +28,7 @@ use slog::{Logger, debug, warn};
 use system::time::pause;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::{events, pids::Pids};
+use crate::events;
 
 /// How long containerd may take for one event.
 const TAKE: Duration = Duration::from_secs(5);
@@ -41,14 +42,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where events go and what they carry.
 pub struct Destination {
-    /// containerd's namespace.
+    /// containerd's namespace, as each event names it.
     pub namespace: String,
     /// The numbers that stand for containers.
     pub pids: Arc<Pids>,
 }
 
-/// Sends what arrives until every sender is gone. Without an address, as under CRI-O, events are only
-/// logged; that memory ran out, CRI-O learns from a file in the container's bundle.
+/// Sends what arrives until every sender is gone. Without an address, as under CRI-O, events are
+/// only logged; that memory ran out, CRI-O learns from a file in the container's bundle.
 pub fn publish(
     destination: Destination,
     mut queue: mpsc::Receiver<Event>,
@@ -87,12 +88,12 @@ impl Bundles {
             } => drop(self.0.insert(container.clone(), bundle.clone())),
             Event::Deleted { container, .. } => drop(self.0.remove(container)),
             Event::OutOfMemory(container) => {
-                let told = self
+                let left = self
                     .0
                     .get(container)
-                    .map(|bundle| tell_out_of_memory(bundle));
-                if let Some(Err(error)) = told {
-                    warn!(log, "nobody is told that memory ran out";
+                    .map(|bundle| leave_out_of_memory(bundle));
+                if let Some(Err(error)) = left {
+                    warn!(log, "out-of-memory file was not written";
                         "container" => container, "error" => %error);
                 }
             }
@@ -102,7 +103,7 @@ impl Bundles {
 }
 
 /// Leaves the file that CRI-O looks for, unless there is one of that name.
-fn tell_out_of_memory(bundle: &Path) -> io::Result<()> {
+fn leave_out_of_memory(bundle: &Path) -> io::Result<()> {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -146,7 +147,7 @@ impl Connection {
     /// Sends one event, over as many connections as it takes.
     async fn send(&mut self, envelope: Envelope, log: &Logger) {
         let topic = envelope.topic.clone();
-        debug!(log, "event"; "topic" => &topic);
+        debug!(log, "sending event"; "topic" => &topic);
         let Some(socket) = self.socket.clone() else {
             return;
         };

@@ -46,15 +46,15 @@ pub enum StartError {
     Io {
         /// What was done, as in "Writing".
         action: &'static str,
-        /// With what.
+        /// The file or socket.
         path: PathBuf,
-        /// Why it failed.
+        /// What the kernel answered.
         #[source]
         source: io::Error,
     },
 }
 
-/// What containerd is told: it learnt to read more than a plain address in version 2.0, and says
+/// What containerd reads: it learnt to read more than a plain address in version 2.0, and says
 /// so by asking for version 3.
 fn answer(url: &str, newest: Option<&str>) -> String {
     match newest.and_then(|version| version.parse::<u32>().ok()) {

@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use pod::container::{Counts, Reason};
 
-/// The text's format.
+/// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds in seconds: from a call within the host to a boot on a slow machine.
@@ -164,7 +164,7 @@ fn disk_counters(registry: &mut Registry) -> (Counter, Family<ReasonLabels, Coun
     );
     registry.register(
         "imprint_disk_hot_plugs",
-        "Root file systems that were plugged into the VM, by reason",
+        "Root file systems that were hot-plugged into the VM, by reason",
         plugged.clone(),
     );
     (in_slots, plugged)
@@ -233,7 +233,8 @@ pub(super) mod tests {
     fn a_start_is_told_by_path_phase_and_reason() {
         let text = sample().text();
         for line in [
-            "imprint_start_duration_seconds_bucket{le=\"0.05\",path=\"booted\",phase=\"vm.boot\"} 1",
+            "imprint_start_duration_seconds_bucket\
+             {le=\"0.05\",path=\"booted\",phase=\"vm.boot\"} 1",
             "imprint_start_duration_seconds_count{path=\"booted\",phase=\"total\"} 1",
             "imprint_template_hits_total 0",
             "imprint_template_fallbacks_total{reason=\"absent\"} 1",

@@ -1,5 +1,5 @@
-//! The shim's management socket: HTTP over a unix socket in the sandbox's directory, for whoever
-//! collects metrics on the node.
+//! The shim's management socket: HTTP over a unix socket in the sandbox's directory, for the
+//! node's collectors of metrics.
 //!
 //! * `GET /metrics`: the metrics, as Prometheus reads them.
 //! * `GET /start`: how the sandbox was started, its start report.
@@ -40,7 +40,7 @@ const SOCKET: &str = MANAGEMENT_SOCKET;
 /// Connections served at once; further ones wait in the socket's queue.
 const CONNECTIONS: usize = 4;
 /// How long a connection may last.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest request, in bytes; the least that the server allows.
 const MAX_REQUEST: usize = 8192;
 
@@ -54,10 +54,10 @@ impl Drop for Management {
     }
 }
 
-/// What is told.
+/// What a client can read.
 struct Served {
     metrics: Metrics,
-    /// The start report.
+    /// The start report, as JSON.
     start: Bytes,
 }
 
@@ -82,8 +82,8 @@ impl Management {
     }
 }
 
-/// Makes a socket of mode 0600, by the directory's descriptor: with a long identifier, of a container
-/// that is no pod of a node, its path may be longer than one may be bound to.
+/// Makes a socket of mode 0600, by the directory's descriptor: with a long identifier, of a
+/// container that is no pod of a node, its path may be longer than one may be bound to.
 fn bind(directory: &Path) -> io::Result<UnixListener> {
     let directory = File::open(directory)?;
     let path = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
@@ -104,7 +104,7 @@ async fn accept(listener: UnixListener, served: Arc<Served>, log: Logger) {
         };
         let (served, log) = (served.clone(), log.clone());
         tokio::spawn(async move {
-            match timeout(PATIENCE, answer(stream, served)).await {
+            match timeout(TIMEOUT, answer(stream, served)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     debug!(log, "management socket: a request failed"; "error" => %error);

@@ -34,7 +34,7 @@ impl Task for TaskService {
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let started = async {
             let pod = self.pod(&request.id)?;
-            let pid = pod.pids.of(&request.id);
+            let pid = pod.pids().of(&request.id);
             let id = TaskId::new(request.id, request.exec_id);
             to_its_end("Starting the process", async move { pod.start(id).await }).await?;
             Ok(pid)
@@ -65,7 +65,7 @@ impl Task for TaskService {
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
         let pids = async {
             let pod = self.pod(&request.id)?;
-            let pid = pod.pids.of(&request.id);
+            let pid = pod.pids().of(&request.id);
             pod.sandbox.state(TaskId::new(request.id, "")).await?;
             Ok(vec![ProcessInfo {
                 pid,
@@ -177,7 +177,7 @@ impl Task for TaskService {
     ) -> ttrpc::Result<ConnectResponse> {
         let task_pid = self
             .pod(&request.id)
-            .map(|pod| pod.pids.of(&request.id))
+            .map(|pod| pod.pids().of(&request.id))
             .unwrap_or_default();
         Ok(ConnectResponse {
             shim_pid: std::process::id(),

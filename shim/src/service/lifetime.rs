@@ -1,11 +1,11 @@
 //! How long the daemon lives: from its pod's first request until it is shut down, or until there is
-//! no pod left that anybody could ask for.
+//! no pod left that a client could ask for.
 //!
 //! ```text
 //!   Empty --Create--> Making --made----------------------------> Up --last Delete--> Over
-//!     ^                  |  '--made, but given up meanwhile--.                          |
+//!     ^                  |  '--made, but cancelled meanwhile--.                          |
 //!     '----------failed--+-----------------------------------'                          |
-//!     '--nobody came--> Closed, the daemon ends <----------nobody shut it down----------'
+//!     '--no Create--> Closed, the daemon ends <-------------no Shutdown came-------------'
 //! ```
 //!
 //! containerd shuts a daemon down after a failed Create and after a Delete. Killed in between, or
@@ -36,7 +36,7 @@ pub(super) enum Slot {
     Making {
         /// Id of its first container.
         id: String,
-        /// Whether somebody still waits for it.
+        /// Whether a client still waits for it.
         wanted: bool,
     },
     /// It runs, or its remains wait to be deleted.
@@ -72,8 +72,8 @@ impl Place {
         })
     }
 
-    /// Nobody waits any more for the pod that is being made, if one is: this one or any.
-    pub(super) fn give_up(&self, pod: Option<&str>) {
+    /// No client waits any more for the pod that is being made, if one is: this one or any.
+    pub(super) fn cancel(&self, pod: Option<&str>) {
         self.0.send_if_modified(|slot| match slot {
             Slot::Making { id, wanted } if pod.is_none_or(|pod| pod == id) => {
                 std::mem::replace(wanted, false)
@@ -82,7 +82,7 @@ impl Place {
         });
     }
 
-    /// Puts the pod into its place, or ends it when it was given up.
+    /// Puts the pod into its place, or ends it when it was cancelled.
     pub(super) async fn made(
         &self,
         made: Result<SharedPod, Error>,
@@ -102,10 +102,10 @@ impl Place {
         if kept {
             return Ok(pod);
         }
-        info!(log, "pod was given up while it was made, it is ended"; "sandbox" => &pod.main);
+        info!(log, "create was cancelled, stopping the pod"; "sandbox" => pod.id());
         pod.end().await;
         self.0.send_replace(Slot::Empty);
-        Err(Error::GivenUp)
+        Err(Error::Cancelled)
     }
 
     /// The last container was deleted.
@@ -130,9 +130,9 @@ impl Place {
     async fn deserted(&self, first: Duration, last: Duration) {
         let vacant = |slot: &Slot| matches!(slot, Slot::Empty | Slot::Over(_));
         let mut slot = self.0.subscribe();
-        let mut patience = first;
+        let mut limit = first;
         loop {
-            let taken = timeout(patience, slot.wait_for(|slot| !vacant(slot)));
+            let taken = timeout(limit, slot.wait_for(|slot| !vacant(slot)));
             let late = taken.await.is_err();
             // Events of a pod that is over are still on their way: it keeps its place.
             let closed = late
@@ -143,7 +143,7 @@ impl Place {
             }
             // Its sender is this place.
             let _ = slot.wait_for(vacant).await;
-            patience = last;
+            limit = last;
         }
     }
 
@@ -158,21 +158,21 @@ impl Place {
     }
 }
 
-/// Somebody who waits for the pod in the making. Dropped before it is made, it is given up.
+/// A client that waits for the pod in the making. Dropped before it is made, it cancels it.
 pub(super) struct Awaited<'a>(pub(super) &'a Place);
 
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
-        self.0.give_up(None);
+        self.0.cancel(None);
     }
 }
 
 impl TaskService {
-    /// Ends the daemon, unless containers are left that somebody may come back for: nobody waits
-    /// for a pod whose making was still going on. Goes on when the request is given up, as
-    /// containerd does after seconds.
+    /// Ends the daemon, unless containers are left that a client may come back for: none waits for
+    /// a pod whose making was still going on. Goes on when the request is cancelled, as containerd
+    /// does after seconds.
     pub(super) async fn shut_down(&self, now: bool) {
-        self.slot.give_up(None);
+        self.slot.cancel(None);
         let (place, exit, log) = (self.slot.clone(), self.exit.clone(), self.log.clone());
         let ending = tokio::spawn(async move {
             if let Some(pod) = place.settled().await {
@@ -190,7 +190,7 @@ impl TaskService {
         }
     }
 
-    /// Returns when the daemon has had no pod for so long that nobody will shut it down.
+    /// Returns when the daemon has had no pod for so long that no client will shut it down.
     pub async fn deserted(&self) {
         self.slot.deserted(FIRST, LAST).await;
     }
@@ -199,7 +199,7 @@ impl TaskService {
     /// likes.
     pub async fn release(&self) {
         if let Slot::Up(pod) | Slot::Over(pod) = self.slot.0.send_replace(Slot::Closed) {
-            let publishing = pod.events.lock().await.take();
+            let publishing = pod.take_publishing().await;
             drop(pod);
             if let Some(publishing) = publishing {
                 let _ = publishing.await;
@@ -258,11 +258,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn giving_up_is_of_the_pod_that_is_meant() {
+    async fn cancelling_is_of_the_pod_that_is_meant() {
         let place = Place::default();
         assert!(place.begin("pod"));
         let wanted = || matches!(&*place.now(), Slot::Making { wanted: true, .. });
-        place.give_up(Some("other"));
+        place.cancel(Some("other"));
         assert!(wanted());
         drop(Awaited(&place));
         assert!(!wanted());

@@ -1,5 +1,5 @@
-//! What is behind the Task and the sandbox API: the one pod of this shim, and the requests that need more than a
-//! call on it.
+//! What is behind the Task and the sandbox API: the one pod of this shim, and the requests that
+//! need more than a call on it.
 
 mod api;
 mod lifetime;
@@ -9,6 +9,7 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
+use assembly::{ContainerRequest, Launch, PodRequest};
 use containerd_shim_protos::{
     api::{
         CreateTaskRequest, DeleteResponse, ExecProcessRequest, StateResponse, StatsResponse,
@@ -28,22 +29,19 @@ use system::error::chain;
 use tokio::sync::Notify;
 
 use crate::{
-    create::{self, NewPod},
     error::Error,
-    events,
-    launch::Launch,
-    options,
-    pod::{NewTask, SharedPod},
+    events, logging, options,
+    pod::{Daemon, ServedPod, SharedPod},
     stats,
 };
 use lifetime::{Awaited, Place, Slot};
 
-/// Serves one pod.
+/// Serves the one pod of this shim.
 pub struct TaskService {
     namespace: String,
     launch: Arc<dyn Launch>,
     slot: Place,
-    /// Told when the daemon is to end.
+    /// Notified when the daemon is to end.
     exit: Arc<Notify>,
     log: Logger,
 }
@@ -79,13 +77,13 @@ impl TaskService {
             &request.stderr,
         )
         .map_err(sandbox::Error::from)?;
-        let new = NewTask::read(
+        let new = ContainerRequest::read(
             request.id,
             Path::new(&request.bundle),
             request.rootfs.into_iter().map(read_mount).collect(),
             stdio,
-            options::config_path(request.options.as_ref())?,
         )?;
+        let config = options::config_path(request.options.as_ref())?;
         match new.kind.clone() {
             ContainerKind::PodContainer { sandbox_id } => {
                 let pod = self
@@ -94,26 +92,37 @@ impl TaskService {
                 to_its_end("Adding the container", async move {
                     let id = new.id.clone();
                     pod.add(new).await?;
-                    Ok(pod.pids.of(&id))
+                    Ok(pod.pids().of(&id))
                 })
                 .await
             }
             ContainerKind::SingleContainer | ContainerKind::PodSandbox => {
-                self.create_pod(NewPod::of_container(new)).await
+                let pod = PodRequest::of_container(&new, config)?;
+                self.create_pod(pod, Some(new)).await
             }
         }
     }
 
-    async fn create_pod(&self, new: NewPod) -> Result<u32, Error> {
-        if !self.slot.begin(new.id()) {
+    async fn create_pod(
+        &self,
+        request: PodRequest,
+        first: Option<ContainerRequest>,
+    ) -> Result<u32, Error> {
+        if !self.slot.begin(request.id()) {
             return Err(Error::SecondSandbox);
         }
-        // A client that gives up does not end the making half-way: the slot follows what was made.
+        // A client that cancels does not end the making half-way: the slot follows what was made.
         let (launch, namespace) = (self.launch.clone(), self.namespace.clone());
         let (slot, log) = (self.slot.clone(), self.log.clone());
         let _awaited = Awaited(&self.slot);
         let making = tokio::spawn(async move {
-            let made = create::pod(new, &*launch, &namespace, &log).await;
+            let daemon = Daemon {
+                launch: &*launch,
+                namespace: &namespace,
+                debug: &logging::DEBUG,
+                log: &log,
+            };
+            let made = ServedPod::open(request, first, daemon).await;
             let pod = slot.made(made.map(Arc::new), &log).await?;
             Ok(pod.sandbox.pid())
         });
@@ -122,10 +131,10 @@ impl TaskService {
 
     async fn delete_task(&self, id: TaskId) -> Result<DeleteResponse, Error> {
         if id.exec.is_none() {
-            self.slot.give_up(Some(&id.container));
+            self.slot.cancel(Some(&id.container));
         }
         let pod = self.pod(&id.container)?;
-        let pid = pod.pids.of(&id.container);
+        let pid = pod.pids().of(&id.container);
         let slot = self.slot.clone();
         let exit = to_its_end("Deleting the task", async move {
             let exit = pod.delete(id).await?;
@@ -147,7 +156,7 @@ impl TaskService {
         let pod = self.pod(&id.container)?;
         let state = pod.sandbox.state(id.clone()).await?;
         Ok(StateResponse {
-            pid: pod.pids.of(&id.container),
+            pid: pod.pids().of(&id.container),
             id: id.container,
             exec_id: id.exec.unwrap_or_default(),
             bundle: state.bundle.to_string_lossy().into_owned(),
@@ -211,13 +220,14 @@ impl TaskService {
     }
 }
 
-/// Does something to its end, whatever becomes of the client: its request is dropped at its deadline, and
-/// what was half made would be known to nobody.
+/// Does something to its end, whatever becomes of the client: its request is dropped at its
+/// deadline, and no one would know what was half made.
 async fn to_its_end<T: Send + 'static>(
     what: &'static str,
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    work: impl Future<Output = Result<T, assembly::Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work).await.unwrap_or(Err(Error::Lost(what)))
+    let done = tokio::spawn(work).await.map_err(|_| Error::Lost(what))?;
+    Ok(done?)
 }
 
 fn status(phase: Phase) -> Status {

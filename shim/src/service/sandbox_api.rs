@@ -5,6 +5,9 @@
 
 use std::path::PathBuf;
 
+use super::{TaskService, lifetime::Slot, to_its_end};
+use crate::{error::Error, events, info::RUNTIME, pod::SharedPod, pod_config::PodConfig};
+use assembly::PodRequest;
 use async_trait::async_trait;
 use containerd_shim_protos::{
     sandbox_api::{
@@ -18,18 +21,6 @@ use containerd_shim_protos::{
     ttrpc::{self, r#async::TtrpcContext},
     types::platform::Platform,
 };
-use oci::{Bundle, ContainerKind};
-use pod::io::Stdio;
-
-use super::{TaskService, lifetime::Slot, to_its_end};
-use crate::{
-    create::NewPod,
-    error::Error,
-    events,
-    info::RUNTIME,
-    pod::{NewTask, SharedPod},
-    pod_config::PodConfig,
-};
 
 const READY: &str = "SANDBOX_READY";
 const NOT_READY: &str = "SANDBOX_NOTREADY";
@@ -39,27 +30,18 @@ impl TaskService {
         let id = request.sandbox_id;
         oci::validate_id(&id).map_err(oci::OciError::from)?;
         let config = PodConfig::read(request.options.as_ref())?;
-        let task = NewTask {
-            kind: ContainerKind::PodSandbox,
-            bundle: Bundle {
-                path: PathBuf::from(request.bundle_path),
-                spec: config.spec(&id, &request.netns_path)?,
-            },
-            mounts: Vec::new(),
-            stdio: Stdio::default(),
-            // It came with the start of this process: the environment names it.
-            config: None,
-            id: id.clone(),
-        };
+        let spec = config.spec(&id, &request.netns_path)?;
         let content = config.content(&id);
-        self.create_pod(NewPod::of_sandbox(task, content)).await?;
+        // The configuration's file came with the start of this process: the environment names it.
+        let pod = PodRequest::of_sandbox(id, PathBuf::from(request.bundle_path), &spec, content)?;
+        self.create_pod(pod, None).await?;
         Ok(())
     }
 
     /// The pod, if it was made by this API under this name.
     fn sandbox(&self, id: &str) -> Result<SharedPod, Error> {
         let pod = self.pod(id)?;
-        if pod.main == id && pod.is_sandbox() {
+        if pod.id() == id && pod.is_sandbox() {
             Ok(pod)
         } else {
             Err(Error::NoTask(id.to_owned()))
@@ -89,12 +71,12 @@ impl TaskService {
     }
 }
 
-/// What a person is told of a pod, as the CRI's clients expect it: JSON under the name `info`.
+/// What a person sees of a pod, as the CRI's clients expect it: JSON under the name `info`.
 fn info(pod: &SharedPod) -> String {
     serde_json::json!({
         "pid": pod.sandbox.pid(),
         "runtimeType": RUNTIME,
-        "start": pod.start_report.get(),
+        "start": pod.start_report(),
     })
     .to_string()
 }
@@ -160,7 +142,7 @@ impl Sandbox for TaskService {
         _: &TtrpcContext,
         request: StopSandboxRequest,
     ) -> ttrpc::Result<StopSandboxResponse> {
-        // Containers were stopped by their own calls, with their own patience.
+        // Containers were stopped by their own calls, with their own timeouts.
         if let Ok(pod) = self.sandbox(&request.sandbox_id) {
             pod.end().await;
         }

@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use assembly::{LaunchError, Wanted};
 use async_trait::async_trait;
 use config::Config;
 use containerd_shim_protos::{api::CreateTaskRequest, protobuf::well_known_types::any::Any};
@@ -16,7 +17,6 @@ use tokio::{
 };
 
 use super::*;
-use crate::launch::{LaunchError, Wanted};
 
 /// Fails when it is let go.
 struct Gate {
@@ -172,7 +172,7 @@ async fn a_failed_launch_is_told_and_leaves_nothing() {
     f.gate.open.notify_one();
     assert!(matches!(
         f.service.create_task(f.request()).await,
-        Err(Error::Launch(_))
+        Err(Error::Pod(assembly::Error::Launch(_)))
     ));
 }
 
@@ -187,14 +187,17 @@ async fn a_root_that_cannot_be_prepared_ends_the_start_of_the_vm() {
     }];
     // The gate stays closed: the launch would go on for ever.
     let error = soon(f.service.create_task(request)).await.unwrap_err();
-    assert!(matches!(error, Error::Rootfs(_)), "{error}");
+    assert!(
+        matches!(error, Error::Pod(assembly::Error::Rootfs(_))),
+        "{error}"
+    );
     soon(f.gate.reached.notified()).await;
     soon(f.gate.over.notified()).await;
     assert_eq!(f.leftovers(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
-async fn a_create_that_is_given_up_is_finished_and_undone() {
+async fn a_create_that_is_cancelled_is_finished_and_undone() {
     let f = Fixture::new().await;
     f.making().await.abort();
     f.gate.open.notify_one();
@@ -204,7 +207,7 @@ async fn a_create_that_is_given_up_is_finished_and_undone() {
 }
 
 #[tokio::test]
-async fn a_shutdown_that_is_given_up_still_ends_the_shim() {
+async fn a_shutdown_that_is_cancelled_still_ends_the_shim() {
     let f = Fixture::new().await;
     let making = f.making().await;
     assert!(

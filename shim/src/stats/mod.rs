@@ -24,7 +24,7 @@ pub fn metrics(stats: StatsContainerResponse, unified: bool) -> Box<dyn MessageD
     }
 }
 
-/// Counters by name.
+/// A guest's memory counters, by the names of its cgroup version.
 struct Keys<'a>(&'a HashMap<String, u64>);
 
 impl Keys<'_> {

@@ -1,36 +1,16 @@
 //! Metrics of the first cgroup version.
 
-use agent_client::agent::{BlkioStatsEntry, CgroupStats, MemoryData, MemoryStats, NetworkStats};
+use agent_client::agent::{
+    BlkioStats, BlkioStatsEntry, CgroupStats, CpuStats, MemoryData, MemoryStats, NetworkStats,
+};
 use containerd_shim_protos::cgroups::metrics as v1;
 
 use super::Keys;
 
 pub(super) fn metrics(stats: CgroupStats, network: Vec<NetworkStats>) -> v1::Metrics {
-    let cpu = stats.cpu_stats.unwrap_or_default();
-    let usage = cpu.cpu_usage.unwrap_or_default();
-    let throttling = cpu.throttling_data.unwrap_or_default();
     let pids = stats.pids_stats.unwrap_or_default();
-    let blkio = stats.blkio_stats.unwrap_or_default();
     v1::Metrics {
-        cpu: Some(v1::CPUStat {
-            usage: Some(v1::CPUUsage {
-                total: usage.total_usage,
-                kernel: usage.usage_in_kernelmode,
-                user: usage.usage_in_usermode,
-                per_cpu: usage.percpu_usage,
-                ..Default::default()
-            })
-            .into(),
-            throttling: Some(v1::Throttle {
-                periods: throttling.periods,
-                throttled_periods: throttling.throttled_periods,
-                throttled_time: throttling.throttled_time,
-                ..Default::default()
-            })
-            .into(),
-            ..Default::default()
-        })
-        .into(),
+        cpu: Some(cpu(stats.cpu_stats.unwrap_or_default())).into(),
         memory: Some(memory(stats.memory_stats.unwrap_or_default())).into(),
         pids: Some(v1::PidsStat {
             current: pids.current,
@@ -38,18 +18,7 @@ pub(super) fn metrics(stats: CgroupStats, network: Vec<NetworkStats>) -> v1::Met
             ..Default::default()
         })
         .into(),
-        blkio: Some(v1::BlkIOStat {
-            io_service_bytes_recursive: entries(blkio.io_service_bytes_recursive),
-            io_serviced_recursive: entries(blkio.io_serviced_recursive),
-            io_queued_recursive: entries(blkio.io_queued_recursive),
-            io_service_time_recursive: entries(blkio.io_service_time_recursive),
-            io_wait_time_recursive: entries(blkio.io_wait_time_recursive),
-            io_merged_recursive: entries(blkio.io_merged_recursive),
-            io_time_recursive: entries(blkio.io_time_recursive),
-            sectors_recursive: entries(blkio.sectors_recursive),
-            ..Default::default()
-        })
-        .into(),
+        blkio: Some(blkio(stats.blkio_stats.unwrap_or_default())).into(),
         hugetlb: stats
             .hugetlb_stats
             .into_iter()
@@ -62,6 +31,43 @@ pub(super) fn metrics(stats: CgroupStats, network: Vec<NetworkStats>) -> v1::Met
             })
             .collect(),
         network: network.into_iter().map(interface).collect(),
+        ..Default::default()
+    }
+}
+
+fn cpu(cpu: CpuStats) -> v1::CPUStat {
+    let usage = cpu.cpu_usage.unwrap_or_default();
+    let throttling = cpu.throttling_data.unwrap_or_default();
+    v1::CPUStat {
+        usage: Some(v1::CPUUsage {
+            total: usage.total_usage,
+            kernel: usage.usage_in_kernelmode,
+            user: usage.usage_in_usermode,
+            per_cpu: usage.percpu_usage,
+            ..Default::default()
+        })
+        .into(),
+        throttling: Some(v1::Throttle {
+            periods: throttling.periods,
+            throttled_periods: throttling.throttled_periods,
+            throttled_time: throttling.throttled_time,
+            ..Default::default()
+        })
+        .into(),
+        ..Default::default()
+    }
+}
+
+fn blkio(blkio: BlkioStats) -> v1::BlkIOStat {
+    v1::BlkIOStat {
+        io_service_bytes_recursive: entries(blkio.io_service_bytes_recursive),
+        io_serviced_recursive: entries(blkio.io_serviced_recursive),
+        io_queued_recursive: entries(blkio.io_queued_recursive),
+        io_service_time_recursive: entries(blkio.io_service_time_recursive),
+        io_wait_time_recursive: entries(blkio.io_wait_time_recursive),
+        io_merged_recursive: entries(blkio.io_merged_recursive),
+        io_time_recursive: entries(blkio.io_time_recursive),
+        sectors_recursive: entries(blkio.sectors_recursive),
         ..Default::default()
     }
 }

@@ -1,27 +1,14 @@
 //! Metrics of the unified cgroup hierarchy.
 
-use agent_client::agent::{BlkioStatsEntry, CgroupStats, MemoryStats, NetworkStats};
+use agent_client::agent::{BlkioStatsEntry, CgroupStats, CpuStats, MemoryStats, NetworkStats};
 use containerd_shim_protos::cgroups_v2::metrics as v2;
 
 use super::Keys;
 
 pub(super) fn metrics(stats: CgroupStats, network: Vec<NetworkStats>) -> v2::Metrics {
-    let cpu = stats.cpu_stats.unwrap_or_default();
-    let usage = cpu.cpu_usage.unwrap_or_default();
-    let throttling = cpu.throttling_data.unwrap_or_default();
     let pids = stats.pids_stats.unwrap_or_default();
     v2::Metrics {
-        cpu: Some(v2::CPUStat {
-            // Nanoseconds in the agent's counters.
-            usage_usec: usage.total_usage / 1000,
-            user_usec: usage.usage_in_usermode / 1000,
-            system_usec: usage.usage_in_kernelmode / 1000,
-            nr_periods: throttling.periods,
-            nr_throttled: throttling.throttled_periods,
-            throttled_usec: throttling.throttled_time / 1000,
-            ..Default::default()
-        })
-        .into(),
+        cpu: Some(cpu(stats.cpu_stats.unwrap_or_default())).into(),
         memory: Some(memory(stats.memory_stats.unwrap_or_default())).into(),
         pids: Some(v2::PidsStat {
             current: pids.current,
@@ -49,6 +36,21 @@ pub(super) fn metrics(stats: CgroupStats, network: Vec<NetworkStats>) -> v2::Met
             })
             .collect(),
         network: network.into_iter().map(interface).collect(),
+        ..Default::default()
+    }
+}
+
+fn cpu(cpu: CpuStats) -> v2::CPUStat {
+    let usage = cpu.cpu_usage.unwrap_or_default();
+    let throttling = cpu.throttling_data.unwrap_or_default();
+    v2::CPUStat {
+        // Nanoseconds in the agent's counters.
+        usage_usec: usage.total_usage / 1000,
+        user_usec: usage.usage_in_usermode / 1000,
+        system_usec: usage.usage_in_kernelmode / 1000,
+        nr_periods: throttling.periods,
+        nr_throttled: throttling.throttled_periods,
+        throttled_usec: throttling.throttled_time / 1000,
         ..Default::default()
     }
 }

@@ -6,7 +6,6 @@ use volumes::VolumeError;
 /// A container that was not made. Its disks are out of the VM again, or the log says that they are
 /// not.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The container's specification cannot be used.
     #[error(transparent)]

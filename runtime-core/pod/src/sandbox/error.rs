@@ -12,7 +12,6 @@ use crate::{
 
 /// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// No such container or exec.
     #[error("The {0} was not found")]

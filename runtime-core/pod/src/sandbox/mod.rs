@@ -65,16 +65,12 @@ const HOSTNAME_MAX: usize = 64;
 
 /// A sandbox to open in a VM whose agent answers.
 pub struct NewSandbox {
-    /// Its id.
+    /// Its id, and that of the container with which it ends.
     pub id: String,
     /// The pod's uid, by which kubelet names its directory.
     pub pod_uid: Option<String>,
-    /// The container with which it ends.
-    pub main: String,
     /// The hostname of its containers.
     pub hostname: String,
-    /// Lines of its `resolv.conf`.
-    pub dns: Vec<String>,
     /// What the node decides about volumes.
     pub volumes: VolumeSettings,
     /// The disks of its containers.
@@ -109,7 +105,6 @@ impl Sandbox {
     pub async fn open(new: NewSandbox) -> Result<Self, Error> {
         let request = CreateSandboxRequest {
             hostname: new.hostname.chars().take(HOSTNAME_MAX).collect(),
-            dns: new.dns.clone(),
             storages: new.storages.clone(),
             sandbox_id: new.id.clone(),
             ..Default::default()

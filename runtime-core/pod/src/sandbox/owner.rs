@@ -85,7 +85,7 @@ impl Owner {
         let (ended, receiver) = watch::channel(false);
         let log = new.log.new(o!("sandbox" => new.id.clone()));
         let volumes = Volumes::new(
-            (new.id, new.pod_uid),
+            (new.id.clone(), new.pod_uid),
             new.volumes,
             new.agent.clone(),
             new.vm.clone(),
@@ -98,7 +98,7 @@ impl Owner {
             disks: Arc::new(new.disks),
             resources: Arc::new(new.resources),
             log,
-            main: new.main,
+            main: new.id,
             life: Life::Running,
             out_of_memory: None,
             containers: HashMap::new(),

@@ -87,10 +87,6 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     {
         report.problems.push(chain(&error));
     }
-    let recorded = state.iter().flat_map(|state| state.mounts.iter().rev());
-    for point in recorded {
-        unmount(point, &mut report);
-    }
     let cgroups = state.as_ref().map(|state| state.cgroups.as_slice());
     for left in remove_all(cgroups.unwrap_or_default()) {
         report.problems.push(chain(&left));

@@ -91,13 +91,6 @@ impl SandboxDir {
         }
     }
 
-    /// Opens the directory of sandbox `id`; `None` if there is none, or none with a record.
-    pub fn open(run_root: &Path, id: &str) -> Result<Option<Self>, StateError> {
-        let path = Self::path_for(run_root, id)?;
-        let state = record::load(&path.join(RECORD))?;
-        Ok(state.map(|state| Self { path, state }))
-    }
-
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path

@@ -37,9 +37,6 @@ pub struct SandboxState {
     /// Containers by identifier.
     #[serde(default)]
     pub containers: BTreeMap<String, ContainerRecord>,
-    /// Mount points made on the host, in the order in which they were made.
-    #[serde(default)]
-    pub mounts: Vec<PathBuf>,
     /// Cgroup directories made on the host, parents first.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
@@ -117,9 +114,6 @@ pub struct DiskRecord {
     pub id: String,
     /// File or block device on the host.
     pub path: PathBuf,
-    /// Where the guest finds it; set once it is attached.
-    #[serde(default)]
-    pub pci_path: Option<String>,
 }
 
 impl SandboxState {
@@ -133,7 +127,6 @@ impl SandboxState {
             monitor_binary: None,
             monitor: None,
             containers: BTreeMap::new(),
-            mounts: Vec::new(),
             cgroups: Vec::new(),
             network: None,
         }

@@ -79,9 +79,7 @@ impl Fixture {
         let first = (!slots.contents.is_empty()).then_some(MAIN);
         let sandbox = Sandbox::open(NewSandbox {
             id: MAIN.into(),
-            main: MAIN.into(),
             hostname: "host".into(),
-            dns: vec![],
             pod_uid: None,
             volumes: VolumeSettings::default(),
             disks: RootDisks::new(slots, first, log.clone()),

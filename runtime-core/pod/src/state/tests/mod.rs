@@ -31,8 +31,8 @@ impl Fixture {
         SandboxDir::create(self.root.path(), id, Path::new(BUNDLE)).unwrap()
     }
 
-    fn open(&self, id: &str) -> Result<Option<SandboxDir>, StateError> {
-        SandboxDir::open(self.root.path(), id)
+    fn record(&self, id: &str) -> Result<Option<SandboxState>, StateError> {
+        dir::load(&SandboxDir::path_for(self.root.path(), id)?)
     }
 
     /// Nothing but the run root itself.
@@ -64,11 +64,9 @@ fn the_record_is_found_again() {
     let mut dir = fixture.create("one");
     dir.record(|state| {
         state.monitor_binary = Some("/usr/bin/qemu".into());
-        state.mounts.push("/mnt".into());
         let disks = vec![DiskRecord {
             id: "d0".to_owned(),
             path: "/image".into(),
-            pci_path: None,
         }];
         let bundle = "/bundle".into();
         state
@@ -76,11 +74,11 @@ fn the_record_is_found_again() {
             .insert("one".to_owned(), ContainerRecord { bundle, disks });
     })
     .unwrap();
-    let found = fixture.open("one").unwrap().unwrap();
-    assert_eq!(found.state(), dir.state());
-    assert_eq!(found.state().shim, ProcessRecord::of_this_process());
-    assert!(found.state().shim.is_some());
-    assert!(fixture.open("two").unwrap().is_none());
+    let found = fixture.record("one").unwrap().unwrap();
+    assert_eq!(&found, dir.state());
+    assert_eq!(found.shim, ProcessRecord::of_this_process());
+    assert!(found.shim.is_some());
+    assert!(fixture.record("two").unwrap().is_none());
 }
 
 #[test]
@@ -88,9 +86,9 @@ fn a_record_that_cannot_be_written_is_not_believed() {
     let fixture = Fixture::new();
     let mut dir = fixture.create("one");
     fs::remove_dir_all(dir.path()).unwrap();
-    dir.record(|state| state.mounts.push("/mnt".into()))
+    dir.record(|state| state.cgroups.push("/group".into()))
         .unwrap_err();
-    assert!(dir.state().mounts.is_empty());
+    assert!(dir.state().cgroups.is_empty());
 }
 
 #[test]
@@ -124,7 +122,7 @@ fn a_second_sandbox_of_the_name_is_refused() {
     let dir = fixture.create("one");
     let again = SandboxDir::create(fixture.root.path(), "one", Path::new("/other"));
     assert!(matches!(again, Err(StateError::Exists { .. })), "{again:?}");
-    assert_eq!(fixture.open("one").unwrap().unwrap().state(), dir.state());
+    assert_eq!(&fixture.record("one").unwrap().unwrap(), dir.state());
 }
 
 /// The parent directory comes and goes with the sandboxes, on all sides at once.
@@ -157,15 +155,15 @@ fn damaged_records_are_told() {
         &whole.replace("\"version\": 1", "\"version\": 9"),
     ] {
         fs::write(&record, damaged).unwrap();
-        let error = fixture.open("one").unwrap_err();
+        let error = fixture.record("one").unwrap_err();
         assert!(matches!(error, StateError::Unreadable { .. }), "{error}");
     }
     // A member that this version does not know does no harm.
     fs::write(&record, whole.replacen('{', "{\"later\": 1,", 1)).unwrap();
-    fixture.open("one").unwrap().unwrap();
+    fixture.record("one").unwrap().unwrap();
     fs::remove_file(&record).unwrap();
     symlink("/etc/passwd", &record).unwrap();
-    assert!(matches!(fixture.open("one"), Err(StateError::Io { .. })));
+    assert!(matches!(fixture.record("one"), Err(StateError::Io { .. })));
 }
 
 #[test]

@@ -17,8 +17,7 @@ fn dir_with(fixture: &Fixture, record: &str) -> PathBuf {
 fn a_record_of_version_1_is_read() {
     let fixture = Fixture::new();
     dir_with(&fixture, VERSION_1);
-    let found = fixture.open("one").unwrap().unwrap();
-    let state = found.state();
+    let state = fixture.record("one").unwrap().unwrap();
     let process = |pid, start_time| Some(ProcessRecord { pid, start_time });
     assert_eq!(state.sandbox_id, "one");
     assert_eq!(state.bundle, Path::new(BUNDLE));
@@ -28,7 +27,6 @@ fn a_record_of_version_1_is_read() {
         state.monitor_binary.as_deref(),
         Some(Path::new("/usr/bin/qemu-system-x86_64"))
     );
-    assert_eq!(state.mounts, [Path::new("/run/imprint-of-no-node/mount")]);
     assert_eq!(
         state.cgroups,
         [Path::new("/sys/fs/cgroup/imprint-of-no-node/one")]
@@ -36,10 +34,7 @@ fn a_record_of_version_1_is_read() {
     let network = state.network.as_ref().unwrap();
     assert_eq!((network.dev, network.ino), (4, 4_026_532_000));
     let disk = &state.containers["one"].disks[0];
-    assert_eq!(
-        (&*disk.id, disk.pci_path.as_deref()),
-        ("disk0", Some("02/00"))
-    );
+    assert_eq!(disk.id, "disk0");
 }
 
 #[test]
@@ -61,8 +56,8 @@ fn a_field_of_a_later_release_is_no_obstacle() {
     let fixture = Fixture::new();
     let with_more = VERSION_1.replacen('{', "{\n  \"warm\": {\"pool\": 3},", 1);
     dir_with(&fixture, &with_more);
-    let found = fixture.open("one").unwrap().unwrap();
-    assert_eq!(found.state().sandbox_id, "one");
+    let found = fixture.record("one").unwrap().unwrap();
+    assert_eq!(found.sandbox_id, "one");
 }
 
 #[test]
@@ -71,7 +66,7 @@ fn a_record_of_an_unknown_version_is_named_and_its_sandbox_removed() {
         let fixture = Fixture::new();
         let other = VERSION_1.replacen("\"version\": 1", &format!("\"version\": {version}"), 1);
         let path = dir_with(&fixture, &other);
-        let refused = fixture.open("one").unwrap_err().to_string();
+        let refused = fixture.record("one").unwrap_err().to_string();
         let reason = format!("format {version}, expected 1");
         assert!(refused.contains(&reason), "{refused}");
 

@@ -1,15 +1,16 @@
 //! The numbers that stand for containers on this node.
 //!
-//! A container's processes are in the guest, yet containerd wants a number of each, and names the container
-//! by it where another is to see its processes (`/proc/<pid>/ns/pid`). The main container's is the VMM's.
-//! Every other has a thread of this process, which does nothing: its number is nobody else's as long as it
-//! lives, and what is looked up by it, such as the network namespace, is the pod's.
+//! A container's processes are in the guest, yet containerd wants a number of each, and names the
+//! container by it where another is to see its processes (`/proc/<pid>/ns/pid`). The main
+//! container's is the VMM's. Every other has a thread of this process, which does nothing: no other
+//! process has its number as long as it lives, and what is found by it, such as the network
+//! namespace, is the pod's.
 
 use std::{
     collections::HashMap,
     fs::File,
     io,
-    sync::{Arc, mpsc},
+    sync::{Arc, OnceLock, mpsc},
     thread,
 };
 
@@ -26,47 +27,63 @@ const STACK: usize = 64 << 10;
 
 /// The numbers of a pod's containers.
 pub struct Pids {
-    vmm: u32,
+    vmm: OnceLock<Vmm>,
     main: String,
-    /// The pod's network namespace, where it could be opened.
-    network: Option<Arc<File>>,
     threads: Mutex<HashMap<String, Stand>>,
     log: Logger,
+}
+
+/// The process of the VM.
+struct Vmm {
+    number: u32,
+    /// The pod's network namespace, where it could be opened.
+    network: Option<Arc<File>>,
 }
 
 /// A thread that stands for a container.
 struct Stand {
     number: u32,
-    /// How often the name was taken: the end of one container may be told when the next of its name is
-    /// there.
+    /// How often the name was taken: the end of one container may be announced when the next of its
+    /// name is there.
     uses: usize,
     /// The thread ends with this.
     _life: mpsc::Sender<()>,
 }
 
 impl Pids {
-    /// Those of the pod whose VMM this is.
-    pub fn of_pod(vmm: u32, main: &str, log: &Logger) -> Self {
+    /// Those of the pod `main`, which has no VM yet.
+    #[must_use]
+    pub fn new(main: &str, log: &Logger) -> Self {
         Self {
-            vmm,
+            vmm: OnceLock::new(),
             main: main.to_owned(),
-            network: File::open(format!("/proc/{vmm}/ns/net")).ok().map(Arc::new),
             threads: Mutex::default(),
             log: log.clone(),
         }
     }
 
-    /// The number of a container; of one that is not known the VMM's.
+    /// The pod has its VM now, in the process of this number.
+    pub(crate) fn begin_vmm(&self, number: u32) {
+        let path = format!("/proc/{number}/ns/net");
+        self.vmm.get_or_init(|| Vmm {
+            number,
+            network: File::open(path).ok().map(Arc::new),
+        });
+    }
+
+    /// The number of a container; of one that is not known the VMM's, which is 0 before there is
+    /// one.
+    #[must_use]
     pub fn of(&self, container: &str) -> u32 {
-        let threads = self.threads();
-        threads
-            .get(container)
-            .map_or(self.vmm, |stand| stand.number)
+        match self.threads().get(container) {
+            Some(stand) => stand.number,
+            None => self.vmm.get().map_or(0, |vmm| vmm.number),
+        }
     }
 
     /// The container that a number stands for.
-    pub fn container(&self, number: u32) -> Option<String> {
-        if number == self.vmm {
+    pub(crate) fn container(&self, number: u32) -> Option<String> {
+        if self.vmm.get().is_some_and(|vmm| vmm.number == number) {
             return Some(self.main.clone());
         }
         let threads = self.threads();
@@ -79,19 +96,19 @@ impl Pids {
     ///
     /// # Errors
     /// There can be no more threads.
-    pub async fn begin(&self, container: &str) -> io::Result<()> {
+    pub(crate) async fn begin(&self, container: &str) -> io::Result<()> {
         if container == self.main || self.take(container) {
             return Ok(());
         }
         let (life, end) = mpsc::channel::<()>();
-        let (told, number) = oneshot::channel();
-        let network = self.network.clone();
+        let (started, number) = oneshot::channel();
+        let network = self.vmm.get().and_then(|vmm| vmm.network.clone());
         thread::Builder::new()
             .name("container".to_owned())
             .stack_size(STACK)
             .spawn(move || {
                 let joined = network.map(|network| setns(&*network, CloneFlags::CLONE_NEWNET));
-                let _ = told.send((gettid().as_raw().unsigned_abs(), joined));
+                let _ = started.send((gettid().as_raw().unsigned_abs(), joined));
                 let _closed = end.recv();
             })?;
         let (number, joined) = number.await.map_err(io::Error::other)?;
@@ -140,7 +157,9 @@ mod tests {
     #[tokio::test]
     async fn each_container_has_a_number_of_its_own_that_ends_with_it() {
         let own = std::process::id();
-        let pids = Pids::of_pod(own, "main", &Logger::root(Discard, o!()));
+        let pids = Pids::new("main", &Logger::root(Discard, o!()));
+        assert_eq!((pids.of("main"), pids.container(own)), (0, None));
+        pids.begin_vmm(own);
         for container in ["main", "web", "db", "web"] {
             pids.begin(container).await.unwrap();
         }

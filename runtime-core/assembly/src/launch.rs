@@ -1,5 +1,5 @@
-//! From configuration to a VM whose agent answers. What is decided and done is `factory::start`'s; here
-//! the configuration is put into its terms.
+//! From configuration to a VM whose agent answers. What is decided and done is `factory::start`'s;
+//! here the configuration is put into its terms.
 
 use std::{path::Path, time::Instant};
 
@@ -13,7 +13,7 @@ use hypervisors::NicSpec;
 use resources::Demand;
 use slog::{Logger, warn};
 
-use crate::request::request;
+use crate::start_request::start_request;
 
 /// A VM that was not started. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub trait Launch: Send + Sync {
 /// The VM that a sandbox wants.
 #[derive(Debug)]
 pub struct Wanted<'a> {
-    /// The sandbox's id.
+    /// Id of the sandbox; the VM has it too.
     pub id: &'a str,
     /// What its pod asks for.
     pub demand: Demand,
@@ -82,7 +82,7 @@ impl Launch for FromConfig {
         spec.nic = wanted.nic.cloned();
         let size = wanted.demand.size(&config.sizing()).size;
         let start = Start {
-            request: &request(config, spec, size),
+            request: &start_request(config, spec, size),
             vmm: vmm.as_ref(),
             log,
         };

@@ -24,7 +24,7 @@ struct Answer {
     rows: Vec<Row>,
 }
 
-/// Prints the table; false if the clones share what they must not, or it cannot be told.
+/// Prints the table; false if the clones share what they must not, or it is not known.
 pub(crate) async fn selftest(setup: &Setup, json: bool, log: &Logger) -> Outcome {
     if !setup.enabled() {
         return Err("vm factory is not enabled (enable_template in [factory])".into());

@@ -20,7 +20,7 @@ struct Answer {
     /// Whether a pod that asks for nothing special and starts now is restored.
     on: bool,
     template_path: String,
-    /// Why not.
+    /// Why such a pod is not restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What is there, also what cannot be used.
@@ -149,7 +149,7 @@ impl Answer {
     }
 }
 
-/// What is asked.
+/// The node, as the configuration and the VMM describe it.
 struct Node<'a> {
     setup: &'a Setup,
     vmm: &'a dyn Hypervisor,

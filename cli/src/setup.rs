@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use assembly::start_request;
 use config::{Config, ConfigError, NetworkModel};
 use factory::{
     TemplateStore,
@@ -11,8 +12,6 @@ use hypervisors::{Hypervisor, VmSpec};
 use network::{Namespace, NetworkError};
 use slog::Logger;
 use tokio::sync::OnceCell;
-
-use crate::request::request;
 
 /// A configuration that was loaded.
 pub(crate) struct Setup {
@@ -80,7 +79,7 @@ impl Setup {
     /// What a pod asks for whose VM is that of `spec`.
     pub(crate) fn request(&self, spec: VmSpec) -> Request {
         let size = spec.size();
-        request(&self.config, spec, size)
+        start_request(&self.config, spec, size)
     }
 
     /// The facts of the start of such a pod.
@@ -89,8 +88,8 @@ impl Setup {
     }
 }
 
-/// A number that no other command on the node has: the one in a pid namespace of its own would be that
-/// of a command in another.
+/// A number that no other command on the node has: the one in a pid namespace of its own would be
+/// that of a command in another.
 fn number() -> u32 {
     system::process::own_number_or_id()
 }

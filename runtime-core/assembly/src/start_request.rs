@@ -1,4 +1,5 @@
-//! What a configuration says of a VM to start: asked by a pod's start and by the `imprint` tool alike.
+//! What a configuration says of a VM to start: asked by a pod's start and by the `imprint` tool
+//! alike.
 
 use config::Config;
 use factory::{
@@ -12,7 +13,8 @@ use hypervisors::{VmSize, VmSpec};
 const MAX_STRETCH: u32 = 12;
 
 /// The VM of `spec`, for a pod that needs the size `wanted`.
-pub fn request(config: &Config, spec: VmSpec, wanted: VmSize) -> Request {
+#[must_use]
+pub fn start_request(config: &Config, spec: VmSpec, wanted: VmSize) -> Request {
     let factory = &config.factory;
     let templates = || TemplateStore::at(&factory.template_path);
     Request {

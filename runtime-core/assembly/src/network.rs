@@ -1,9 +1,9 @@
 //! A pod's network, from its specification to its end.
 //!
-//! The CNI's interfaces are attached while the VM starts and plugged while its first container is
-//! made. A namespace that this shim made is empty until then; a client that configures the one of
-//! the monitor's process (`ctr run --cni`) does so before it starts the container, so it is looked
-//! at once more at that moment.
+//! The CNI's interfaces are found while the VM starts, and attached to it while its first container
+//! is made. A namespace that this process made is empty until then; a client that configures the
+//! one of the VMM's process (`ctr run --cni`) does so before it starts the container, so the
+//! namespace is inspected once more at that moment.
 
 use std::{
     net::IpAddr,
@@ -13,11 +13,10 @@ use std::{
 };
 
 use agent_client::Agent;
-use config::{Config, NetworkModel};
+use config::NetworkModel;
 use factory::start::{StartStep, Started, Timeline};
 use hypervisors::{NicSpec, Vm};
 use network::{Attached, Namespace, NetworkError, NicPhases, Request, Tap};
-use oci_spec::runtime::Spec;
 use pod::state::{NetworkRecord, SandboxState};
 use slog::{Logger, info, warn};
 use system::error::chain;
@@ -41,25 +40,25 @@ pub struct Waiting {
 }
 
 impl PodNetwork {
-    /// Opens the namespace the specification names, or makes one.
+    /// Opens the namespace that is asked for, or makes one.
     ///
     /// # Errors
     /// There is none, or it is the host's.
-    pub fn of(spec: &Spec, config: &Config) -> Result<Self, NetworkError> {
-        let (namespace, existing) = match network::of_specification(spec)? {
-            Request::Existing(path) => (Namespace::open(&path)?, true),
+    pub fn open(request: &Request, model: NetworkModel) -> Result<Self, NetworkError> {
+        let (namespace, existing) = match request {
+            Request::Existing(path) => (Namespace::open(path)?, true),
             Request::New => (Namespace::unshared()?, false),
         };
         Ok(Self {
             namespace,
             existing,
-            model: config.runtime.network,
+            model,
             ready: None,
         })
     }
 
     /// Makes the NIC that the VM is to have from its start. It leads nowhere until
-    /// [`attach`](Self::attach) finds an interface for it.
+    /// [`find`](Self::find) finds an interface for it.
     ///
     /// # Errors
     /// Nothing is made.
@@ -76,19 +75,19 @@ impl PodNetwork {
         self.existing.then(|| NetworkRecord::from(&self.namespace))
     }
 
-    /// Where the monitor is to live, as long as this value lives.
-    pub fn monitor_path(&self) -> PathBuf {
+    /// Where the VMM is to live, as long as this value lives.
+    pub fn vmm_path(&self) -> PathBuf {
         self.namespace.descriptor_path()
     }
 
-    /// Attaches what the CNI has put into the namespace.
+    /// Finds what the CNI has put into the namespace, and redirects it.
     ///
     /// # Errors
-    /// Nothing is attached.
-    pub async fn attach(&self, log: &Logger) -> Result<Waiting, NetworkError> {
+    /// Nothing is redirected.
+    pub async fn find(&self, log: &Logger) -> Result<Waiting, NetworkError> {
         let start = Instant::now();
         let attached = if self.existing {
-            attach(self, log).await?
+            find(self, log).await?
         } else {
             None
         };
@@ -102,26 +101,26 @@ impl PodNetwork {
     /// What the network needs after its making: one that this shim made is looked at again, and in
     /// one that others made they find the guest behind the loopback, at one of `addresses`.
     pub fn keep(self, vm: &Started, addresses: Vec<IpAddr>, log: &Logger) -> KeptNetwork {
+        let mut kept = KeptNetwork::default();
         if !self.existing {
-            return KeptNetwork::Late(Box::new(LateNetwork {
+            kept.late = Some(Box::new(LateNetwork {
                 network: self,
                 vm: vm.vm.clone(),
                 agent: vm.agent.clone(),
             }));
+        } else if !addresses.is_empty() {
+            let log = log.clone();
+            kept._forwarding = Some(Forwarding(tokio::spawn(async move {
+                if let Err(error) = network::forward(self.namespace, addresses, &log).await {
+                    info!(log, "ports are not forwarded"; "error" => chain(&error));
+                }
+            })));
         }
-        if addresses.is_empty() {
-            return KeptNetwork::Nothing;
-        }
-        let log = log.clone();
-        KeptNetwork::Forwarding(Forwarding(tokio::spawn(async move {
-            if let Err(error) = network::forward(self.namespace, addresses, &log).await {
-                info!(log, "ports are not forwarded"; "error" => chain(&error));
-            }
-        })))
+        kept
     }
 }
 
-async fn attach(network: &PodNetwork, log: &Logger) -> Result<Option<Attached>, NetworkError> {
+async fn find(network: &PodNetwork, log: &Logger) -> Result<Option<Attached>, NetworkError> {
     if network.model == NetworkModel::None {
         return Ok(None);
     }
@@ -132,26 +131,19 @@ async fn attach(network: &PodNetwork, log: &Logger) -> Result<Option<Attached>, 
     Ok(Some(attached))
 }
 
-/// What is kept of a network while its pod runs.
-pub enum KeptNetwork {
-    /// It is complete.
-    Nothing,
-    /// A client may still fill it.
-    Late(Box<LateNetwork>),
-    /// Its loopback leads to the guest.
-    Forwarding(#[allow(dead_code)] Forwarding), // Kept for its end.
+/// What is kept of a network while its pod runs; nothing where it is complete.
+#[derive(Default)]
+pub struct KeptNetwork {
+    /// A namespace that a client may still fill.
+    late: Option<Box<LateNetwork>>,
+    /// From the namespace's loopback to the guest.
+    _forwarding: Option<Forwarding>,
 }
 
 impl KeptNetwork {
     /// Takes what is to be done when the first container starts; later there is nothing.
     pub fn take_late(&mut self) -> Option<Box<LateNetwork>> {
-        match std::mem::replace(self, Self::Nothing) {
-            Self::Late(late) => Some(late),
-            other => {
-                *self = other;
-                None
-            }
-        }
+        self.late.take()
     }
 }
 
@@ -173,34 +165,34 @@ impl Waiting {
             .unwrap_or_default()
     }
 
-    /// Begins to plug.
-    pub fn plug(self, vm: &Started, timeline: &mut Timeline) -> Plugging {
+    /// Begins to attach them to the VM.
+    pub fn attach(self, vm: &Started, timeline: &mut Timeline) -> Attaching {
         timeline.took(StartStep::NetworkAttach, self.start, self.took);
         let (vm, agent) = (vm.vm.clone(), vm.agent.clone());
         let start = Instant::now();
-        let plugging = self.attached.map(|attached| {
+        let attaching = self.attached.map(|attached| {
             tokio::spawn(async move { network::add_nics(attached, &*vm, &agent).await })
         });
-        Plugging { start, plugging }
+        Attaching { start, attaching }
     }
 }
 
-/// Interfaces that are being plugged.
-pub struct Plugging {
+/// Interfaces that are being attached to the VM.
+pub struct Attaching {
     start: Instant,
-    plugging: Option<JoinHandle<Result<NicPhases, NetworkError>>>,
+    attaching: Option<JoinHandle<Result<NicPhases, NetworkError>>>,
 }
 
-impl Plugging {
+impl Attaching {
     /// Waits until the guest has its network.
     ///
     /// # Errors
     /// It has not; the VM is of no use.
     pub async fn done(mut self, timeline: &mut Timeline) -> Result<(), NetworkError> {
-        let Some(plugging) = &mut self.plugging else {
+        let Some(attaching) = &mut self.attaching else {
             return Ok(());
         };
-        let phases = plugging.await.unwrap_or(Err(NetworkError::Lost))?;
+        let phases = attaching.await.unwrap_or(Err(NetworkError::Lost))?;
         let mut at = self.start;
         for (step, took) in [
             (StartStep::NetworkDevices, phases.devices),
@@ -214,10 +206,10 @@ impl Plugging {
     }
 }
 
-impl Drop for Plugging {
+impl Drop for Attaching {
     fn drop(&mut self) {
-        if let Some(plugging) = &self.plugging {
-            plugging.abort();
+        if let Some(attaching) = &self.attaching {
+            attaching.abort();
         }
     }
 }
@@ -234,8 +226,8 @@ impl LateNetwork {
     ///
     /// # Errors
     /// The guest has no network.
-    pub async fn plug(self, log: &Logger) -> Result<(), NetworkError> {
-        match attach(&self.network, log).await? {
+    pub async fn attach(self, log: &Logger) -> Result<(), NetworkError> {
+        match find(&self.network, log).await? {
             Some(attached) => network::add_nics(attached, &*self.vm, &self.agent)
                 .await
                 .map(drop),

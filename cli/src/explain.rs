@@ -89,7 +89,8 @@ mod tests {
         "template_key":"ab","reason":"Template matches","reason_label":"match",
         "size":{"memory_mib":256,"vcpus":2},"max_size":{"memory_mib":512,"vcpus":2},
         "first_disk":"in-slot","proof":"incoming migration completed","total_ms":93.4,"later":1,
-        "phases":[{"name":"vm.re\u001bstore","start_ms":2.0,"ms":80.0},{"name":"plan","start_ms":0.5,"ms":1.25}]}"#;
+        "phases":[{"name":"vm.re\u001bstore","start_ms":2.0,"ms":80.0},
+                  {"name":"plan","start_ms":0.5,"ms":1.25}]}"#;
 
     #[test]
     fn a_report_is_told_in_words_and_cannot_write_to_the_terminal() {

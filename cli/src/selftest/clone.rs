@@ -23,9 +23,9 @@ pub(crate) struct Clone {
     _run_dir: RunDir,
     /// How its agent is reached.
     pub(crate) channel: String,
-    /// The generation id that the monitor shows it.
+    /// The generation id that the VMM shows it.
     pub(crate) generation_id: Option<String>,
-    /// What its agent told; `None` if it does not tell.
+    /// What its agent answered; `None` if it does not know the question.
     pub(crate) identity: Option<Identity>,
     /// Host time before and after it was asked, in seconds since the epoch.
     pub(crate) asked: (f64, f64),
@@ -96,7 +96,7 @@ impl Clone {
         }
     }
 
-    /// Ends it.
+    /// Ends its VM, and removes its run directory.
     pub(crate) async fn end(self) -> Result<(), String> {
         self.vm.kill().await.map_err(|error| chain(&error))
     }

@@ -1,4 +1,4 @@
-//! The one file this shim keeps in a container's bundle: where its sandbox's directory is, so that
+//! The one file that a pod keeps in a container's bundle: where its sandbox's directory is, so that
 //! `delete`, which knows nothing but the bundle, finds it whatever the configuration says by then.
 
 use std::{
@@ -21,7 +21,7 @@ const MAX_PATH: u64 = 4096;
 ///
 /// # Errors
 /// The file could not be written.
-pub fn note_sandbox(bundle: &Path, directory: &Path) -> Result<(), StateError> {
+pub(crate) fn note_sandbox(bundle: &Path, directory: &Path) -> Result<(), StateError> {
     let path = bundle.join(FILE);
     fs::write(&path, directory.as_os_str().as_bytes()).map_err(|source| StateError::Io {
         action: "Writing",

@@ -18,7 +18,7 @@ const DIRECTORY: &str = "etc";
 /// What is to be shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// The pod's hostname.
+    /// The hostname, as it is written into the file.
     pub hostname: String,
     /// The pod's `resolv.conf`; without one it has the node's.
     pub resolv_conf: Option<String>,
@@ -28,7 +28,7 @@ pub struct Content {
 
 /// What is shared, ready for the pod's containers.
 #[derive(Debug)]
-pub struct PodFiles {
+pub(crate) struct SharedFiles {
     directory: PathBuf,
     sysctls: HashMap<String, String>,
 }
@@ -38,7 +38,7 @@ impl Content {
     ///
     /// # Errors
     /// What could not be written or read, and why.
-    pub fn write(self, sandbox: &Path) -> Result<PodFiles, (PathBuf, io::Error)> {
+    pub(crate) fn write(self, sandbox: &Path) -> Result<SharedFiles, (PathBuf, io::Error)> {
         let place = sandbox.join(DIRECTORY);
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -61,17 +61,17 @@ impl Content {
             let path = place.join(name);
             fs::write(&path, content).map_err(at(&path))?;
         }
-        Ok(PodFiles {
+        Ok(SharedFiles {
             directory: place,
             sysctls: self.sysctls,
         })
     }
 }
 
-impl PodFiles {
+impl SharedFiles {
     /// Gives a container what its specification leaves to the sandbox. What it has of its own it
     /// keeps.
-    pub fn complete(&self, spec: &mut Spec) {
+    pub(crate) fn complete(&self, spec: &mut Spec) {
         let read_only = spec
             .root()
             .as_ref()
@@ -122,7 +122,7 @@ impl PodFiles {
 mod tests {
     use super::*;
 
-    fn files(dir: &Path) -> PodFiles {
+    fn files(dir: &Path) -> SharedFiles {
         let content = Content {
             hostname: "web".to_owned(),
             resolv_conf: Some("nameserver 10.0.0.1\n".to_owned()),

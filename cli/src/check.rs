@@ -87,11 +87,11 @@ fn channel(monitor: &VmmConfig) -> Verdict {
 
 fn slots(slots: &DiskSlots, possible: bool) -> Verdict {
     match (slots.count, possible) {
-        (0, _) => Verdict::Note("none; the disk of every container is plugged in".to_owned()),
+        (0, _) => Verdict::Note("none; the disk of every container is hot-plugged".to_owned()),
         (count, true) => Verdict::Good(format!("{count} of {} MiB", slots.mib)),
         (_, false) => Verdict::Note(
-            "their content cannot be exchanged here (Cloud Hypervisor needs /dev/loop-control, QEMU \
-             blockdev-reopen); all disks but a pod's first may be plugged in"
+            "their content cannot be exchanged here (Cloud Hypervisor needs /dev/loop-control, \
+             QEMU blockdev-reopen); all disks but a pod's first may be hot-plugged"
                 .to_owned(),
         ),
     }

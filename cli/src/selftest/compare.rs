@@ -19,11 +19,11 @@ pub(crate) enum Verdict {
     Good,
     /// Worth knowing, and no fault.
     Note,
-    /// Clones share what they must not, or it cannot be told.
+    /// Clones share what they must not, or it is not known.
     Problem,
 }
 
-/// One comparison.
+/// One property of two clones, compared.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) what: &'static str,
@@ -40,7 +40,7 @@ pub(crate) fn compare(one: &Clone, other: &Clone) -> Vec<Row> {
         rows.push(Row {
             what: "the guests' own view",
             verdict: Verdict::Problem,
-            says: "not told: the guest's agent is not the embedded one".into(),
+            says: "unknown: the guest's agent is not the embedded one".into(),
             values: [String::new(), String::new()],
         });
         return rows;
@@ -75,7 +75,7 @@ fn identities(a: &Identity, b: &Identity) -> Vec<Row> {
 
 fn differs(what: &'static str, one: &str, other: &str) -> Row {
     let (verdict, says) = match (one.is_empty() || other.is_empty(), one == other) {
-        (true, _) => (Verdict::Problem, "not told"),
+        (true, _) => (Verdict::Problem, "unknown"),
         (_, true) => (Verdict::Problem, "THE SAME"),
         (_, false) => (Verdict::Good, "differs"),
     };
@@ -95,7 +95,7 @@ fn shared(what: &'static str, one: &str, other: &str) -> Row {
 fn streams(one: &[String], other: &[String]) -> Row {
     let all: BTreeSet<&String> = one.iter().chain(other).collect();
     let (verdict, says) = if one.is_empty() || other.is_empty() {
-        (Verdict::Problem, "not told")
+        (Verdict::Problem, "unknown")
     } else if all.len() == one.len() + other.len() {
         (Verdict::Good, "no number comes twice")
     } else {
@@ -111,9 +111,9 @@ fn streams(one: &[String], other: &[String]) -> Row {
     )
 }
 
-/// A guest without the device, and one whose monitor has not answered yet, have none.
+/// A guest without the device, and one whose VMM has not answered yet, have none.
 fn monitors_random(one: &str, other: &str) -> Row {
-    let what = "random numbers of the monitor";
+    let what = "random numbers of the VMM";
     if one.is_empty() || other.is_empty() {
         return row(what, Verdict::Note, "none at hand", one, other);
     }
@@ -146,11 +146,11 @@ fn mac_addresses(a: &Identity, b: &Identity) -> Row {
 fn clock(one: (&Identity, (f64, f64)), other: (&Identity, (f64, f64))) -> Row {
     // By how much a clock is outside of the time in which it was asked.
     let off = |(identity, (before, after)): (&Identity, (f64, f64))| {
-        let told = identity.clock_seconds;
-        if told < before {
-            before - told
+        let seconds = identity.clock_seconds;
+        if seconds < before {
+            before - seconds
         } else {
-            (told - after).max(0.0)
+            (seconds - after).max(0.0)
         }
     };
     let (a, b) = (off(one), off(other));
@@ -168,7 +168,7 @@ fn generation(one: &Clone, other: &Clone) -> Row {
     let values = [one, other].map(|of| of.generation_id.clone().unwrap_or_default());
     let [a, b] = &values;
     let (verdict, says) = match (a.is_empty() || b.is_empty(), a == b) {
-        (true, _) => (Verdict::Note, "this monitor has none"),
+        (true, _) => (Verdict::Note, "this VMM has none"),
         (_, true) => (Verdict::Problem, "THE SAME"),
         _ if hears(one) && hears(other) => (Verdict::Good, "differs, and the kernel listens to it"),
         _ => (
@@ -227,7 +227,7 @@ mod tests {
         let changes: [(&str, Change); 8] = [
             ("random numbers", |i| i.random = "random-2".into()),
             ("uuids of the kernel", |i| i.uuids[0] = "2-2".into()),
-            ("random numbers of the monitor", |i| {
+            ("random numbers of the VMM", |i| {
                 i.monitors_random = "monitor-2".into();
             }),
             ("agent's own uuid", |i| i.agent_uuid = "agent-2".into()),

@@ -24,7 +24,7 @@ impl Drain for Lines {
         // The line's own serializer cannot fail.
         let _ = slog::KV::serialize(&record.kv(), record, &mut line);
         let _ = slog::KV::serialize(values, record, &mut line);
-        // Nobody can be told that stderr is gone.
+        // There is no place left to say that stderr is gone.
         let _ = writeln!(io::stderr().lock(), "{}", line.0);
         Ok(())
     }

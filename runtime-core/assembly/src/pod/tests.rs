@@ -7,21 +7,25 @@ use agent_client::{
 };
 use async_trait::async_trait;
 use config::{Sizing, VolumeSettings};
-use containerd_shim_protos::ttrpc::{
-    self,
-    asynchronous::{Server, TtrpcContext, transport::Listener},
-};
+use factory::start::{FirstDisk, ReasonLabel, StartPath};
 use futures::stream;
-use hypervisors::{AgentChannel, DiskSlots, NetSpec, PciPath, Vm, VmExit, VmSize, VmmProcess};
+use hypervisors::{
+    AgentChannel, DiskSlots, DiskSpec, NetSpec, PciPath, Vm, VmExit, VmSize, VmmProcess,
+};
+use oci::Bundle;
+use oci_spec::runtime::Spec;
 use pod::{
     container::RootDisks,
     sandbox::{EVENTS, NewSandbox},
+    state::SandboxDir,
 };
 use protobuf::well_known_types::empty::Empty;
 use resources::{Demand, PodResources, RunningSize};
+use rootfs::RootfsCache;
 use slog::{Discard, o};
 use tempfile::TempDir;
 use tokio::{io::duplex, sync::mpsc};
+use ttrpc::asynchronous::{Server, TtrpcContext, transport::Listener};
 
 use super::*;
 
@@ -130,21 +134,24 @@ impl Fixture {
         let cache = RootfsCache::open(dir.path().join("cache"), 1 << 20).unwrap();
         let state = SandboxDir::create(&dir.path().join("run"), "pod", dir.path()).unwrap();
         let pod = Pod {
-            api: None,
             created: SystemTime::now(),
-            start_report: OnceLock::new(),
-            pids: Arc::new(Pids::of_pod(sandbox.pid(), "pod", &log)),
             sandbox,
-            cache,
+            directory: state.path().to_owned(),
+            report: report(),
             options: SpecOptions {
                 guest_seccomp: false,
             },
-            main: "pod".to_owned(),
-            dir: Mutex::new(Some(state)),
-            cgroups: None,
-            events: Mutex::new(None),
-            management: OnceLock::new(),
-            network: Mutex::new(KeptNetwork::Nothing),
+            disks: Arc::default(),
+            containers: Containers {
+                main: "pod".to_owned(),
+                dir: Mutex::new(Some(state)),
+                cgroups: None,
+                shared: None,
+                cache,
+                pids: Arc::new(Pids::new("pod", &log)),
+                log: log.clone(),
+            },
+            network: Mutex::default(),
             log,
         };
         Self {
@@ -161,13 +168,30 @@ impl Fixture {
         std::fs::create_dir_all(&path).unwrap();
         let spec = Spec::default();
         let bundle = Bundle { path, spec };
-        self.pod.note(id, &bundle).await.unwrap();
+        self.pod.containers.record(id, &bundle).await.unwrap();
     }
 
     async fn recorded(&self) -> Vec<String> {
-        let dir = self.pod.dir.lock().await;
+        let dir = self.pod.containers.dir.lock().await;
         let all = dir.as_ref().unwrap().state().containers.keys();
         all.cloned().collect()
+    }
+}
+
+fn report() -> StartReport {
+    StartReport {
+        version: 1,
+        sandbox: "pod".to_owned(),
+        path: StartPath::Booted,
+        template_key: None,
+        reason: String::new(),
+        reason_label: ReasonLabel::Disabled,
+        size: SIZE,
+        max_size: SIZE,
+        first_disk: FirstDisk::Later,
+        proof: String::new(),
+        total_ms: 0.0,
+        phases: Vec::new(),
     }
 }
 
@@ -184,9 +208,7 @@ async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger
     let new = NewSandbox {
         id: "pod".to_owned(),
         pod_uid: None,
-        main: "pod".to_owned(),
         hostname: "host".to_owned(),
-        dns: Vec::new(),
         volumes: VolumeSettings::default(),
         disks: RootDisks::new(&DiskSlots::default(), None, log.clone()),
         storages: Vec::new(),
@@ -204,20 +226,21 @@ async fn opened(agent: Agent, events: mpsc::Sender<sandbox::Event>, log: &Logger
 async fn a_container_that_is_deleted_while_its_image_is_packed_is_not_made() {
     let f = Fixture::new().await;
     f.begun("wanted").await;
-    f.begun("given-up").await;
-    let deleted = f.pod.delete(TaskId::new("given-up", "")).await;
+    f.begun("cancelled").await;
+    let deleted = f.pod.delete(TaskId::new("cancelled", "")).await;
     assert!(matches!(
         deleted,
         Err(Error::Sandbox(sandbox::Error::NotFound(_)))
     ));
     assert_eq!(f.recorded().await, ["wanted"]);
-    let packed = f.pod.note_disks("given-up", Vec::new()).await;
-    assert!(matches!(packed, Err(Error::ContainerGivenUp(id)) if id == "given-up"));
-    assert!(f.pod.note_disks("wanted", Vec::new()).await.is_ok());
+    let packed = f.pod.containers.record_disks("cancelled", Vec::new()).await;
+    assert!(matches!(packed, Err(Error::ContainerCancelled(id)) if id == "cancelled"));
+    let packed = f.pod.containers.record_disks("wanted", Vec::new()).await;
+    assert!(packed.is_ok());
 }
 
 #[tokio::test]
-async fn only_a_container_is_given_up() {
+async fn only_a_container_is_cancelled() {
     let f = Fixture::new().await;
     f.begun("pod").await;
     f.begun("web").await;

@@ -4,8 +4,6 @@
 mod check;
 mod explain;
 mod factory_command;
-#[path = "../request.rs"]
-mod request;
 mod selftest;
 mod setup;
 mod status;
@@ -55,7 +53,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the version
+    /// Print the version of this tool
     Version,
 }
 
@@ -93,7 +91,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let outcome = runtime.block_on(run(&arguments));
-    // Work that was given up, as a wait for a lock, must not hold up the end.
+    // Work that was cancelled, as a wait for a lock, must not hold up the end.
     runtime.shutdown_background();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

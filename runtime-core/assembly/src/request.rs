@@ -1,0 +1,152 @@
+//! What a client asks for, read and checked.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use oci::{Bundle, ContainerKind, OciError};
+use oci_spec::runtime::Spec;
+use pod::io::Stdio;
+use resources::Demand;
+use rootfs::Mount;
+
+use crate::{error::Error, shared_files::Content};
+
+/// A container that a pod is to have.
+#[derive(Debug)]
+pub struct ContainerRequest {
+    /// Its id, valid as by [`validate_id`](oci::validate_id).
+    pub id: String,
+    /// What it is to its VM.
+    pub kind: ContainerKind,
+    /// Its bundle, with the specification.
+    pub bundle: Bundle,
+    /// What its root file system is to be made from; its bundle's own directory where there is
+    /// none.
+    pub mounts: Vec<Mount>,
+    /// The standard streams of its init.
+    pub stdio: Stdio,
+}
+
+impl ContainerRequest {
+    /// Reads the bundle in the directory `path`, and checks the id.
+    ///
+    /// # Errors
+    /// What about them cannot be used.
+    pub fn read(
+        id: String,
+        path: &Path,
+        mounts: Vec<Mount>,
+        stdio: Stdio,
+    ) -> Result<Self, OciError> {
+        oci::validate_id(&id)?;
+        let mut bundle = oci::load_bundle(path)?;
+        let kind = ContainerKind::from_spec(&bundle.spec)?;
+        if !matches!(kind, ContainerKind::PodContainer { .. }) {
+            oci::join_no_processes(&mut bundle.spec)?;
+        }
+        Ok(Self {
+            id,
+            kind,
+            bundle,
+            mounts,
+            stdio,
+        })
+    }
+}
+
+/// A pod without any container yet.
+#[derive(Debug)]
+pub struct PodRequest {
+    pub(crate) id: String,
+    /// The directory in which the client finds the pod.
+    pub(crate) bundle: PathBuf,
+    /// The configuration file that the runtime's options name.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) network: network::Request,
+    /// The path of its cgroup, as the specification has it.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// It will have its first container and no other.
+    pub(crate) alone: bool,
+    pub(crate) demand: Demand,
+    pub(crate) uid: Option<String>,
+    pub(crate) hostname: String,
+    /// What its containers share, where no first container brings it.
+    pub(crate) shared: Option<Content>,
+}
+
+impl PodRequest {
+    /// A pod that comes with its first container, and ends with it.
+    ///
+    /// # Errors
+    /// The container asks for the node's own network.
+    pub fn of_container(first: &ContainerRequest, config: Option<PathBuf>) -> Result<Self, Error> {
+        let bundle = &first.bundle;
+        let request = Self::described(first.id.clone(), bundle.path.clone(), &bundle.spec)?;
+        Ok(Self {
+            alone: first.kind == ContainerKind::SingleContainer,
+            config,
+            ..request
+        })
+    }
+
+    /// A pod that stays without containers until they are added. `spec` is what a pause container's
+    /// specification would say; `bundle` is the sandbox's directory.
+    ///
+    /// # Errors
+    /// The pod asks for the node's own network.
+    pub fn of_sandbox(
+        id: String,
+        bundle: PathBuf,
+        spec: &Spec,
+        shared: Content,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            shared: Some(shared),
+            ..Self::described(id, bundle, spec)?
+        })
+    }
+
+    /// The pod's id, and that of its sandbox.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn described(id: String, bundle: PathBuf, spec: &Spec) -> Result<Self, Error> {
+        let annotations = spec.annotations().iter().flatten();
+        let linux = spec.linux().as_ref();
+        Ok(Self {
+            annotations: annotations
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            network: network::of_specification(spec)?,
+            cgroup: linux.and_then(|linux| linux.cgroups_path().clone()),
+            alone: false,
+            demand: demand(spec),
+            uid: oci::pod_uid(spec),
+            hostname: hostname(spec, &id),
+            config: None,
+            shared: None,
+            bundle,
+            id,
+        })
+    }
+}
+
+/// What the sandbox was announced to need: by kubelet for a pod, by its own limits for a container.
+fn demand(spec: &Spec) -> Demand {
+    let announced = spec.annotations().as_ref().map(Demand::of_annotations);
+    let linux = spec.linux().as_ref();
+    let limits = linux.and_then(|linux| linux.resources().as_ref());
+    let own = limits.map(Demand::of_limits);
+    announced.unwrap_or_default().or(own.unwrap_or_default())
+}
+
+/// A container without a hostname would share the host's; a guest has none, so it gets the id.
+fn hostname(spec: &Spec, id: &str) -> String {
+    let given = spec.hostname().as_deref().unwrap_or_default();
+    if given.is_empty() { id } else { given }.to_owned()
+}
