@@ -49,12 +49,15 @@ fn no_template(node: &Node) -> Result<()> {
 }
 
 fn other_memory(node: &Node) -> Result<()> {
+    node.configure(&with_templates(node))?;
     node.ensure_template()?;
     node.configure(&Settings {
         memory_mib: 320,
         ..with_templates(node)
     })?;
-    boots_because(node, &["memory"])
+    let outcome = boots_because(node, &["memory"]);
+    node.imprint(&["factory", "destroy"]).succeed()?;
+    outcome
 }
 
 fn truncated_state(node: &Node) -> Result<()> {
