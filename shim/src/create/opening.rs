@@ -124,7 +124,7 @@ impl Opening {
         let linux = new.bundle.spec.linux().as_ref();
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
         let alone = new.kind == ContainerKind::SingleContainer;
-        let path = CgroupPath::of(path, &new.id, alone)?;
+        let path = CgroupPath::parse(path, &new.id, alone)?;
         let only = self.config.runtime.sandbox_cgroup_only;
         let cgroups = PodCgroups::plan(&path, &new.id, only, &self.log)?;
         self.dir
