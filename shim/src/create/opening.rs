@@ -143,7 +143,7 @@ impl Opening {
     ) -> Result<Machine, Error> {
         let vmm = self.config.hypervisor.vmm.binary().to_owned();
         self.dir.record(|state| {
-            state.monitor_binary = Some(vmm);
+            state.vmm_binary = Some(vmm);
             state.network = self.network.record();
             let record = record_of(&new.bundle);
             state.containers.insert(new.id.clone(), record);
@@ -169,7 +169,7 @@ impl Opening {
         new: &NewTask,
         launch: &dyn Launch,
     ) -> Result<(Machine, Option<Prepared>), Error> {
-        let run_dir = self.dir.monitor_dir();
+        let run_dir = self.dir.vmm_dir();
         let nic = self.network.nic().await?;
         let netns = self.network.monitor_path();
         let (prepared, first_image) = FirstImage::coming();
@@ -215,8 +215,7 @@ impl Opening {
         events: mpsc::Sender<Event>,
     ) -> Result<Sandbox, Error> {
         let process = vm.vm.process();
-        self.dir
-            .record(|state| state.monitor = Some(process.into()))?;
+        self.dir.record(|state| state.vmm = Some(process.into()))?;
         let size = RunningSize::new(
             vm.vm.clone(),
             vm.agent.clone(),
