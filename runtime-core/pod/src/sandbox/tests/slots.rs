@@ -28,8 +28,8 @@ async fn of_an_image(id: &str, dir: &Path) -> NewContainer {
     new
 }
 
-/// How many disks are hot-plugged, and which slots are filled, once two containers are there, the first
-/// of which the VM was started with.
+/// How many disks are hot-plugged, and which slots are filled, once two containers are there, the
+/// first of which the VM was started with.
 async fn places(guest: Guest) -> (usize, Vec<u32>) {
     let slots = DiskSlots {
         count: 2,
