@@ -88,7 +88,7 @@ fn take_listener() -> io::Result<(UnixListener, PathBuf)> {
 }
 
 async fn serve(flags: &Flags, listener: UnixListener, log: &Logger) -> Result<(), DaemonError> {
-    tokio::task::spawn_blocking(cgroup::expect_move);
+    tokio::task::spawn_blocking(cgroup::prepare_move);
     outlive_signals(log)?;
     let exit = Arc::new(Notify::new());
     let service = Arc::new(TaskService::new(

@@ -97,7 +97,7 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
     }
     remove_socket(bundle, flags);
     Ok(report
-        .monitors
+        .vmms
         .first()
         .map(|(monitor, _)| monitor.pid)
         .unwrap_or_default())

@@ -131,7 +131,7 @@ fn same_id_elsewhere(node: &Node) -> Result<()> {
     let other = node.ctr().in_namespace("other");
     other.import(&node.archive()?)?;
     let ended = other.run(&id).command(&["true"]).run()?;
-    refused(&ended, &["exists already"])?;
+    refused(&ended, &["already exists"])?;
     for container in other.containers()? {
         other.remove(&container)?;
     }

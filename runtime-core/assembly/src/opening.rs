@@ -75,7 +75,7 @@ impl Opening {
         Ok(Self {
             config,
             directory: dir.path().to_owned(),
-            run_dir: dir.monitor_dir(),
+            run_dir: dir.vmm_dir(),
             network,
             containers: Containers {
                 main: request.id.clone(),
@@ -128,7 +128,7 @@ impl Opening {
         let network = self.network.record();
         let (id, container) = (&self.request.id, record_of(self.request.bundle.clone()));
         let change = self.containers.note(|state| {
-            state.monitor_binary = Some(vmm);
+            state.vmm_binary = Some(vmm);
             state.network = network;
             state.containers.insert(id.clone(), container);
         });
@@ -141,7 +141,7 @@ impl Opening {
         let PodRequest {
             id, cgroup, alone, ..
         } = &self.request;
-        let path = CgroupPath::of(cgroup.as_deref(), id, *alone)?;
+        let path = CgroupPath::parse(cgroup.as_deref(), id, *alone)?;
         let only = self.config.runtime.sandbox_cgroup_only;
         let cgroups = PodCgroups::plan(&path, id, only, &self.containers.log)?;
         let directories = cgroups.directories();
@@ -195,7 +195,7 @@ impl Opening {
         let process = vm.vm.process();
         let change = self
             .containers
-            .note(|state| state.monitor = Some(process.into()));
+            .note(|state| state.vmm = Some(process.into()));
         change.await?;
         self.containers.pids.begin_vmm(process.pid);
         let (request, log) = (&self.request, &self.containers.log);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What a pod is: its sandbox and containers, their processes and streams, and what is on disk so
-//! that all of it can be undone.
+//! A pod: its sandbox and containers, their processes and streams, and the state on disk by which
+//! all of it can be undone.
 
 pub mod container;
 pub mod io;

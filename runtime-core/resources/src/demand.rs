@@ -4,30 +4,30 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::LinuxResources;
 
-/// Annotations of the sandbox: what all containers of the pod ask for together (containerd
+/// Annotations of the sandbox with what all containers of the pod ask for together (containerd,
 /// `pkg/cri/annotations`).
 const CPU_QUOTA: &str = "io.kubernetes.cri.sandbox-cpu-quota";
 const CPU_PERIOD: &str = "io.kubernetes.cri.sandbox-cpu-period";
 const CPU_SHARES: &str = "io.kubernetes.cri.sandbox-cpu-shares";
 const MEMORY: &str = "io.kubernetes.cri.sandbox-memory";
 
-/// The kernel's period where none is given, in microseconds (sched-bwc).
+/// The kernel's default period, in microseconds (sched-bwc).
 const DEFAULT_PERIOD: u64 = 100_000;
-/// Shares of one CPU.
+/// Number of shares that stand for one CPU.
 const SHARES: u64 = 1024;
 
-/// How much is asked for. 0 is no wish.
+/// CPU and memory that a pod or a container asks for; 0 if it does not ask for any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// Thousandths of a CPU.
+    /// CPU time in thousandths of a CPU.
     pub cpu_millis: u64,
-    /// Memory in bytes.
+    /// Amount of memory, in bytes.
     pub memory_bytes: u64,
 }
 
 impl Demand {
-    /// What a sandbox's annotations say. A value that is no number says nothing, like one that is
-    /// not there. Without a quota the shares count: they are what the pod was promised.
+    /// Reads a sandbox's annotations. A value that is not a number counts as missing. Without a
+    /// quota, the shares are used: the pod was promised them.
     #[must_use]
     pub fn of_annotations(annotations: &HashMap<String, String>) -> Self {
         let number = |key| {
@@ -47,7 +47,7 @@ impl Demand {
         }
     }
 
-    /// What a container's limits say.
+    /// Reads a container's limits.
     #[must_use]
     pub fn of_limits(limits: &LinuxResources) -> Self {
         let period = limits.cpu().as_ref().and_then(|cpu| cpu.period());
@@ -62,7 +62,7 @@ impl Demand {
         }
     }
 
-    /// Both: of containers beside each other.
+    /// The sum, for two containers.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Demand {
         }
     }
 
-    /// The larger: two accounts of the same pod.
+    /// The larger values, for two descriptions of the same pod.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Demand {
         }
     }
 
-    /// A wish changed by an update, in which 0 leaves as it is and less than 0 lifts a limit.
+    /// The demand after an update, in which 0 means unchanged and less than 0 means unlimited.
     #[must_use]
     pub fn updated(self, limits: &LinuxResources) -> Self {
         let new = Self::of_limits(limits);
@@ -99,19 +99,19 @@ impl Demand {
     }
 }
 
-/// 0 where none is given.
+/// The limit, or 0 if none is given.
 fn quota(limits: &LinuxResources) -> i64 {
     let cpu = limits.cpu().as_ref();
     cpu.and_then(|cpu| cpu.quota()).unwrap_or_default()
 }
 
-/// 0 where none is given.
+/// The limit, or 0 if none is given.
 fn memory(limits: &LinuxResources) -> i64 {
     let memory = limits.memory().as_ref();
     memory.and_then(|memory| memory.limit()).unwrap_or_default()
 }
 
-/// Negative numbers stand for "no limit" and "not set".
+/// The number; 0 if it is negative, which means "no limit" or "not set".
 fn count(number: Option<i64>) -> u64 {
     number
         .and_then(|number| u64::try_from(number).ok())

@@ -1,4 +1,4 @@
-//! Lets a running VM grow with its pod.
+//! Grows a running VM with its pod.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use tokio::sync::Mutex;
 
 use super::Demand;
 
-/// What is done about a wish beyond the largest size of a VM.
+/// What is done if more is asked for than the largest size of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beyond {
-    /// The VM gets the largest size, with a warning. A limit above what the node has is common,
-    /// and promises nothing.
+    /// The VM gets the largest size, with a warning. Limits above what the node has are common, and
+    /// are not a promise.
     Clip,
-    /// An error.
+    /// The request fails with [`ResizeError::TooLarge`].
     Refuse,
 }
 
-/// A VM that did not grow, or not as far as was asked for.
+/// Why a VM did not grow, or not as far as was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResizeError {
@@ -30,44 +30,44 @@ pub enum ResizeError {
          its start"
     )]
     Fixed {
-        /// What it has.
+        /// The present size of the VM.
         has: VmSize,
-        /// What was asked for.
+        /// The size that was asked for.
         wanted: VmSize,
     },
-    /// More than the configuration or the node allows.
+    /// The configuration or the node does not allow as much.
     #[error("The VM cannot grow beyond {most}: {millis}m CPU and {mib} MiB were asked for")]
     TooLarge {
-        /// The largest size.
+        /// The largest size of a VM.
         most: VmSize,
         /// CPU asked for, in thousandths.
         millis: u64,
         /// Memory asked for, in MiB.
         mib: u64,
     },
-    /// The monitor, or the guest's kernel.
+    /// The VMM or the guest's kernel refused.
     #[error("The VM cannot grow from {has} to {wanted}")]
     Vm {
-        /// What it has.
+        /// The present size of the VM.
         has: VmSize,
-        /// What was asked for.
+        /// The size that was asked for.
         wanted: VmSize,
-        /// Why.
+        /// What the VMM answered.
         #[source]
         source: hypervisors::Error,
     },
-    /// The agent did not bring online what was plugged.
+    /// The agent did not bring hot-plugged vCPUs or memory online.
     #[error("The VM grew to {has}, but its agent did not bring all of it online")]
     Agent {
-        /// What it has.
+        /// The present size of the VM.
         has: VmSize,
-        /// The agent's words.
+        /// What the agent answered.
         #[source]
         source: agent_client::Error,
     },
 }
 
-/// The size of a running VM. It only ever grows: shrinking limits is the guest's cgroups' business.
+/// The size of a running VM. It only grows: smaller limits are enforced by the guest's cgroups.
 pub struct RunningSize {
     vm: Arc<dyn Vm>,
     agent: Agent,
@@ -77,7 +77,7 @@ pub struct RunningSize {
 }
 
 impl RunningSize {
-    /// Of a VM that has `now`.
+    /// The size of a VM that has `now` at present.
     pub fn new(vm: Arc<dyn Vm>, agent: Agent, sizing: Sizing, now: VmSize, log: Logger) -> Self {
         Self {
             vm,
@@ -88,28 +88,28 @@ impl RunningSize {
         }
     }
 
-    /// How large the VM is.
+    /// The present size of the VM.
     pub async fn now(&self) -> VmSize {
         *self.now.lock().await
     }
 
-    /// Process id of the monitor.
-    pub fn monitor(&self) -> u32 {
+    /// Number of the VMM in `/proc`.
+    pub fn vmm_pid(&self) -> u32 {
         self.vm.process().pid
     }
 
     /// The host's thread behind each vCPU.
     ///
     /// # Errors
-    /// The monitor does not tell.
+    /// The VMM does not answer, or does not report them.
     pub async fn vcpu_threads(&self) -> hypervisors::Result<Vec<u32>> {
         self.vm.vcpu_threads().await
     }
 
-    /// Makes the VM large enough for `demand`, if it is not.
+    /// Grows the VM to the size for `demand`, if it is smaller.
     ///
     /// # Errors
-    /// It has grown only so far as the error says.
+    /// It did not grow, or only as far as the error says.
     pub async fn ensure(&self, demand: Demand, beyond: Beyond) -> Result<(), ResizeError> {
         let wanted = demand.size(&self.sizing);
         let mut now = self.now.lock().await;
@@ -121,7 +121,7 @@ impl RunningSize {
             };
             match beyond {
                 Beyond::Refuse => return Err(error),
-                Beyond::Clip => warn!(self.log, "limits are beyond the VM"; "reason" => %error),
+                Beyond::Clip => warn!(self.log, "limits exceed the VM"; "reason" => %error),
             }
         }
         if now.covers(wanted.size) {
@@ -138,8 +138,8 @@ impl RunningSize {
 
     async fn grow(&self, now: &mut VmSize, wanted: VmSize) -> Result<(), ResizeError> {
         let before = *now;
-        let plugged = self.plug(now, wanted).await;
-        // Also what was plugged before an error is to be of use.
+        let added = self.add(now, wanted).await;
+        // After an error, too, what was hot-plugged before should be usable.
         if *now != before {
             let request = OnlineCPUMemRequest {
                 wait: true,
@@ -151,14 +151,15 @@ impl RunningSize {
             online.map_err(|source| ResizeError::Agent { has: *now, source })?;
             info!(self.log, "VM grew"; "from" => %before, "to" => %*now);
         }
-        plugged.map_err(|source| ResizeError::Vm {
+        added.map_err(|source| ResizeError::Vm {
             has: *now,
             wanted,
             source,
         })
     }
 
-    async fn plug(&self, now: &mut VmSize, wanted: VmSize) -> hypervisors::Result<()> {
+    /// Hot-plugs memory, then vCPUs. `now` is what the VM has afterwards, also after an error.
+    async fn add(&self, now: &mut VmSize, wanted: VmSize) -> hypervisors::Result<()> {
         if wanted.memory_mib > now.memory_mib {
             now.memory_mib = self.vm.resize_memory(wanted.memory_mib).await?;
         }

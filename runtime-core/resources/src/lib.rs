@@ -1,12 +1,11 @@
 #![forbid(unsafe_code)]
-//! What a pod may use: the size of its VM, its cgroups on the host, its place in line when the
-//! host's memory runs out.
+//! What a pod may use: the size of its VM, its cgroups on the host, and the OOM score of its VMM.
 //!
 //! ```text
 //!   annotations of the sandbox --+
-//!                                +--> Demand::size(Sizing) --> VmSize --> boot, or RunningSize::ensure
+//! +--> Demand::size(Sizing) --> VmSize --> boot, or RunningSize::ensure
 //!   limits of the containers ----+
-//!   linux.cgroupsPath --> PodCgroups: shim and monitor in it (or only the vCPUs' threads)
+//!   linux.cgroupsPath --> PodCgroups: shim and VMM in it (or only the vCPUs' threads)
 //! ```
 
 pub mod cgroup;

@@ -1,4 +1,4 @@
-//! Which of the node's processes goes first when the host's memory runs out.
+//! OOM scores, by which the host chooses what to kill when its memory runs out.
 
 use std::{fs, io};
 
@@ -7,11 +7,11 @@ use slog::{Logger, warn};
 /// The range of `oom_score_adj` (proc(5)).
 const RANGE: std::ops::RangeInclusive<i32> = -1000..=1000;
 
-/// The score of a monitor, from those of its pod's containers and of the shim. The pod's best
-/// protected container decides, since all of them end with the VM; but the monitor goes before the
-/// shim, which has to tell of its end.
+/// The score for a VMM, computed from those of its pod's containers and of the shim. It is that of
+/// the pod's best protected container, since all of them end with the VM. But the VMM must be
+/// killed before the shim, which reports its end.
 #[must_use]
-pub fn of_monitor(containers: impl IntoIterator<Item = i32>, shim: i32) -> Option<i32> {
+pub fn for_vmm(containers: impl IntoIterator<Item = i32>, shim: i32) -> Option<i32> {
     let least = containers.into_iter().min()?;
     let above_shim = shim.saturating_add(1);
     Some(least.max(above_shim).clamp(*RANGE.start(), *RANGE.end()))
@@ -20,9 +20,9 @@ pub fn of_monitor(containers: impl IntoIterator<Item = i32>, shim: i32) -> Optio
 /// The score of the calling process.
 ///
 /// # Errors
-/// There is no `/proc`.
+/// `/proc` is not mounted.
 pub fn of_this_process() -> io::Result<i32> {
-    of("self")
+    read_entry("self")
 }
 
 /// The score of the process of this number in `/proc`.
@@ -30,23 +30,22 @@ pub fn of_this_process() -> io::Result<i32> {
 /// # Errors
 /// There is no such process.
 pub fn read(pid: u32) -> io::Result<i32> {
-    of(&pid.to_string())
+    read_entry(&pid.to_string())
 }
 
-fn of(process: &str) -> io::Result<i32> {
+fn read_entry(process: &str) -> io::Result<i32> {
     let text = fs::read_to_string(format!("/proc/{process}/oom_score_adj"))?;
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// Sets the score of a process. Not every host lets a score be lowered: then it stays, with a
-/// warning.
+/// Sets the score of a process. Not every host allows to lower a score; a failure is only logged.
 pub fn set(pid: u32, score: i32, log: &Logger) {
     let now = read(pid);
     if now.as_ref().is_ok_and(|now| *now == score) {
         return;
     }
     if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        warn!(log, "monitor keeps its OOM score";
+        warn!(log, "OOM score not set";
             "pid" => pid, "score" => now.ok(), "wanted" => score, "error" => %error);
     }
 }

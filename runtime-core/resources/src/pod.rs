@@ -1,10 +1,13 @@
-//! What the containers of a running pod ask for together, and what is made of it.
+//! The sum of what a pod's containers ask for, and its effects on the VM and on the host.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use oci_spec::runtime as host;
 use slog::{Logger, warn};
-use system::sync::{Mutex, MutexGuard};
+use system::{
+    error::chain,
+    sync::{Mutex, MutexGuard},
+};
 
 use super::{
     Beyond, Demand, ResizeError, RunningSize,
@@ -14,25 +17,25 @@ use super::{
 
 /// What one container asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Wish {
+struct Request {
     demand: Demand,
     cpus: String,
     nodes: String,
     oom_score: Option<i32>,
 }
 
-/// The resources of a running pod. Containers that have ended ask for nothing.
+/// The resources of a running pod. Containers that have ended are not counted.
 pub struct PodResources {
     size: RunningSize,
-    /// What the sandbox was announced to need.
+    /// What the sandbox's annotations announced.
     announced: Demand,
     cgroups: Option<Arc<PodCgroups>>,
-    wishes: Mutex<BTreeMap<String, Wish>>,
+    requests: Mutex<BTreeMap<String, Request>>,
     log: Logger,
 }
 
 impl PodResources {
-    /// Of a pod whose sandbox was announced to need `announced`.
+    /// The resources of a pod whose sandbox's annotations announced `announced`.
     pub fn new(
         size: RunningSize,
         announced: Demand,
@@ -43,17 +46,18 @@ impl PodResources {
             size,
             announced,
             cgroups,
-            wishes: Mutex::default(),
+            requests: Mutex::default(),
             log,
         }
     }
 
-    /// Makes room for a container that is about to be made.
+    /// Grows the VM for a container that is about to be created.
     ///
     /// # Errors
     /// The VM is too small and cannot grow.
     pub async fn admit(&self, container: &str, spec: &host::Spec) -> Result<(), ResizeError> {
-        self.lock().insert(container.to_owned(), Wish::of(spec));
+        self.lock()
+            .insert(container.to_owned(), Request::from_spec(spec));
         let ensured = self.size.ensure(self.demand(), Beyond::Clip).await;
         if ensured.is_err() {
             self.forget(container);
@@ -63,10 +67,10 @@ impl PodResources {
         ensured
     }
 
-    /// Makes room for what an update asks for.
+    /// Grows the VM for an update of a container.
     ///
     /// # Errors
-    /// The VM is too small and cannot grow; the container's limits stand as they were.
+    /// The VM is too small and cannot grow; the container's limits are unchanged.
     pub async fn update(
         &self,
         container: &str,
@@ -77,7 +81,7 @@ impl PodResources {
         };
         let after = before.updated(limits);
         self.lock().insert(container.to_owned(), after.clone());
-        // What was announced is done; only what is new can be refused.
+        // What was announced is granted; only more than before can be refused.
         let grows = after.demand.or(before.demand) != before.demand;
         let beyond = if grows { Beyond::Refuse } else { Beyond::Clip };
         let ensured = self.size.ensure(self.demand(), beyond).await;
@@ -89,71 +93,71 @@ impl PodResources {
         ensured
     }
 
-    /// A container has ended, or was never made.
+    /// Removes a container that has ended or was not created.
     pub fn forget(&self, container: &str) {
         self.lock().remove(container);
     }
 
-    /// Whether the host's OOM killer has been in the pod's cgroup, most likely for its VM.
+    /// Returns the pod's limit if the host's OOM killer has killed a process in the pod's cgroup,
+    /// most likely its VMM.
     pub fn out_of_memory(&self) -> Option<OutOfMemory> {
         self.cgroups.as_ref()?.out_of_memory()
     }
 
-    /// Of all containers.
+    /// What all containers ask for, at least what was announced.
     fn demand(&self) -> Demand {
-        let wishes = self.lock();
-        let demands = wishes.values().map(|wish| wish.demand);
+        let requests = self.lock();
+        let demands = requests.values().map(|request| request.demand);
         demands
             .fold(Demand::default(), Demand::plus)
             .or(self.announced)
     }
 
-    /// Does on the host what the containers ask for. None of it is worth a container.
+    /// Sets OOM score and CPUs on the host. Failures are only logged.
     async fn apply(&self) {
         let (scores, cpus, nodes) = {
-            let wishes = self.lock();
-            let scores: Vec<i32> = wishes.values().filter_map(|wish| wish.oom_score).collect();
-            let cpus = union(wishes.values().map(|wish| wish.cpus.as_str()));
-            let nodes = union(wishes.values().map(|wish| wish.nodes.as_str()));
+            let requests = self.lock();
+            let scores: Vec<i32> = requests
+                .values()
+                .filter_map(|request| request.oom_score)
+                .collect();
+            let cpus = union(requests.values().map(|request| request.cpus.as_str()));
+            let nodes = union(requests.values().map(|request| request.nodes.as_str()));
             (scores, cpus, nodes)
         };
-        let monitor = self.size.monitor();
         let shim = oom_score::of_this_process().unwrap_or_default();
-        if let Some(score) = oom_score::of_monitor(scores, shim) {
-            oom_score::set(monitor, score, &self.log);
+        if let Some(score) = oom_score::for_vmm(scores, shim) {
+            oom_score::set(self.size.vmm_pid(), score, &self.log);
         }
         let Some(cgroups) = &self.cgroups else {
             return;
         };
         if let Err(error) = cgroups.confine(&cpus, &nodes) {
-            warn!(self.log, "pod is not confined to its CPUs"; "cpus" => cpus, "error" => %error);
+            warn!(self.log, "CPUs not restricted"; "cpus" => cpus, "error" => chain(&error));
         }
-        if cgroups.has_vcpus_apart() {
-            self.place_vcpus(cgroups).await;
-        }
-    }
-
-    /// Also those that were plugged since.
-    async fn place_vcpus(&self, cgroups: &PodCgroups) {
-        match self.size.vcpu_threads().await {
-            Ok(threads) => {
-                if let Err(error) = cgroups.place_vcpus(&threads) {
-                    warn!(self.log, "vCPUs are not in the pod's cgroup"; "error" => %error);
-                }
-            }
-            Err(error) => {
-                warn!(self.log, "vCPUs are not in the pod's cgroup"; "error" => %error);
-            }
+        if cgroups.has_vcpu_cgroup() {
+            self.move_vcpus(cgroups).await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Wish>> {
-        self.wishes.lock()
+    /// Moves the threads of all vCPUs, including those that were hot-plugged, into their cgroup.
+    async fn move_vcpus(&self, cgroups: &PodCgroups) {
+        let moved = match self.size.vcpu_threads().await {
+            Ok(threads) => cgroups.move_vcpus(&threads).map_err(|error| chain(&error)),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(error) = moved {
+            warn!(self.log, "vCPUs not moved to the pod's cgroup"; "error" => error);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Request>> {
+        self.requests.lock()
     }
 }
 
-impl Wish {
-    fn of(spec: &host::Spec) -> Self {
+impl Request {
+    fn from_spec(spec: &host::Spec) -> Self {
         let resources = spec
             .linux()
             .as_ref()

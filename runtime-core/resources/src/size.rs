@@ -1,4 +1,4 @@
-//! How large a VM is made for what its pod asks for.
+//! The size of a VM for what its pod asks for.
 
 use config::Sizing;
 use hypervisors::VmSize;
@@ -6,18 +6,17 @@ use hypervisors::VmSize;
 use super::Demand;
 
 const MIB: u64 = 1 << 20;
-/// Memory is added in blocks of this size: what a guest can take while it runs.
+/// Memory is added in blocks of this size, which a running guest can hot-plug.
 const BLOCK_MIB: u32 = 128;
-/// Of so many bytes of memory, a kernel needs one to keep account of them (64 bytes for each page of
-/// 4 KiB).
-const ACCOUNT: u64 = 64;
+/// The kernel needs this fraction of its memory to manage it (64 bytes for each page of 4 KiB).
+const KERNEL_FRACTION: u64 = 64;
 
 /// The size of a pod's VM, and whether it is what the pod asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PodSize {
-    /// The size.
+    /// The size that the VM gets.
     pub size: VmSize,
-    /// More was asked for than a VM may have.
+    /// Whether more was asked for than a VM may have.
     pub clipped: bool,
 }
 
@@ -41,7 +40,7 @@ fn vcpus(sizing: &Sizing, millis: u64) -> u32 {
     if millis == 0 {
         return 0;
     }
-    // A conversion from floating point saturates.
+    // The conversion saturates.
     (millis as f64 / 1000.0 + sizing.overhead_vcpus).ceil() as u32
 }
 
@@ -51,7 +50,7 @@ fn memory(sizing: &Sizing, bytes: u64) -> (u32, bool) {
         return (base, false);
     }
     let pod = bytes.div_ceil(MIB);
-    let wanted = pod + pod / ACCOUNT + u64::from(sizing.overhead_memory_mib);
+    let wanted = pod + pod / KERNEL_FRACTION + u64::from(sizing.overhead_memory_mib);
     let blocks = wanted
         .saturating_sub(u64::from(base))
         .div_ceil(u64::from(BLOCK_MIB));

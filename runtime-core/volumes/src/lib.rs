@@ -43,7 +43,7 @@ use agent_client::{
 use config::VolumeSettings;
 use hypervisors::Vm;
 use slog::{Logger, warn};
-use system::sync::Mutex;
+use system::{error::chain, sync::Mutex};
 use tokio::sync::OnceCell;
 
 pub use error::VolumeError;
@@ -116,7 +116,7 @@ impl HeldVolumes {
         for (number, disks) in &self.disks {
             if let Err(error) = disks.detach(vm, *number).await {
                 warn!(log, "volume disk not detached";
-                    "device" => number, "error" => %error);
+                    "device" => number, "error" => chain(&error));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use agent_client::{Agent, Code, agent::GetDiagnosticDataRequest};
 use slog::{Logger, debug, warn};
+use system::error::chain;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{VolumeError, source::Source};
@@ -56,7 +57,7 @@ impl Termination {
             }
             Ok(Err(error)) => {
                 return warn!(log, "termination message not read";
-                    "container" => container, "error" => %error);
+                    "container" => container, "error" => chain(&error));
             }
             Err(_) => {
                 return warn!(log, "termination message timed out";
@@ -70,7 +71,7 @@ impl Termination {
         let written = spawn_blocking(move || replace(&self.file, &message)).await;
         if let Err(error) = written.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
             warn!(log, "termination message not written";
-                "container" => container, "path" => path, "error" => %error);
+                "container" => container, "path" => path, "error" => chain(&error));
         }
     }
 }

@@ -84,7 +84,7 @@ impl Metrics {
         self.shim_bytes.set(resident("self"));
         set(&self.in_slots, self.disks.in_slots());
         for reason in Reason::ALL {
-            let count = self.disks.plugged(reason);
+            let count = self.disks.hot_plugged(reason);
             if count > 0 {
                 let reason = reason.label();
                 set(&self.plugged.get_or_create(&ReasonLabels { reason }), count);

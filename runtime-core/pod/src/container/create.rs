@@ -1,5 +1,5 @@
-//! Makes a container in the guest: plug its disk, bring its volumes, let the agent mount them and
-//! build the container.
+//! Creates a container in the guest: attaches its root disks, provides its volumes, and lets the
+//! agent mount them and create the container.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
@@ -12,13 +12,15 @@ use oci::{GuestSpec, RootfsDisk};
 use rootfs::Rootfs;
 use sha2::{Digest, Sha256};
 use slog::{Logger, debug, info};
-use system::encoding::hex;
+use system::{encoding::hex, error::chain};
 use volumes::{Provided, Volumes};
 
 use super::{CreatePhases, Error, Held, NewContainer, RootDisks};
 
-/// Makes a container. On an error its disks are out of the VM again, or the log says that they are
-/// not.
+/// Creates a container.
+///
+/// # Errors
+/// Its disks are removed from the VM again, or the log says that they are not.
 pub(crate) async fn create(
     vm: Arc<dyn Vm>,
     agent: Agent,
@@ -31,7 +33,7 @@ pub(crate) async fn create(
     let root = oci::rootfs_path(&new.id, &as_mounted(&new.rootfs));
     let mut spec = oci::guest_spec(&new.bundle, &new.id, &new.kind, &root, new.options)?;
     if !spec.left_out().is_empty() {
-        info!(log, "parts of the specification stay outside of the guest";
+        info!(log, "parts of the specification left out";
             "container" => &new.id, "parts" => spec.left_out().join(", "));
     }
     if spec.annotation(PID_NAMESPACE_OF).is_some() && !agent.joins_pid_namespaces().await {
@@ -39,7 +41,7 @@ pub(crate) async fn create(
             "A container that sees the processes of another (PID namespace TARGET)",
         ));
     }
-    // A guest takes its time to find a disk that is plugged in; files are copied meanwhile.
+    // A guest needs time to find a hot-plugged disk; files are copied meanwhile.
     let attach = async {
         let attached = disks.attach(&*vm, &new.id, &new.rootfs).await;
         let attached = attached.map_err(|source| Error::Vm {
@@ -67,7 +69,7 @@ pub(crate) async fn create(
         devices,
         held: volumes,
     } = provided;
-    if let Err(error) = make(&agent, &new, spec, &attached.places(), storages, devices).await {
+    if let Err(error) = make(&agent, &new, spec, &attached.pci_paths(), storages, devices).await {
         if matches!(error.of_agent(), Some(agent_client::Error::Timeout { .. })) {
             remove(&agent, &new.id, &log).await;
         }
@@ -89,7 +91,7 @@ pub(crate) async fn create(
     ))
 }
 
-/// The agent undoes what it made of a container that it could not make.
+/// Asks the agent to create the container. The agent undoes everything if it fails.
 async fn make(
     agent: &Agent,
     new: &NewContainer,
@@ -117,14 +119,14 @@ async fn make(
         })
 }
 
-/// Removes a container of which the guest did not say whether it made it.
+/// Removes a container of which it is not known whether the guest created it.
 async fn remove(agent: &Agent, id: &str, log: &Logger) {
     let request = RemoveContainerRequest {
         container_id: id.to_owned(),
         ..Default::default()
     };
     if let Err(error) = agent.remove_container(request).await {
-        debug!(log, "container is not known to be gone"; "container" => id, "error" => %error);
+        debug!(log, "container not removed"; "container" => id, "error" => chain(&error));
     }
 }
 
@@ -143,7 +145,7 @@ pub fn root_disks(container: &str, rootfs: &Rootfs) -> Vec<DiskSpec> {
     rootfs.paths().into_iter().enumerate().map(disk).collect()
 }
 
-/// How the guest mounts a container's root disks.
+/// The type and options with which the guest mounts a container's root disks.
 fn as_mounted(rootfs: &Rootfs) -> RootfsDisk {
     match rootfs {
         Rootfs::Erofs { .. } | Rootfs::Layers { .. } => RootfsDisk {
@@ -164,7 +166,8 @@ fn as_mounted(rootfs: &Rootfs) -> RootfsDisk {
     }
 }
 
-/// Identifier of a container's first root disk in its VM; container ids are longer than it may be.
+/// Identifier of a container's first root disk in its VM. It is a digest, since container ids are
+/// too long.
 fn root_disk_id(container: &str) -> String {
     let digest = Sha256::digest(container.as_bytes());
     format!("root-{}", hex(&digest[..10]))

@@ -1,73 +1,79 @@
-//! The disks of containers' root file systems: put into a slot of the VM where they fit, else
-//! plugged in.
+//! The disks of containers' root file systems: in a disk slot of the VM if they fit, else
+//! hot-plugged.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use hypervisors::{DiskSlots, PciPath, Result, Vm};
 use rootfs::Rootfs;
 use slog::{Logger, info, warn};
-use system::sync::{Mutex, MutexGuard};
+use system::{
+    error::chain,
+    sync::{Mutex, MutexGuard},
+};
 
 use super::{
     root_disks,
-    slots::{Candidate, Place, Reason, Slots},
+    slots::{Candidate, Placement, Reason, SlotTable},
 };
 
 /// The disks of one VM's root file systems.
 #[derive(Debug)]
 pub struct RootDisks {
-    slots: Mutex<Slots>,
+    slots: Mutex<SlotTable>,
     counts: Arc<Counts>,
     log: Logger,
 }
 
-/// Where root file systems went.
+/// Counts of root file systems: in slots, and hot-plugged by reason.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<(u64, HashMap<Reason, u64>)>);
 
-/// A root file system that is in a VM.
+/// A root file system that is attached to a VM.
 #[derive(Debug)]
 pub(super) enum Attached {
-    /// In a slot, which the guest finds there.
+    /// In this slot, at this PCI path.
     Slot(u32, PciPath),
-    /// Plugged in: the disks' ids, and where the guest finds them, the topmost layer first.
-    Plugged(Vec<(String, PciPath)>),
+    /// Hot-plugged: the disks' ids and PCI paths, the topmost layer first.
+    HotPlugged(Vec<(String, PciPath)>),
 }
 
 impl Attached {
-    /// Where the guest finds its disks, the topmost layer first.
-    pub(super) fn places(&self) -> Vec<String> {
+    /// The PCI paths of its disks, the topmost layer first.
+    pub(super) fn pci_paths(&self) -> Vec<String> {
         match self {
-            Self::Slot(_, place) => vec![place.to_string()],
-            Self::Plugged(disks) => disks.iter().map(|(_, place)| place.to_string()).collect(),
+            Self::Slot(_, path) => vec![path.to_string()],
+            Self::HotPlugged(disks) => disks.iter().map(|(_, path)| path.to_string()).collect(),
         }
     }
 }
 
 impl RootDisks {
-    /// The disks of a VM that was started with `slots`. The root of the container `first`, if there
-    /// is one, is in the first of them since then.
+    /// The disks of a VM that was started with `slots`. If `first` is given, the root of that
+    /// container is in the first slot from the start.
     #[must_use]
     pub fn new(slots: &DiskSlots, first: Option<&str>, log: Logger) -> Self {
         Self {
-            slots: Mutex::new(Slots::new(slots.count, slot_bytes(slots), first)),
+            slots: Mutex::new(SlotTable::new(slots.count, slot_bytes(slots), first)),
             counts: Arc::default(),
             log,
         }
     }
 
-    /// How many went where.
+    /// The counts, which are updated later.
     #[must_use]
     pub fn counts(&self) -> Arc<Counts> {
         self.counts.clone()
     }
 
-    /// All disks are plugged in from now on: the guest's agent does not find those in slots.
-    pub fn plug_all(&self) {
+    /// From now on all disks are hot-plugged: the guest's agent does not find those in slots.
+    pub fn hot_plug_all(&self) {
         self.lock().close();
     }
 
-    /// Gives a VM the root of `container`. On an error it has it not, or the log says so.
+    /// Attaches the root of `container` to a VM.
+    ///
+    /// # Errors
+    /// The VMM refused. The disks are removed again, or the log says that they are not.
     pub(super) async fn attach(
         &self,
         vm: &dyn Vm,
@@ -76,76 +82,77 @@ impl RootDisks {
     ) -> Result<Attached> {
         let started_with = self.lock().holds(container);
         let reason = match self.decide(container, rootfs) {
-            Place::Slot(slot) => match self
-                .exchange(vm, slot, started_with, container, rootfs)
+            Placement::Slot(slot) => match self
+                .put_into_slot(vm, slot, started_with, container, rootfs)
                 .await
             {
-                Ok(place) => {
-                    self.counts.slot();
-                    return Ok(Attached::Slot(slot, place));
+                Ok(path) => {
+                    self.counts.count_slot();
+                    return Ok(Attached::Slot(slot, path));
                 }
                 Err(reason) => reason,
             },
-            Place::HotPlug(reason) => reason,
+            Placement::HotPlug(reason) => reason,
         };
-        self.counts.plug(reason);
-        info!(self.log, "root disk is plugged in"; "container" => container, "reason" => %reason);
-        let mut plugged = Vec::new();
+        self.counts.count_hot_plug(reason);
+        info!(self.log, "root disk hot-plugged"; "container" => container, "reason" => %reason);
+        let mut added = Vec::new();
         for disk in root_disks(container, rootfs) {
             match vm.add_disk(&disk).await {
-                Ok(place) => plugged.push((disk.id, place)),
+                Ok(path) => added.push((disk.id, path)),
                 Err(error) => {
-                    self.unplug(vm, container, &plugged).await;
+                    self.remove(vm, container, &added).await;
                     return Err(error);
                 }
             }
         }
-        Ok(Attached::Plugged(plugged))
+        Ok(Attached::HotPlugged(added))
     }
 
-    async fn unplug(&self, vm: &dyn Vm, container: &str, disks: &[(String, PciPath)]) {
+    /// Removes hot-plugged disks; failures are only logged.
+    async fn remove(&self, vm: &dyn Vm, container: &str, disks: &[(String, PciPath)]) {
         for (id, _) in disks {
             if let Err(error) = vm.remove_disk(id).await {
-                warn!(self.log, "disk of a removed container stays plugged";
-                    "container" => container, "disk" => id, "error" => %error);
+                warn!(self.log, "root disk not removed from the VM";
+                    "container" => container, "disk" => id, "error" => chain(&error));
             }
         }
     }
 
-    /// Takes the root of a container, of which the guest has let go, out of a VM that goes on running.
+    /// Removes the root of a container from a running VM. The guest must have unmounted it.
     pub(super) async fn detach(&self, vm: &dyn Vm, container: &str, attached: &Attached) {
         let slot = match attached {
             Attached::Slot(slot, _) => *slot,
-            Attached::Plugged(disks) => return self.unplug(vm, container, disks).await,
+            Attached::HotPlugged(disks) => return self.remove(vm, container, disks).await,
         };
         match vm.empty_slot(slot).await {
             Ok(()) => self.lock().release(container),
             Err(error) => {
-                warn!(self.log, "disk slot is given up"; "container" => container, "slot" => slot,
-                    "error" => %error);
+                warn!(self.log, "disk slot not emptied"; "container" => container, "slot" => slot,
+                    "error" => chain(&error));
                 self.lock().lose(container);
             }
         }
     }
 
-    /// Takes the root of a container that the agent could not make out of the VM. Whether the agent
-    /// has undone all that it began is not known: a disk that is in use cannot be unplugged, but the
-    /// content of a slot could be exchanged, so that is left as it is.
+    /// Removes the root of a container that the agent could not create. The agent may still use it.
+    /// A hot-plugged disk in use cannot be removed, but the content of a slot could be replaced, so
+    /// a slot is left as it is.
     pub(super) async fn withdraw(&self, vm: &dyn Vm, container: &str, attached: &Attached) {
         match attached {
-            Attached::Plugged(disks) => self.unplug(vm, container, disks).await,
-            Attached::Slot(..) => self.give_up(container, attached),
+            Attached::HotPlugged(disks) => self.remove(vm, container, disks).await,
+            Attached::Slot(..) => self.abandon(container, attached),
         }
     }
 
-    /// Leaves the root of a container, of which the guest has not let go, in the VM until that ends.
-    pub(super) fn give_up(&self, container: &str, attached: &Attached) {
-        warn!(self.log, "guest may still use a disk, it stays in the VM";
-            "container" => container, "places" => attached.places().join(" "));
+    /// Leaves the root of a container, which the guest may still use, in the VM until that ends.
+    pub(super) fn abandon(&self, container: &str, attached: &Attached) {
+        warn!(self.log, "disk left in the VM"; "reason" => "the guest may still use it",
+            "container" => container, "device" => attached.pci_paths().join(" "));
         self.lock().lose(container);
     }
 
-    fn decide(&self, container: &str, rootfs: &Rootfs) -> Place {
+    fn decide(&self, container: &str, rootfs: &Rootfs) -> Placement {
         let disk = match rootfs {
             Rootfs::Erofs { image, .. } => image
                 .content_bytes()
@@ -156,8 +163,8 @@ impl RootDisks {
         self.lock().place(container, disk)
     }
 
-    /// Puts an image into a slot that was decided on, unless the VM was started with it there.
-    async fn exchange(
+    /// Puts an image into its slot, unless the VM was started with it. Returns the slot's PCI path.
+    async fn put_into_slot(
         &self,
         vm: &dyn Vm,
         slot: u32,
@@ -165,18 +172,18 @@ impl RootDisks {
         container: &str,
         rootfs: &Rootfs,
     ) -> std::result::Result<PciPath, Reason> {
-        let Some(place) = vm.disk_slot(slot) else {
-            // A monitor without slots: none is ever tried again.
+        let Some(path) = vm.disk_slot(slot) else {
+            // The VMM has no slots: none is tried again.
             self.lock().lose(container);
             return Err(Reason::NoSlots);
         };
         if started_with {
-            return Ok(place);
+            return Ok(path);
         }
         match self.fill(vm, slot, rootfs).await {
-            Ok(()) => Ok(place),
-            Err(words) => {
-                warn!(self.log, "disk slot was not filled"; "slot" => slot, "error" => words);
+            Ok(()) => Ok(path),
+            Err(error) => {
+                warn!(self.log, "disk slot not filled"; "slot" => slot, "error" => error);
                 self.lock().release(container);
                 Err(Reason::Refused)
             }
@@ -190,21 +197,21 @@ impl RootDisks {
         rootfs: &Rootfs,
     ) -> std::result::Result<(), String> {
         let Rootfs::Erofs { image, .. } = rootfs else {
-            return Err("it is no image".to_owned());
+            return Err("it is not an image".to_owned());
         };
         let bytes = self.lock().bytes();
-        image.extend_to(bytes).map_err(|error| error.to_string())?;
+        image.extend_to(bytes).map_err(|error| chain(&error))?;
         let filled = vm.fill_slot(slot, image.path()).await;
-        filled.map_err(|error| error.to_string())
+        filled.map_err(|error| chain(&error))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
+    fn lock(&self) -> MutexGuard<'_, SlotTable> {
         self.slots.lock()
     }
 }
 
-/// The image of a root file system that may be in a slot from the VM's start, with the bytes of its
-/// content. Its file is at least as long as a slot from now on.
+/// The image of a root file system that can be in a slot from the VM's start, with the length of
+/// its content in bytes. Its file is extended to the length of a slot.
 #[must_use]
 pub fn first_image<'a>(slots: &DiskSlots, rootfs: &'a Rootfs) -> Option<(&'a Path, u64)> {
     let Rootfs::Erofs { image, .. } = rootfs else {
@@ -223,23 +230,23 @@ fn slot_bytes(slots: &DiskSlots) -> u64 {
 }
 
 impl Counts {
-    /// How many went into slots.
+    /// Number of root file systems that were put into slots.
     #[must_use]
     pub fn in_slots(&self) -> u64 {
         self.lock().0
     }
 
-    /// How many were plugged in for this reason.
+    /// Number of root file systems that were hot-plugged for this reason.
     #[must_use]
-    pub fn plugged(&self, reason: Reason) -> u64 {
+    pub fn hot_plugged(&self, reason: Reason) -> u64 {
         self.lock().1.get(&reason).copied().unwrap_or_default()
     }
 
-    fn slot(&self) {
+    fn count_slot(&self) {
         self.lock().0 += 1;
     }
 
-    fn plug(&self, reason: Reason) {
+    fn count_hot_plug(&self, reason: Reason) {
         *self.lock().1.entry(reason).or_default() += 1;
     }
 

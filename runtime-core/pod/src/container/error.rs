@@ -1,43 +1,43 @@
-//! What can go wrong while a container is made in the guest.
+//! Errors of the creation of a container.
 
 use oci::OciError;
 use volumes::VolumeError;
 
-/// A container that was not made. Its disks are out of the VM again, or the log says that they are
-/// not.
+/// Why a container was not created. Its disks are removed from the VM again, or the log says that
+/// they are not.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The container's specification cannot be used.
     #[error(transparent)]
     Spec(#[from] OciError),
-    /// The guest's agent cannot do it.
+    /// The guest's agent does not support a part of the request.
     #[error("{0} is not supported by this guest's agent")]
     Unsupported(&'static str),
-    /// A volume cannot be had.
+    /// A volume cannot be provided.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The monitor refused or did not answer.
+    /// The VMM refused or did not answer.
     #[error("{action} failed")]
     Vm {
-        /// What was asked of the monitor.
+        /// What the VMM should do, as in "Attaching a root disk".
         action: &'static str,
-        /// The monitor's words.
+        /// What the VMM answered.
         #[source]
         source: hypervisors::Error,
     },
     /// The guest refused or did not answer.
     #[error("{action} failed")]
     Agent {
-        /// What was asked of the guest.
+        /// What the guest should do, as in "Creating the container".
         action: &'static str,
-        /// The agent's words.
+        /// What the agent answered.
         #[source]
         source: agent_client::Error,
     },
 }
 
 impl Error {
-    /// What the agent said, if it is that.
+    /// The agent's error, if this is one.
     pub(crate) fn of_agent(&self) -> Option<&agent_client::Error> {
         match self {
             Self::Agent { source, .. } => Some(source),

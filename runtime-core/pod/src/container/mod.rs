@@ -1,4 +1,4 @@
-//! One container: how it is made in the guest and what it holds on the host.
+//! One container: its creation in the guest, and its resources on the host.
 
 mod create;
 mod disks;
@@ -21,42 +21,42 @@ use volumes::HeldVolumes;
 
 use crate::{io::Stdio, process::Process};
 
-/// A container to make.
+/// A container that is to be created.
 #[derive(Debug)]
 pub struct NewContainer {
-    /// Its id, valid as by [`validate_id`](oci::validate_id).
+    /// The container's id, valid as by [`validate_id`](oci::validate_id).
     pub id: String,
-    /// What it is to its VM.
+    /// What the container is for its VM.
     pub kind: ContainerKind,
-    /// Its bundle, read.
+    /// The container's bundle, with its specification.
     pub bundle: Bundle,
-    /// Its root file system, prepared.
+    /// The root file system, which was prepared.
     pub rootfs: Rootfs,
     /// The mounts the root file system was prepared from, for the event.
     pub mounts: Vec<Mount>,
-    /// Its init's standard streams.
+    /// The standard streams of its init.
     pub stdio: Stdio,
-    /// What the node decides about its specification.
+    /// The node's settings for its specification.
     pub options: SpecOptions,
 }
 
 /// How long the steps of a container's creation took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CreatePhases {
-    /// Giving the VM the root disks.
+    /// Attaching the root disks to the VM.
     pub disk: Duration,
-    /// The guest's part.
+    /// Volumes, and the guest's creation of the container.
     pub container: Duration,
 }
 
-/// What a container holds outside of the guest.
+/// The resources of a container outside of the guest.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// Its root disks in the VM.
+    /// Where its root disks are attached.
     disks: disks::Attached,
-    /// The disks' content.
+    /// Keeps the disks' content.
     pub(crate) rootfs: Rootfs,
-    /// What its mounts hold.
+    /// Its volumes, whose watches end with this.
     pub(crate) volumes: HeldVolumes,
 }
 
@@ -66,6 +66,6 @@ pub(crate) struct Container {
     pub(crate) bundle: PathBuf,
     pub(crate) init: Process,
     pub(crate) execs: HashMap<String, Process>,
-    /// `None` while it is being made or removed.
+    /// `None` while it is being created or removed.
     pub(crate) held: Option<Held>,
 }

@@ -1,66 +1,66 @@
-//! Which disk slot a root file system goes into: the book-keeping, without any of the exchanging.
+//! Chooses the disk slot of a root file system. This is only the table; nothing is attached here.
 
 use std::fmt;
 
-/// The disk slots of one VM and what is in them.
+/// The disk slots of one VM, and their use.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(super) struct SlotTable {
     states: Vec<State>,
     bytes: u64,
-    /// The guest's agent does not find what is in a slot.
+    /// Whether the guest's agent does not find disks in slots.
     unseen: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Free,
-    /// Holds, or is about to hold, the root of this container.
+    /// Has, or is about to get, the root of this container.
     Taken(String),
-    /// What the guest does with it is unknown, so it is not used again.
+    /// The guest may still use it, so it is not used again.
     Lost,
 }
 
-/// A disk, as far as its place depends on it.
+/// The properties of a disk that decide its placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// An image of ours, with this many bytes of content. It can be made to fill a slot.
+    /// An image of the cache, with this many bytes of content. It can be extended to fill a slot.
     Image(u64),
-    /// A device or file of the snapshotter's own.
+    /// A read-only device or file of the snapshotter.
     Foreign,
-    /// One that the guest may write to.
+    /// A disk that the guest may write to.
     Writable,
 }
 
-/// Where a disk goes.
+/// How a disk is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Into this slot, which is now taken.
+pub(super) enum Placement {
+    /// In this slot, which is taken now.
     Slot(u32),
-    /// Into a slot of its own, made for it.
+    /// As a hot-plugged disk, for this reason.
     HotPlug(Reason),
 }
 
-/// Why a disk is plugged although there may be slots.
+/// Why a disk is hot-plugged although there may be slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The VM has none.
+    /// The VM has no slots.
     NoSlots,
-    /// The guest's agent does not find disks that were there before it.
+    /// The guest's agent does not find disks that were attached before it started.
     Unseen,
-    /// All are taken.
+    /// All slots are taken.
     Full,
-    /// It is larger than a slot.
+    /// The disk is larger than a slot.
     TooLarge,
-    /// Its size cannot be changed to a slot's: it is not an image of the cache.
+    /// The disk is not an image of the cache, so its length cannot be changed to a slot's.
     Foreign,
-    /// It is written to.
+    /// The disk is writable.
     Writable,
-    /// The monitor did not exchange the content of a slot.
+    /// The VMM did not replace the content of a slot.
     Refused,
 }
 
 impl Reason {
-    /// All of them, for counters.
+    /// All reasons, for counters.
     pub const ALL: [Self; 7] = [
         Self::NoSlots,
         Self::Unseen,
@@ -71,7 +71,7 @@ impl Reason {
         Self::Refused,
     ];
 
-    /// A short stable word, for counters.
+    /// A short fixed word, for counters.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -94,15 +94,15 @@ impl fmt::Display for Reason {
             Self::Full => "all disk slots are taken",
             Self::TooLarge => "it is larger than a disk slot",
             Self::Foreign => "it is not an image of the cache",
-            Self::Writable => "it is written to",
-            Self::Refused => "the monitor did not put it into a disk slot",
+            Self::Writable => "it is writable",
+            Self::Refused => "the VMM did not put it into a disk slot",
         })
     }
 }
 
-impl Slots {
-    /// `count` slots of `bytes`. The root of the container `first`, if there is one, is in the first
-    /// of them; the others are free.
+impl SlotTable {
+    /// `count` slots of `bytes` each. If `first` is given, the root of that container is in the
+    /// first slot; the others are free.
     pub(super) fn new(count: u32, bytes: u64, first: Option<&str>) -> Self {
         let mut states = vec![State::Free; count as usize];
         if let (Some(state), Some(container)) = (states.first_mut(), first) {
@@ -115,41 +115,41 @@ impl Slots {
         }
     }
 
-    /// Nothing goes into a slot any more, since the guest would not find it there.
+    /// No slot is used any more, since the guest would not find its disk.
     pub(super) fn close(&mut self) {
         self.unseen = true;
     }
 
-    /// Size of each, in bytes.
+    /// Size of each slot, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Decides where the root of `container` goes. A slot that it has already stays its own.
-    pub(super) fn place(&mut self, container: &str, disk: Candidate) -> Place {
+    /// Decides how the root of `container` is attached. It keeps a slot that it has already.
+    pub(super) fn place(&mut self, container: &str, disk: Candidate) -> Placement {
         if let (Some(slot), false) = (self.index_of(container), self.unseen) {
-            return Place::Slot(slot);
+            return Placement::Slot(slot);
         }
         let content = match disk {
             Candidate::Image(content) => content,
-            Candidate::Foreign => return Place::HotPlug(Reason::Foreign),
-            Candidate::Writable => return Place::HotPlug(Reason::Writable),
+            Candidate::Foreign => return Placement::HotPlug(Reason::Foreign),
+            Candidate::Writable => return Placement::HotPlug(Reason::Writable),
         };
         if self.states.is_empty() {
-            return Place::HotPlug(Reason::NoSlots);
+            return Placement::HotPlug(Reason::NoSlots);
         }
         if self.unseen {
-            return Place::HotPlug(Reason::Unseen);
+            return Placement::HotPlug(Reason::Unseen);
         }
         if content > self.bytes {
-            return Place::HotPlug(Reason::TooLarge);
+            return Placement::HotPlug(Reason::TooLarge);
         }
         let free = self.states.iter().position(|state| *state == State::Free);
         let Some(index) = free else {
-            return Place::HotPlug(Reason::Full);
+            return Placement::HotPlug(Reason::Full);
         };
         self.states[index] = State::Taken(container.to_owned());
-        Place::Slot(index as u32)
+        Placement::Slot(index as u32)
     }
 
     /// Whether `container` has a slot.
@@ -157,12 +157,12 @@ impl Slots {
         self.index_of(container).is_some()
     }
 
-    /// Gives the slot of `container` back: nothing is in it, and the guest does not use it.
+    /// Frees the slot of `container`: it is empty, and the guest does not use it.
     pub(super) fn release(&mut self, container: &str) {
         self.set(container, State::Free);
     }
 
-    /// Gives the slot of `container` up.
+    /// Marks the slot of `container` as lost: it is never used again.
     pub(super) fn lose(&mut self, container: &str) {
         self.set(container, State::Lost);
     }
@@ -186,11 +186,11 @@ mod tests {
     #[test]
     fn each_disk_has_its_place() {
         use Candidate::{Foreign, Image, Writable};
-        let plug = Place::HotPlug;
+        let plug = Placement::HotPlug;
         let table = [
             // slots, already taken, disk, place
-            (2, 0, Image(10), Place::Slot(0)),
-            (2, 1, Image(10), Place::Slot(1)),
+            (2, 0, Image(10), Placement::Slot(0)),
+            (2, 1, Image(10), Placement::Slot(1)),
             (2, 2, Image(10), plug(Reason::Full)),
             (2, 0, Image(11), plug(Reason::TooLarge)),
             (2, 2, Image(11), plug(Reason::TooLarge)),
@@ -200,7 +200,7 @@ mod tests {
             (0, 0, Writable, plug(Reason::Writable)),
         ];
         for (count, taken, disk, place) in table {
-            let mut slots = Slots::new(count, 10, None);
+            let mut slots = SlotTable::new(count, 10, None);
             for index in 0..taken {
                 slots.place(&format!("c{index}"), Image(1));
             }
@@ -210,18 +210,27 @@ mod tests {
 
     #[test]
     fn what_is_there_from_the_start_is_in_the_first_slot() {
-        let mut slots = Slots::new(2, 10, Some("first"));
+        let mut slots = SlotTable::new(2, 10, Some("first"));
         assert!(slots.holds("first"));
         // Also if it is larger than it was taken for: the VM has it.
-        assert_eq!(slots.place("first", Candidate::Image(11)), Place::Slot(0));
-        assert_eq!(slots.place("second", Candidate::Image(1)), Place::Slot(1));
-        assert!(!Slots::new(0, 10, Some("first")).holds("first"));
+        assert_eq!(
+            slots.place("first", Candidate::Image(11)),
+            Placement::Slot(0)
+        );
+        assert_eq!(
+            slots.place("second", Candidate::Image(1)),
+            Placement::Slot(1)
+        );
+        assert!(!SlotTable::new(0, 10, Some("first")).holds("first"));
     }
 
     #[test]
     fn nothing_goes_into_a_slot_that_the_agent_does_not_see() {
-        let mut slots = Slots::new(2, 10, None);
-        assert_eq!(slots.place("begun", Candidate::Image(1)), Place::Slot(0));
+        let mut slots = SlotTable::new(2, 10, None);
+        assert_eq!(
+            slots.place("begun", Candidate::Image(1)),
+            Placement::Slot(0)
+        );
         slots.close();
         for (container, disk, reason) in [
             ("begun", Candidate::Image(1), Reason::Unseen),
@@ -229,21 +238,21 @@ mod tests {
             ("new", Candidate::Writable, Reason::Writable),
         ] {
             let place = slots.place(container, disk);
-            assert_eq!(place, Place::HotPlug(reason), "{container} {disk:?}");
+            assert_eq!(place, Placement::HotPlug(reason), "{container} {disk:?}");
         }
     }
 
     #[test]
     fn a_slot_is_given_again_once_it_was_released_and_never_when_it_was_lost() {
         let image = Candidate::Image(1);
-        let mut slots = Slots::new(2, 10, None);
-        assert_eq!(slots.place("a", image), Place::Slot(0));
-        assert_eq!(slots.place("a", image), Place::Slot(0));
-        assert_eq!(slots.place("b", image), Place::Slot(1));
+        let mut slots = SlotTable::new(2, 10, None);
+        assert_eq!(slots.place("a", image), Placement::Slot(0));
+        assert_eq!(slots.place("a", image), Placement::Slot(0));
+        assert_eq!(slots.place("b", image), Placement::Slot(1));
         slots.lose("a");
-        assert_eq!(slots.place("c", image), Place::HotPlug(Reason::Full));
+        assert_eq!(slots.place("c", image), Placement::HotPlug(Reason::Full));
         slots.release("b");
         slots.release("c");
-        assert_eq!(slots.place("c", image), Place::Slot(1));
+        assert_eq!(slots.place("c", image), Placement::Slot(1));
     }
 }

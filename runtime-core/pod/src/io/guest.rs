@@ -1,13 +1,13 @@
-//! Whose streams they are.
+//! The process whose streams are moved.
 
 use std::fmt;
 
-/// A process as the agent names it.
+/// A process, with the ids that the agent uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestProcess {
-    /// Container id.
+    /// Id of the container.
     pub container: String,
-    /// Exec id; the container's id for its init.
+    /// Id of the exec; for a container's init, the container's id.
     pub exec: String,
 }
 

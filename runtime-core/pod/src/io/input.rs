@@ -1,8 +1,8 @@
 //! Standard input: from a fifo into the guest.
 //!
-//! The fifo is opened for reading together with a writer of our own. As long as that writer is
-//! held, a client that detaches does not end the process's input; `CloseIO` lets go of it, and the
-//! input ends when the last client is gone and everything it wrote has been passed on.
+//! The fifo is opened for reading and for writing. As long as the writing end is open, a client
+//! that detaches does not end the process's input. `CloseIO` closes it, and the input ends when the
+//! last client is gone and everything that it wrote was passed on.
 
 use std::{
     io,
@@ -14,11 +14,12 @@ use agent_client::{
     agent::{CloseStdinRequest, WriteStreamRequest},
 };
 use slog::{Logger, debug};
+use system::error::chain;
 use tokio::net::unix::pipe;
 
 use super::GuestProcess;
 
-/// Bytes passed on in one call into the guest.
+/// Number of bytes in one call to the agent.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// The reading end of a process's input.
@@ -32,17 +33,17 @@ enum Source {
     Fifo(pipe::Receiver),
 }
 
-/// Keeps a process's input open while no client holds it.
+/// Keeps a process's input open while no client has it open.
 #[derive(Debug)]
 pub struct InputHold {
     _writer: pipe::Sender,
 }
 
 impl Input {
-    /// Opens the fifo, if there is one. Does not wait for a writer.
+    /// Opens the fifo, if there is one, without waiting for a writer.
     ///
     /// # Errors
-    /// The path that could not be opened, or that is no fifo.
+    /// It cannot be opened, or is not a fifo; with its path.
     pub fn open(stdin: Option<&Path>) -> Result<(Self, Option<InputHold>), (PathBuf, io::Error)> {
         let Some(path) = stdin else {
             return Ok((Self(Source::Closed), None));
@@ -70,7 +71,7 @@ impl Input {
             Source::Closed => Ok(()),
             Source::Fifo(fifo) => copy(&fifo, &agent, &process).await,
         };
-        // The end of a terminal's input is a key, not a hang-up.
+        // A terminal's input ends by a key, not by closing it.
         let result = match result {
             Ok(()) if !terminal => agent
                 .close_stdin(closing(&process))
@@ -79,7 +80,7 @@ impl Input {
             other => other,
         };
         if let Err(error) = result {
-            debug!(log, "input ended with an error"; "process" => %process, "error" => %error);
+            debug!(log, "input not passed on"; "process" => %process, "error" => chain(&error));
         }
     }
 }
@@ -88,7 +89,7 @@ impl Input {
 enum FeedError {
     #[error("Reading the fifo failed")]
     Fifo(#[from] io::Error),
-    #[error("{0}")]
+    #[error(transparent)]
     Agent(#[from] agent_client::Error),
 }
 
@@ -99,7 +100,7 @@ async fn copy(
 ) -> Result<(), FeedError> {
     let mut buffer = Vec::new();
     loop {
-        // A read without an event would report "no writer yet" as the end.
+        // A read without an event would take "no writer yet" for the end.
         fifo.readable().await?;
         buffer.resize(WRITE_BYTES, 0);
         let read = match fifo.try_read(&mut buffer) {
@@ -110,7 +111,7 @@ async fn copy(
         };
         buffer.truncate(read);
         pass_on(&buffer, agent, process).await?;
-        // An idle process holds no buffer.
+        // Frees the buffer while the process is idle.
         buffer = Vec::new();
     }
 }

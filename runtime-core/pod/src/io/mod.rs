@@ -1,5 +1,4 @@
-//! A process's standard streams: from the names containerd gives to bytes moved to and from the
-//! guest.
+//! A process's standard streams: parsing their names, and moving their bytes to and from the guest.
 
 mod guest;
 mod input;

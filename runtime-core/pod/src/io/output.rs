@@ -1,8 +1,8 @@
 //! Standard output and error: from the guest into fifos or files.
 //!
-//! Each stream is one loop that asks the guest for up to [`READ_BYTES`] while the answer before is
-//! being written, so at most two answers per stream are held. A sink that takes nothing stops the
-//! loop and, through it, the process: nothing is dropped while a reader may still come.
+//! Each stream is one loop that asks the guest for up to [`READ_BYTES`] while it writes the
+//! previous answer, so it holds at most two answers. A sink that is not read stops the loop and
+//! thereby the process: nothing is dropped while a reader may still come.
 
 use std::{
     fs::OpenOptions,
@@ -14,6 +14,7 @@ use std::{
 
 use agent_client::{Agent, agent::ReadStreamRequest};
 use slog::{Logger, debug, warn};
+use system::error::chain;
 use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::watch, task::JoinSet};
 
 use super::{
@@ -21,10 +22,10 @@ use super::{
     stdio::{Sink, Stdio},
 };
 
-/// Bytes asked for in one call into the guest.
+/// The most bytes of one answer of the agent.
 pub const READ_BYTES: u32 = 512 * 1024;
 
-/// The opened sinks of a process.
+/// The open sinks of a process.
 #[derive(Debug, Default)]
 pub struct Outputs {
     stdout: Writer,
@@ -53,11 +54,11 @@ enum Stream {
 }
 
 impl Outputs {
-    /// Opens the sinks. A fifo is opened for both directions, so that a missing reader neither
-    /// blocks the opening nor ends the writing.
+    /// Opens the sinks. A fifo is opened for both directions, so a missing reader neither blocks
+    /// opening nor breaks the pipe.
     ///
     /// # Errors
-    /// The path that could not be opened, or that is no fifo.
+    /// One cannot be opened, or is of another type; with its path.
     pub fn open(stdio: &Stdio) -> Result<Self, (PathBuf, io::Error)> {
         Ok(Self {
             stdout: Writer::open(stdio.stdout.as_ref())?,
@@ -101,7 +102,7 @@ impl Draining {
         while self.loops.join_next().await.is_some() {}
     }
 
-    /// Bytes written so far, to see whether anything moves.
+    /// Number of bytes that were written so far, to see whether the streams hang.
     pub(crate) fn moved(&self) -> watch::Receiver<u64> {
         self.moved.clone()
     }
@@ -134,19 +135,19 @@ impl Writer {
     }
 }
 
-/// Only a regular file takes what is written without anybody reading it.
+/// Opens a regular file for appending. Other files could block the writer.
 fn append(path: &Path) -> io::Result<std::fs::File> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        // The opening of a fifo would wait for its reader.
+        // Otherwise opening a fifo would wait for its reader.
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
         .open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        let reason = "it is no regular file";
+        let reason = "it is not a regular file";
         Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
     }
 }
@@ -180,15 +181,16 @@ async fn pump(reader: Reader, mut writer: Writer, moved: Arc<watch::Sender<u64>>
             Ok(data) if data.is_empty() => return,
             Ok(data) => data,
             Err(error) => {
-                debug!(log, "stream ended with an error";
-                    "stream" => ?reader.stream, "process" => %reader.process, "error" => %error);
+                debug!(log, "output not read";
+                    "stream" => ?reader.stream, "process" => %reader.process,
+                    "error" => chain(&error));
                 return;
             }
         };
         let (next, written) = tokio::join!(reader.next(), writer.write(&data));
         if let Err(error) = written {
-            // The process must not hang on a full disk: go on reading, write no more.
-            warn!(log, "output is no longer written";
+            // The process must not hang on a full disk: reading goes on without writing.
+            warn!(log, "output not written any more";
                 "stream" => ?reader.stream, "process" => %reader.process, "error" => %error);
             writer = Writer::Discard;
         }

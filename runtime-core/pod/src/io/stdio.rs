@@ -1,26 +1,26 @@
-//! Where a process's standard streams come from and go to, as containerd names them.
+//! The names that containerd gives to a process's standard streams.
 
 use std::path::PathBuf;
 
 /// The standard streams of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stdio {
-    /// The process has a terminal: one stream, no standard error of its own.
+    /// Whether the process has a terminal, so standard error is not separate.
     pub terminal: bool,
-    /// Fifo that is read. `None`: the process reads end-of-file.
+    /// Fifo for standard input; without one, the process reads end-of-file.
     pub stdin: Option<PathBuf>,
-    /// `None`: the output is read and thrown away.
+    /// Sink of standard output; without one, it is read and dropped.
     pub stdout: Option<Sink>,
-    /// Like `stdout`; always `None` with a terminal.
+    /// Sink of standard error, as `stdout`; always `None` with a terminal.
     pub stderr: Option<Sink>,
 }
 
-/// A place for output.
+/// Where output is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sink {
-    /// A fifo that somebody else made.
+    /// A fifo that the client made.
     Fifo(PathBuf),
-    /// A regular file, appended to and made if it is missing.
+    /// A regular file, which is made if it is missing, and appended to.
     File(PathBuf),
 }
 
@@ -28,18 +28,18 @@ pub enum Sink {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Standard stream {name:?} cannot be used: {reason}")]
 pub struct InvalidStdio {
-    /// As containerd gave it.
+    /// The name that containerd gave.
     pub name: String,
-    /// Why.
+    /// What is wrong with the name.
     pub reason: &'static str,
 }
 
 impl Stdio {
-    /// Reads the names of a task or exec request. An empty name means no stream; a name without a
+    /// Parses the names of a task or exec request. An empty name means no stream; a name without a
     /// scheme is a fifo.
     ///
     /// # Errors
-    /// Relative paths, and the schemes that are not served (`binary`).
+    /// A path is relative, or a scheme is not supported (`binary`).
     pub fn parse(
         terminal: bool,
         stdin: &str,

@@ -1,5 +1,5 @@
-//! One process in the guest: its names, its life and what it accepts when, its exit, and the watch
-//! over its streams and its end.
+//! One process in the guest: its ids, its phases and the requests that each accepts, its exit, and
+//! the task that watches it.
 
 pub mod policy;
 mod record;
@@ -14,7 +14,7 @@ pub(crate) use watch::{Ended, Watch};
 
 use crate::io::GuestProcess;
 
-/// Exit status of a process whose end nobody could report: its VM or its agent was lost.
+/// Exit status of a process whose end was not reported, since its VM or its agent was lost.
 pub const STATUS_LOST: u32 = 255;
 
 /// Exit status of a process that was killed by SIGKILL.
@@ -28,14 +28,14 @@ pub(crate) fn status_of_signal(signal: u32) -> u32 {
 /// A process as containerd names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskId {
-    /// The container.
+    /// Id of the container.
     pub container: String,
-    /// The exec; `None` for the container's init.
+    /// Id of the exec; `None` for the container's init.
     pub exec: Option<String>,
 }
 
 impl TaskId {
-    /// Reads a request's two ids; an empty `exec` means the container's init.
+    /// Makes one of a request's two ids; an empty `exec` means the container's init.
     #[must_use]
     pub fn new(container: impl Into<String>, exec: impl Into<String>) -> Self {
         let exec = exec.into();
@@ -45,7 +45,7 @@ impl TaskId {
         }
     }
 
-    /// As the guest names it: the init's exec id is the container's id.
+    /// The ids that the agent uses: an init's exec id is the container's id.
     #[must_use]
     pub fn in_guest(&self) -> GuestProcess {
         GuestProcess {
@@ -69,12 +69,12 @@ impl fmt::Display for TaskId {
 pub struct Exit {
     /// Exit code, 128 plus the signal's number, or [`STATUS_LOST`].
     pub status: u32,
-    /// When the end was learnt.
+    /// When the shim noticed the end.
     pub at: SystemTime,
 }
 
 impl Exit {
-    /// An exit now.
+    /// An exit at the present time.
     #[must_use]
     pub fn now(status: u32) -> Self {
         Self {

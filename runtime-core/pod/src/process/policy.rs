@@ -1,7 +1,7 @@
 //! Which request a process accepts in which phase: the whole life-cycle policy of a pod.
 //!
-//! A *process* is a container's init or an exec. Phases ending in "-ing" last as long as one call
-//! into the guest; a request that needs a settled phase waits behind that call.
+//! A *process* is a container's init or an exec. A phase ending in "-ing" (except Running) lasts as
+//! long as one call to the agent; requests wait for the end of that call.
 //!
 //! ```text
 //!   init:  Creating --> Created --Start--> Starting --> Running --Pause--> Pausing --> Paused
@@ -20,32 +20,33 @@
 //!             +--Delete--> gone  +--failed--> Stopped (255)
 //! ```
 //!
-//! `State`, `Wait` and `Pids` only read what the sandbox's task knows and are never refused.
+//! The requests `State` and `Wait` have no verb: they only read what the sandbox's task knows, and
+//! are never refused.
 
 use std::fmt;
 
-/// Where a process is in its life.
+/// The phase of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The guest is making the container.
+    /// The guest is creating the container.
     Creating,
-    /// Made (init) or recorded (exec), not started.
+    /// Created (init) or recorded (exec), and not started.
     Created,
     /// The guest is starting it.
     Starting,
-    /// Started.
+    /// Started, and not ended.
     Running,
     /// The guest is freezing the container.
     Pausing,
-    /// Frozen.
+    /// The container is frozen.
     Paused,
     /// The guest is thawing the container.
     Resuming,
-    /// Ended; the exit status is kept.
+    /// Ended; the exit status is stored.
     Stopped,
-    /// Never started, and the guest is told to end it.
+    /// Not started, and the guest is asked to end it.
     Ending,
-    /// Being removed.
+    /// The guest is removing the container.
     Deleting,
 }
 
@@ -58,10 +59,10 @@ pub enum Role {
     Exec,
 }
 
-/// What is asked of a process, without its particulars.
+/// What a request asks for, without its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Start it.
+    /// Start the process, once.
     Start,
     /// Record a further process in its container.
     AddExec,
@@ -69,9 +70,9 @@ pub enum Verb {
     Terminate,
     /// Send it any other signal.
     Signal,
-    /// Freeze its container.
+    /// Freeze all processes of its container.
     Pause,
-    /// Thaw its container.
+    /// Thaw all processes of its container.
     Resume,
     /// Change its container's resources.
     Update,
@@ -79,28 +80,28 @@ pub enum Verb {
     Stats,
     /// Change its terminal's size.
     Resize,
-    /// Let its standard input end.
+    /// Close its standard input after the last client.
     CloseStdin,
-    /// Forget it and free what it holds.
+    /// Forget it and free its resources.
     Delete,
 }
 
 /// What is done with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Do it now.
+    /// It is done now.
     Go,
-    /// Do it when the call in progress has ended, after those that wait already.
+    /// It is done after the call in progress, and after the requests that wait already.
     Later,
-    /// It is so already: success without work.
+    /// Nothing to do: the request succeeds.
     Already,
-    /// It can never be done in this phase.
+    /// It cannot be done in this phase.
     Refuse,
-    /// The process that is meant does not exist (any more, or yet) in the guest.
+    /// The guest does not have the process any more, or not yet.
     Absent,
 }
 
-/// Decides about one request.
+/// Decides what is done with one request.
 #[must_use]
 pub fn decide(role: Role, phase: Phase, verb: Verb) -> Verdict {
     use Phase::{
@@ -235,13 +236,14 @@ mod tests {
             (Phase::Paused, "rrGGrrrrGGr"),
             (Phase::Resuming, "LrLLrrrrLLL"),
             (Phase::Stopped, "rrA-rrrrAAG"),
+            (Phase::Ending, "LrLLrrrrLLL"),
             (Phase::Deleting, "LrLLrrrrLLL"),
         ];
-        for (phase, expected) in init {
-            assert_eq!(row(Role::Init, phase), expected, "init {phase:?}");
-        }
-        for (phase, expected) in exec {
-            assert_eq!(row(Role::Exec, phase), expected, "exec {phase:?}");
+        for (role, table) in [(Role::Init, init), (Role::Exec, exec)] {
+            assert_eq!(table.map(|(phase, _)| phase), PHASES, "{role:?}");
+            for (phase, expected) in table {
+                assert_eq!(row(role, phase), expected, "{role:?} {phase:?}");
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the sandbox's task knows of a process.
+//! What the sandbox's task stores of a process.
 
 use agent_client::oci;
 use tokio::sync::watch;
@@ -6,14 +6,14 @@ use tokio::sync::watch;
 use super::{Exit, Phase, TaskId};
 use crate::io::{Input, InputHold, Outputs, Stdio};
 
-/// A process to add to a container.
+/// A process that is to be added to a container.
 #[derive(Debug)]
 pub struct NewExec {
-    /// Its names; `exec` is set.
+    /// Ids of container and exec; `exec` is set.
     pub id: TaskId,
-    /// What to run.
+    /// Command, user, environment and limits.
     pub process: oci::Process,
-    /// Its standard streams.
+    /// Its standard streams, not open yet.
     pub stdio: Stdio,
 }
 
@@ -22,17 +22,17 @@ pub struct NewExec {
 pub(crate) struct Process {
     pub(crate) phase: Phase,
     pub(crate) stdio: Stdio,
-    /// What to run; taken when an exec is started, absent for an init.
+    /// What an exec runs, until it is started; `None` for an init.
     pub(crate) spec: Option<oci::Process>,
-    /// The opened streams, from creation (init) to start.
+    /// The open streams, from creation (init) to start.
     pub(crate) streams: Option<(Input, Outputs)>,
     /// Keeps the input open until `CloseIO`.
     pub(crate) hold: Option<InputHold>,
-    /// Input was closed before there was one.
+    /// Whether the input was closed before it was opened.
     pub(crate) input_closed: bool,
-    /// Terminal size asked for before the start: columns, rows.
+    /// Terminal size that was requested before the start: columns, rows.
     pub(crate) console: Option<(u32, u32)>,
-    /// The exit, for everybody who waits and for good.
+    /// The exit, for all that wait.
     pub(crate) exit: watch::Sender<Option<Exit>>,
     /// Whether SIGKILL was sent.
     pub(crate) killed: watch::Sender<bool>,

@@ -1,16 +1,17 @@
-//! The watch over a started process: its streams first, then its exit status.
+//! Watches a started process: first its streams, then its exit status.
 //!
-//! The agent forgets a process when it has answered `WaitProcess`, output included, so the call is
-//! made exactly once and only when both output streams have ended. A background child that keeps
-//! the streams open does not delay the exit for long: the agent ends the streams of a process that
-//! is gone (half a second after, in the stock agent).
+//! The agent forgets a process and its output after it has answered `WaitProcess`. So the call is
+//! made exactly once, after both output streams have ended. A background child that has the streams
+//! open does not delay the exit for long: the agent closes the streams of a process that has ended
+//! (the stock agent half a second later).
 //!
-//! A sink that nobody reads stops the streams, as it stops the process that writes. Once such a
-//! process has been sent SIGKILL, its exit is not held back any more: if no byte moves for
-//! [`STALLED_AFTER`], or some still move after [`KILLED_WITHIN`], the rest of its output is given up.
+//! A sink that no client reads stops the streams, and the process that writes. After SIGKILL was
+//! sent to such a process, its exit is not delayed any more: if no byte moves for
+//! [`STALLED_AFTER`], or some still move after [`KILLED_WITHIN`], the rest of its output is
+//! dropped.
 //!
-//! Nor may a guest hold back the exit of a process that was killed. It has [`KILLED_WITHIN`] to
-//! report it; then the process counts as ended, whatever the guest says.
+//! A guest cannot delay the exit of a killed process either. If it does not report it within
+//! [`KILLED_WITHIN`], the process counts as ended.
 
 use std::time::Duration;
 
@@ -22,14 +23,13 @@ use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use super::{Exit, STATUS_LOST};
 use crate::io::{GuestProcess, Input, Outputs};
 
-/// How long the output of a killed process may stand still before the rest is given up.
+/// How long the output of a killed process may hang before the rest is dropped.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
-/// How long a guest has to end a process that was sent SIGKILL, and to report its exit once its
-/// output has ended.
+/// How long a guest may take to end a process after SIGKILL, and to report its exit.
 const KILLED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How a watch came to its end.
+/// The result of a watch.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// The guest reported the exit.
@@ -38,7 +38,7 @@ pub(crate) enum Ended {
     Overdue,
 }
 
-/// What the watch over a started process needs.
+/// The parts that are needed to watch a started process.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) agent: Agent,
@@ -46,7 +46,7 @@ pub(crate) struct Watch {
     pub(crate) terminal: bool,
     pub(crate) input: Input,
     pub(crate) outputs: Outputs,
-    /// Turns true when the process has been sent SIGKILL.
+    /// Becomes true when SIGKILL is sent to the process.
     pub(crate) killed: watch::Receiver<bool>,
     pub(crate) log: Logger,
 }
@@ -64,7 +64,7 @@ impl Watch {
     /// Moves the streams until they end, then waits for the exit.
     ///
     /// # Errors
-    /// The agent or its VM is gone, or does not know the process.
+    /// The agent or its VM is gone, or the agent does not know the process.
     pub(crate) async fn run(mut self) -> Result<Ended, agent_client::Error> {
         let mut draining = self.outputs.drain(&self.agent, &self.process, &self.log);
         let input = self.input.feed(
@@ -80,12 +80,12 @@ impl Watch {
         tokio::select! {
             () = draining.ended() => {}
             () = stalled_after_kill(&mut self.killed, moved) => {
-                warn!(self.log, "output of a killed process was given up, nobody reads it";
-                    "process" => %self.process);
+                warn!(self.log, "output of a killed process dropped";
+                    "reason" => "no client reads it", "process" => %self.process);
             }
             () = overdue(&mut killed) => {
-                warn!(self.log, "output of a killed process was given up, it does not end";
-                    "process" => %self.process);
+                warn!(self.log, "output of a killed process dropped";
+                    "reason" => "it does not end", "process" => %self.process);
             }
         }
         let request = WaitProcessRequest {
@@ -102,23 +102,23 @@ impl Watch {
     }
 }
 
-/// Ends [`KILLED_WITHIN`] after the process has been killed.
+/// Returns [`KILLED_WITHIN`] after SIGKILL was sent to the process.
 async fn overdue(killed: &mut watch::Receiver<bool>) {
     if killed.wait_for(|killed| *killed).await.is_err() {
-        // The sandbox's task is gone, and with it everybody who could ask.
+        // The sandbox's task is gone, so no one waits for the result.
         return std::future::pending().await;
     }
     pause("the timeout of what is done meanwhile", KILLED_WITHIN).await;
 }
 
-/// Ends when the process has been killed and nothing has moved for [`STALLED_AFTER`].
+/// Returns if SIGKILL was sent to the process and no byte has moved for [`STALLED_AFTER`].
 async fn stalled_after_kill(killed: &mut watch::Receiver<bool>, mut moved: watch::Receiver<u64>) {
     if killed.wait_for(|killed| *killed).await.is_err() {
-        // The sandbox's task is gone, and with it everybody who could ask.
+        // The sandbox's task is gone, so no one waits for the result.
         return;
     }
     while let Ok(Ok(())) = timeout(STALLED_AFTER, moved.changed()).await {}
-    // All streams have ended: not this function's case.
+    // All streams have ended, so they do not hang.
     if moved.has_changed().is_err() {
         std::future::pending().await
     }

@@ -1,4 +1,4 @@
-//! What the owner does for a request that the policy lets through.
+//! What the owner does for a request that the policy allows.
 
 use agent_client::{
     Agent,
@@ -6,6 +6,7 @@ use agent_client::{
     oci,
 };
 use slog::debug;
+use system::error::chain;
 use volumes::Termination;
 
 use super::{
@@ -19,7 +20,7 @@ use crate::process::{
 };
 
 impl Owner {
-    /// Does what was asked; the policy has allowed it.
+    /// Does what a request asks for; the policy has allowed it.
     pub(super) fn perform(&mut self, id: TaskId, action: Action) {
         match action {
             Action::State(_) | Action::Wait(_) => {}
@@ -79,7 +80,7 @@ impl Owner {
         }
     }
 
-    /// Checks what the phase alone does not say, and marks the process.
+    /// Checks what the policy does not know, and marks the process as starting.
     fn prepare_start(&mut self, id: &TaskId) -> Result<Option<oci::Process>, Error> {
         self.accepting()?;
         let init = self.containers.get(&id.container).map(|c| c.init.phase);
@@ -119,9 +120,9 @@ impl Owner {
                 let unknown = error.is_unanswered();
                 let _ = reply.send(Err(self.explained(error)));
                 if unknown {
-                    self.make_sure(id);
+                    self.kill_if_started(id);
                 }
-                // An init can be started again; an exec is spent, and what may run is lost.
+                // An init can be started again, but not an exec. One that may run is lost.
                 if unknown || self.has_ended() {
                     self.lose(id);
                 } else if id.exec.is_some() {
@@ -133,20 +134,20 @@ impl Owner {
         }
     }
 
-    /// Kills a process of which the guest did not say whether it started it.
-    fn make_sure(&mut self, id: &TaskId) {
+    /// Kills a process of which it is not known whether the guest started it.
+    fn kill_if_started(&mut self, id: &TaskId) {
         let (agent, request) = (self.agent.clone(), signal_request(id, SIGKILL));
         self.run_aside(async move {
             let result = agent.signal_process(request).await;
             commit(move |owner| {
                 if let Err(error) = result {
-                    debug!(owner.log, "process is not known to be gone"; "error" => %error);
+                    debug!(owner.log, "process not killed"; "error" => chain(&error));
                 }
             })
         });
     }
 
-    /// Sets a watch over a process that has just been started.
+    /// Starts to watch a process that was just started.
     fn watch(&mut self, id: &TaskId) {
         let (agent, log) = (self.agent.clone(), self.log.clone());
         let Some(process) = self.process(id) else {
@@ -173,7 +174,7 @@ impl Owner {
                 let result = resize.await;
                 commit(move |owner| {
                     if let Err(error) = result {
-                        debug!(owner.log, "terminal keeps its size"; "error" => ?error);
+                        debug!(owner.log, "terminal not resized"; "error" => chain(&error));
                     }
                 })
             });
@@ -182,7 +183,7 @@ impl Owner {
         let (agent, log) = (self.agent.clone(), self.log.clone());
         self.run_aside(async move {
             let exit = watch.run().await;
-            // kubelet looks for the message as soon as it hears of the exit.
+            // kubelet reads the message as soon as it gets the exit.
             if let (Ok(Ended::Reported(_)), Some(termination)) = (&exit, termination) {
                 termination.write_back(&agent, &id.container, &log).await;
             }
@@ -190,7 +191,7 @@ impl Owner {
         });
     }
 
-    /// Where the message goes that a container leaves when its init ends.
+    /// The file for the message that a container leaves when its init ends.
     fn termination(&self, id: &TaskId) -> Option<Termination> {
         let container = self.containers.get(&id.container);
         let held = container.filter(|_| id.exec.is_none())?.held.as_ref()?;
@@ -203,7 +204,7 @@ impl Owner {
         }
     }
 
-    /// Settles a process, unless it has left `from` by itself (it has ended).
+    /// Settles a process, unless its phase is not `from` any more: it may have ended.
     pub(super) fn leave(&mut self, id: &TaskId, from: Phase, to: Phase) {
         if self
             .process(id)
@@ -214,7 +215,7 @@ impl Owner {
     }
 }
 
-/// Asks the guest to signal a process; with SIGKILL an init stands for everything in its cgroup.
+/// The request to signal a process. SIGKILL for an init is sent to all processes of its cgroup.
 pub(super) fn signal_request(id: &TaskId, signal: u32) -> SignalProcessRequest {
     SignalProcessRequest {
         container_id: id.container.clone(),

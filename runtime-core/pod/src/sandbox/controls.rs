@@ -1,4 +1,4 @@
-//! Requests that steer a process that is there: signals, freezing, limits, counters, terminal size.
+//! Requests to an existing process: signals, freezing, limits, counters, terminal size.
 
 use agent_client::{
     Agent, Code,
@@ -19,21 +19,21 @@ use super::{
 };
 use crate::process::{Exit, Phase, TaskId, status_of_signal};
 
-/// A change of a container that one call into the guest makes.
+/// A change of a container by one call to the agent.
 #[derive(Clone, Copy)]
 struct Change {
-    /// For the error.
+    /// Name of the change in an error, as in "Pausing".
     action: &'static str,
     during: Phase,
-    /// Before, and after.
+    /// The phase before the change, and the one after it.
     phases: [Phase; 2],
-    /// Published when it was made.
+    /// The event that is published after the change.
     event: fn(String) -> Event,
 }
 
 impl Owner {
-    /// Sends a signal. A guest that does not answer when a process is to end loses its VM: whoever
-    /// wants the process gone gets that.
+    /// Sends a signal. If the guest does not answer a signal that should end a process, its VM is
+    /// killed, so that the process ends in any case.
     pub(super) fn signal(&mut self, id: TaskId, signal: u32, reply: Reply<()>) {
         let Some(process) = self.process(&id) else {
             return;
@@ -43,7 +43,7 @@ impl Owner {
         }
         let init = id.exec.is_none();
         let ends = matches!(signal, SIGKILL | SIGTERM);
-        // Nobody watches over what was never started.
+        // A process that was not started has no watch.
         let unstarted = init && ends && process.phase == Phase::Created;
         // A frozen process cannot die.
         let thaw = init && process.phase == Phase::Paused && signal == SIGKILL;
@@ -87,7 +87,7 @@ impl Owner {
             running.map(|(name, _)| name.clone()).collect::<Vec<_>>()
         });
         for exec in execs.unwrap_or_default() {
-            // One that has ended meanwhile is no concern of whoever means them all.
+            // One that has ended meanwhile is no error.
             let (unheard, _) = oneshot::channel();
             self.route(
                 TaskId::new(container, exec),
@@ -97,13 +97,13 @@ impl Owner {
         self.route(TaskId::new(container, ""), Action::Signal(signal, reply));
     }
 
-    /// In a VM that is being taken down there is nothing left to signal.
+    /// The error of a signal: in a VM that is ending there is no process any more.
     fn unless_gone(&mut self, id: &TaskId, error: Error) -> Error {
         let lost = matches!(
             error.of_agent(),
             Some(agent_client::Error::Disconnected { .. })
         );
-        // Without its agent the VM is taken down, whether that is known here yet or not.
+        // Without its agent the VM is killed, even if that is not noticed here yet.
         if self.life == Life::Running && !lost {
             return error;
         }
@@ -116,7 +116,7 @@ impl Owner {
         }
     }
 
-    /// What becomes of an init that was told to end before it was started.
+    /// The end of an init that was signalled before it was started.
     fn unstarted_signalled(
         &mut self,
         id: &TaskId,
@@ -189,7 +189,7 @@ impl Owner {
         });
     }
 
-    /// The VM grows before a container may use more; smaller limits are the guest's business alone.
+    /// Updates a container's limits. For larger ones the VM grows first.
     pub(super) fn update(&mut self, id: TaskId, limits: LinuxResources, reply: Reply<()>) {
         let (agent, resources) = (self.agent.clone(), self.resources.clone());
         let update = async move {
@@ -252,7 +252,7 @@ impl Owner {
     }
 }
 
-/// Has the guest deliver a signal, and thaw the container after it.
+/// Lets the guest deliver a signal, and thaw the container afterwards.
 async fn deliver(agent: &Agent, id: &TaskId, signal: u32, thaw: bool) -> Result<(), Error> {
     let delivered = async {
         agent.signal_process(signal_request(id, signal)).await?;
@@ -267,7 +267,7 @@ async fn deliver(agent: &Agent, id: &TaskId, signal: u32, thaw: bool) -> Result<
     })
 }
 
-/// Whether nothing came back from the guest.
+/// Whether the guest did not answer.
 pub(super) fn silent(error: &Error) -> bool {
     use agent_client::Error::{Disconnected, Timeout};
     matches!(error.of_agent(), Some(Timeout { .. } | Disconnected { .. }))

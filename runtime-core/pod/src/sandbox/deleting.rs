@@ -39,7 +39,7 @@ impl Owner {
             if alive {
                 container::remove(vm, agent, disks, id.container.clone(), held, log).await;
             } else {
-                // The disk's content must outlive the VM. The owner, which tells, runs on.
+                // The disks' content must not be removed before the VM has ended.
                 let _ = ended.wait_for(|ended| *ended).await;
                 drop(held);
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hypervisors::VmExit;
 use slog::{Logger, info, warn};
+use system::error::chain;
 use tokio::{sync::watch, time::timeout};
 
 use super::{
@@ -16,15 +17,15 @@ use crate::{
     process::{Ended, Exit, Phase, STATUS_KILLED, STATUS_LOST, TaskId},
 };
 
-/// How long the other processes of a sandbox have to report their exits when its main container
-/// has ended, before the VM is taken down.
+/// How long the exits of a sandbox's other processes are waited for after its main container has
+/// ended, before the VM is killed.
 const LAST_EXITS: Duration = Duration::from_secs(2);
 
-/// Exit code of a monitor that was killed by SIGKILL.
+/// Exit code of a VMM that was killed by SIGKILL.
 const KILLED: i32 = 137;
 
 impl Owner {
-    /// A watch has ended.
+    /// Handles the result of a process's watch.
     pub(super) fn watch_ended(&mut self, id: &TaskId, ended: Result<Ended, agent_client::Error>) {
         self.live.send_modify(|live| *live = live.saturating_sub(1));
         match ended {
@@ -32,18 +33,18 @@ impl Owner {
             Ok(Ended::Overdue) => self.overdue(id),
             Err(error) => {
                 if self.life == Life::Running {
-                    warn!(self.log, "process ended without an exit status";
-                        "process" => %id, "error" => %error);
+                    warn!(self.log, "exit status lost";
+                        "process" => %id, "error" => chain(&error));
                 }
                 self.lose(id);
             }
         }
     }
 
-    /// The guest was told to kill a process, and does not say that it has. Without the main
-    /// container's end the sandbox would never end: a guest that keeps it is taken down.
+    /// Handles a process that was killed and whose exit the guest does not report. If it is the
+    /// main container, the VM is killed, since the sandbox would never end.
     fn overdue(&mut self, id: &TaskId) {
-        warn!(self.log, "guest did not end a killed process"; "process" => %id);
+        warn!(self.log, "killed process not ended by the guest"; "process" => %id);
         let main = id.exec.is_none() && id.container == self.main;
         if main {
             self.abandon("its guest did not end its main container");
@@ -51,7 +52,7 @@ impl Owner {
         self.exited(id, Exit::now(STATUS_KILLED));
     }
 
-    /// Records and publishes an exit, once per process.
+    /// Stores and publishes an exit, once per process.
     pub(super) fn exited(&mut self, id: &TaskId, exit: Exit) {
         let Some(process) = self.process(id) else {
             return;
@@ -75,8 +76,9 @@ impl Owner {
         }
     }
 
-    /// Ends a process of which nobody can tell any more, as whose VM is gone. If the host's OOM killer
-    /// took that, the process has ended as one does that it takes, and its container is said to.
+    /// Ends a process whose exit status cannot be learnt any more, since its VM or agent is lost.
+    /// If the host's OOM killer has killed the VM, this is reported like a process that was killed
+    /// by it.
     pub(super) fn lose(&mut self, id: &TaskId) {
         let lives = self.process(id).is_some_and(|one| one.exited().is_none());
         if !lives {
@@ -91,18 +93,18 @@ impl Owner {
         self.exited(id, Exit::now(STATUS_KILLED));
     }
 
-    /// Whether the host's OOM killer has taken the VM, and why; in the log once.
+    /// The reason if the host's OOM killer has killed the VM. It is logged once.
     pub(super) fn out_of_memory(&mut self) -> Option<&str> {
         if self.out_of_memory.is_none() {
             let found = self.resources.out_of_memory()?;
             let why = format!("the host's OOM killer took its VM: {found}");
-            warn!(self.log, "VM is lost"; "reason" => &why);
+            warn!(self.log, "VM lost"; "reason" => &why);
             self.out_of_memory = Some(why);
         }
         self.out_of_memory.as_deref()
     }
 
-    /// An error that a client gets: where the guest went with its VM, why that did.
+    /// The error for a client: if the VM is gone, the reason for that.
     pub(super) fn explained(&mut self, error: Error) -> Error {
         if self.life == Life::Running && !silent(&error) {
             return error;
@@ -111,7 +113,7 @@ impl Owner {
         why.map_or(error, Error::Ended)
     }
 
-    /// Ends a container's execs that have not ended, by `end`.
+    /// Calls `end` for a container's execs that were started.
     pub(super) fn end_execs(&mut self, container: &str, end: impl Fn(&mut Self, &TaskId)) {
         let execs = self
             .containers
@@ -133,17 +135,17 @@ impl Owner {
         matches!(self.life, Life::Ended(_))
     }
 
-    /// Takes the VM down after the processes that are about to end have said so.
+    /// Ends the VM, after its processes had some time to report their exits.
     pub(super) fn stop(&mut self, why: &str) {
         self.take_down(why, LAST_EXITS);
     }
 
-    /// Takes the VM down whatever runs in it.
+    /// Ends the VM without waiting for its processes.
     pub(super) fn stop_now(&mut self, why: &str) {
         self.take_down(why, Duration::ZERO);
     }
 
-    /// Without its agent a VM is of no use: nobody can reach what runs in it.
+    /// Kills the VM when its agent is lost, since its processes cannot be reached any more.
     pub(super) fn watch_agent(&mut self) {
         let agent = self.agent.clone();
         self.run_aside(async move {
@@ -152,21 +154,21 @@ impl Owner {
         });
     }
 
-    /// Takes the VM down without asking its agent for anything.
+    /// Kills the VM without a call to its agent.
     pub(super) fn abandon(&mut self, why: &str) {
         if self.life == Life::Running {
             let why = self.out_of_memory().unwrap_or(why).to_owned();
-            warn!(self.log, "VM is taken down"; "reason" => &why);
+            warn!(self.log, "VM abandoned"; "reason" => &why);
             self.life = Life::Stopping(why);
             self.kill_vm();
         }
     }
 
-    fn take_down(&mut self, why: &str, patience: Duration) {
+    fn take_down(&mut self, why: &str, exits_timeout: Duration) {
         if self.life != Life::Running {
             return;
         }
-        info!(self.log, "sandbox ends"; "reason" => why);
+        info!(self.log, "stopping sandbox"; "reason" => why);
         self.life = Life::Stopping(why.to_owned());
         let writers: Vec<String> = self
             .containers
@@ -181,8 +183,8 @@ impl Owner {
         let live = self.live.subscribe();
         let (agent, log) = (self.agent.clone(), self.log.clone());
         self.run_aside(async move {
-            last_exits(live, patience, &log).await;
-            // Their disks are written to: unmounted, everything is on them.
+            last_exits(live, exits_timeout, &log).await;
+            // Their disks are writable; after unmounting, all data is on them.
             for container in writers {
                 container::remove_from_guest(&agent, &container, &log).await;
             }
@@ -196,7 +198,7 @@ impl Owner {
             let killed = vm.kill().await;
             commit(move |owner| {
                 if let Err(error) = killed {
-                    warn!(owner.log, "VM may be left behind"; "error" => %error);
+                    warn!(owner.log, "VM not killed"; "error" => chain(&error));
                     owner.vm_ended(&VmExit {
                         code: None,
                         last_words: error.to_string(),
@@ -206,7 +208,7 @@ impl Owner {
         });
     }
 
-    /// Learns of the monitor's end, whatever the cause.
+    /// Waits for the end of the VMM.
     pub(super) fn watch_vm(&mut self) {
         let vm = self.vm.clone();
         self.run_aside(async move {
@@ -216,9 +218,9 @@ impl Owner {
     }
 
     fn vm_ended(&mut self, exit: &VmExit) {
-        // Its own end, not a kill: whoever lost the agent to it wants to know why.
+        // It ended by itself and was not killed, which may be why the agent was lost.
         if !matches!(exit.code, None | Some(0 | KILLED)) {
-            warn!(self.log, "monitor failed"; "code" => exit.code, "last_words" => &exit.last_words);
+            warn!(self.log, "VMM failed"; "code" => exit.code, "last_words" => &exit.last_words);
         }
         let why = match &self.life {
             Life::Ended(_) => return,
@@ -235,7 +237,7 @@ impl Owner {
         for container in containers {
             self.end_execs(&container, Self::lose);
             let id = TaskId::new(container, "");
-            // Those in a call learn it from the call.
+            // A call in progress fails by itself.
             let in_call = self.process(&id).is_some_and(|process| {
                 matches!(
                     process.phase,
@@ -250,9 +252,10 @@ impl Owner {
     }
 }
 
-async fn last_exits(mut live: watch::Receiver<usize>, patience: Duration, log: &Logger) {
-    match timeout(patience, live.wait_for(|live| *live == 0)).await {
+/// Waits until no process is live any more, at most for `limit`.
+async fn last_exits(mut live: watch::Receiver<usize>, limit: Duration, log: &Logger) {
+    match timeout(limit, live.wait_for(|live| *live == 0)).await {
         Ok(_) => {}
-        Err(_) => info!(log, "processes still run as the VM is taken down"),
+        Err(_) => info!(log, "killing VM with running processes"),
     }
 }

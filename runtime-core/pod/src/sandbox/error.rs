@@ -1,4 +1,4 @@
-//! What can go wrong with a sandbox and its processes.
+//! Errors of requests to a sandbox and its processes.
 
 use std::{io, path::PathBuf};
 
@@ -10,31 +10,31 @@ use crate::{
     process::{Phase, TaskId, policy::Verb},
 };
 
-/// A request that was not fulfilled. Unless a variant says otherwise, nothing has changed.
+/// Why a request failed. Unless a variant says something else, nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such container or exec.
     #[error("The {0} was not found")]
     NotFound(TaskId),
-    /// The name is taken.
-    #[error("The {0} exists already")]
+    /// The id is taken.
+    #[error("The {0} already exists")]
     AlreadyExists(TaskId),
-    /// The request does not fit the process's phase.
+    /// The request is not possible in the process's phase.
     #[error("The {task} cannot be {verb}: it is {phase}")]
     WrongPhase {
-        /// Which process.
+        /// The process that was meant.
         task: TaskId,
-        /// What was asked.
+        /// What was asked for.
         verb: Verb,
-        /// Where it is in its life.
+        /// The present phase of the process.
         phase: Phase,
     },
     /// There is no process to signal: not started yet, or ended already.
     #[error("The {task} has no process, it is {phase}: process not found")]
     NoProcess {
-        /// Which process.
+        /// The process that was meant.
         task: TaskId,
-        /// Where it is in its life.
+        /// The present phase of the process.
         phase: Phase,
     },
     /// The VM has ended or is about to.
@@ -43,16 +43,16 @@ pub enum Error {
     /// The guest refused or did not answer.
     #[error("{action} failed")]
     Agent {
-        /// What was asked of the guest.
+        /// What the guest should do, as in "Starting the process".
         action: &'static str,
-        /// The agent's words.
+        /// What the agent answered.
         #[source]
         source: agent_client::Error,
     },
     /// The VM is too small for what was asked for.
     #[error(transparent)]
     Resize(#[from] ResizeError),
-    /// The container was not made.
+    /// The container was not created.
     #[error(transparent)]
     Container(#[from] container::Error),
     /// A standard stream's name cannot be used.
@@ -61,16 +61,16 @@ pub enum Error {
     /// A standard stream could not be opened.
     #[error("Opening the standard stream {path} failed")]
     Stream {
-        /// The fifo or file.
+        /// Path of the fifo or file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What the agent said, if it is that.
+    /// The agent's error, if this is one.
     pub(super) fn of_agent(&self) -> Option<&agent_client::Error> {
         match self {
             Self::Agent { source, .. } => Some(source),
@@ -79,7 +79,7 @@ impl Error {
         }
     }
 
-    /// Whether the guest did not say what became of a request.
+    /// Whether it is not known if the guest has done what was asked.
     pub(super) fn is_unanswered(&self) -> bool {
         matches!(self.of_agent(), Some(agent_client::Error::Timeout { .. }))
     }

@@ -1,4 +1,4 @@
-//! What happened in a sandbox, in the order in which it happened.
+//! The events of a sandbox.
 
 use std::path::PathBuf;
 
@@ -9,30 +9,30 @@ use crate::{
     process::{Exit, TaskId},
 };
 
-/// Something that clients want to hear of. The sandbox's task sends events in the order
-/// create < start < exit < delete for each process, and before it answers the request behind them.
+/// An event for containerd. The sandbox's task sends the events of a process in the order create,
+/// start, exit, delete, and before it answers the request that caused them.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A container was made.
+    /// A container was created.
     Created {
-        /// Its id.
+        /// Id of the container.
         container: String,
-        /// Its bundle.
+        /// Path of its bundle.
         bundle: PathBuf,
-        /// The mounts its root came as.
+        /// The mounts that containerd gave for its root.
         mounts: Vec<Mount>,
-        /// Its standard streams.
+        /// The standard streams of its init.
         stdio: Stdio,
     },
     /// An exec was recorded.
     ExecAdded(TaskId),
     /// A process was started.
     Started(TaskId),
-    /// A process ended.
+    /// A process ended, with this exit.
     Exited(TaskId, Exit),
     /// A container was deleted.
     Deleted {
-        /// Its id.
+        /// Id of the container.
         container: String,
         /// How its init had ended.
         exit: Exit,
@@ -41,6 +41,6 @@ pub enum Event {
     Paused(String),
     /// A container was thawed.
     Resumed(String),
-    /// The guest's kernel killed a process of a container for want of memory, or the host's its VM.
+    /// The guest's OOM killer killed a process of this container, or the host's killed its VM.
     OutOfMemory(String),
 }

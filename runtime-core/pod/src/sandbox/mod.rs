@@ -3,20 +3,19 @@
 //! ```text
 //!   clients (Task API) --Request--> [ queue ] --> owner task --Commit--- [ operations ]
 //!                                                  |   ^                   agent and VMM calls,
-//!        Wait, State: answered from what it knows  |   +------------------ watches over processes
+//!        Wait, State: answered from what it knows  |   +------------------ watches of processes
 //!                                                  v
 //!                                               Event --> containerd
 //! ```
 //!
 //! The owner never waits for the guest or the VMM. It decides by
-//! [`policy`](crate::process::policy), marks the process, and hands the work to an operation: a
-//! future that ends in a *commit*, a closure which the owner runs on its own state. So requests for
-//! one process take effect in order, containers do not wait for each other, and everything the owner
-//! knows is only touched by the owner.
+//! [`policy`](crate::process::policy), marks the process, and starts an operation: a future that
+//! returns a *commit*, a closure that the owner runs on its state. So requests for one process take
+//! effect in order, containers do not wait for each other, and only the owner touches its state.
 //!
 //! The sandbox ends with its main container (the pause container, or the only one), with its VM, or
-//! when its agent is lost. Every process that still runs then has ended with
-//! [`STATUS_LOST`](crate::process::STATUS_LOST). Exits are published before the VM is taken down.
+//! when its agent is lost. Processes that still run then get the exit status
+//! [`STATUS_LOST`](crate::process::STATUS_LOST). Exits are published before the VM is killed.
 
 mod actions;
 mod controls;
@@ -53,39 +52,40 @@ use crate::{
 use owner::Owner;
 use request::{Action, Reply, Request};
 
-/// Requests that may wait for the owner. It never waits itself, so the queue is short.
+/// The most requests that wait for the owner. It never blocks, so the queue is short.
 const QUEUE: usize = 64;
 
-/// Events that are kept for a reader that is away. Clients can cause few meanwhile, since they come
-/// by the reader; but a guest can report as much as it likes, so its reports get half of the places.
+/// The most events that wait for their reader. Clients can cause only few meanwhile, since they
+/// wait for the reader too. A guest can cause any number, so its reports use at most half of the
+/// places.
 pub const EVENTS: usize = 1024;
 
-/// Longest hostname Linux takes.
+/// Longest hostname of Linux, in bytes.
 const HOSTNAME_MAX: usize = 64;
 
-/// A sandbox to open in a VM whose agent answers.
+/// A sandbox that is to be opened in a VM whose agent answers.
 pub struct NewSandbox {
-    /// Its id, and that of the container with which it ends.
+    /// Id of the sandbox, and of its main container, with which it ends.
     pub id: String,
     /// The pod's uid, by which kubelet names its directory.
     pub pod_uid: Option<String>,
     /// The hostname of its containers.
     pub hostname: String,
-    /// What the node decides about volumes.
+    /// The node's settings for volumes.
     pub volumes: VolumeSettings,
     /// The disks of its containers.
     pub disks: RootDisks,
-    /// What its containers share, mounted by the guest.
+    /// Storages that its containers share, which the guest mounts.
     pub storages: Vec<Storage>,
-    /// What it may use.
+    /// The size of its VM, and its cgroups.
     pub resources: PodResources,
-    /// Its VM.
+    /// The running VM of the sandbox.
     pub vm: Arc<dyn Vm>,
     /// The agent in that VM.
     pub agent: Agent,
-    /// Where events go; of [`EVENTS`] places. The owner never waits for a reader.
+    /// Channel for events, with [`EVENTS`] places. The owner never waits for a reader.
     pub events: mpsc::Sender<Event>,
-    /// Log.
+    /// Log, to which the sandbox's id is added.
     pub log: Logger,
 }
 
@@ -98,7 +98,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Opens a sandbox: tells the guest, and starts the owner.
+    /// Opens a sandbox: creates it in the guest, and starts the owner.
     ///
     /// # Errors
     /// The guest refused or was lost. The VM is left to the caller.
@@ -109,7 +109,7 @@ impl Sandbox {
             sandbox_id: new.id.clone(),
             ..Default::default()
         };
-        // Beside it: no start waits for that answer.
+        // At the same time, so that no start waits for this answer.
         let asked = async { Ok(new.agent.finds_present_devices().await) };
         let ((), finds_slots) = tokio::try_join!(new.agent.create_sandbox(request), asked)
             .map_err(|source| Error::Agent {
@@ -117,7 +117,7 @@ impl Sandbox {
                 source,
             })?;
         if !finds_slots {
-            new.disks.plug_all();
+            new.disks.hot_plug_all();
         }
         let pid = new.vm.process().pid;
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -130,22 +130,22 @@ impl Sandbox {
         })
     }
 
-    /// Process id of the monitor: what stands for every process of the sandbox on this node.
+    /// Process id of the VMM, which stands for every process of the sandbox on this node.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Makes a container, up to the point where its init can be started.
+    /// Creates a container, up to the point where its init can be started.
     ///
     /// # Errors
-    /// As the guest and the monitor have it. Nothing of the container is left.
+    /// The guest or the VMM refused. Nothing of the container is left.
     pub async fn create(&self, new: NewContainer) -> Result<CreatePhases, Error> {
         self.ask(|reply| Request::Create(Box::new(new), reply))
             .await
     }
 
-    /// Tells where a process is in its life.
+    /// The phase, streams and exit of a process.
     ///
     /// # Errors
     /// There is no such process.
@@ -154,7 +154,8 @@ impl Sandbox {
             .await
     }
 
-    /// Waits for the end of a process, without holding the sandbox. Any number may wait.
+    /// Waits for the end of a process, without blocking the sandbox. Any number of callers may
+    /// wait.
     ///
     /// # Errors
     /// There is no such process.
@@ -178,7 +179,7 @@ impl Sandbox {
             .await
     }
 
-    /// Records a process to be started in a container later.
+    /// Records a process that is started in a container later.
     ///
     /// # Errors
     /// The container's phase does not allow it, or the name is taken.
@@ -188,10 +189,10 @@ impl Sandbox {
             .await
     }
 
-    /// Sends a signal. SIGKILL to an init reaches every process of its container; it is delivered
-    /// to a paused container too, by thawing it. A guest that does not answer to SIGKILL or SIGTERM
-    /// loses its VM; one that answers to SIGKILL and does not end the process loses it 30 s after
-    /// the process's output is over, if it was the main container's init.
+    /// Sends a signal. SIGKILL for an init is sent to every process of its container; a paused
+    /// container is thawed by it. If the guest does not answer SIGKILL or SIGTERM, its VM is
+    /// killed. If it answers SIGKILL and does not end the main container's init, its VM is killed
+    /// 30 s after the init's output has ended.
     ///
     /// # Errors
     /// There is no process, or the guest refused.
@@ -200,8 +201,8 @@ impl Sandbox {
             .await
     }
 
-    /// Sends a signal to a container's init, and to every process that was added to it and runs.
-    /// What these have started themselves only SIGKILL reaches.
+    /// Sends a signal to a container's init and to its running execs. Their child processes get
+    /// only SIGKILL.
     ///
     /// # Errors
     /// As [`signal`](Self::signal) for the init.
@@ -247,7 +248,7 @@ impl Sandbox {
             .await
     }
 
-    /// Changes the size of a process's terminal; before the start it is kept for then.
+    /// Changes the size of a process's terminal; before the start, the size is stored until then.
     ///
     /// # Errors
     /// There is no such process, or the guest could not.
@@ -265,7 +266,7 @@ impl Sandbox {
         .await
     }
 
-    /// Lets a process's input end when the last client that writes to it is gone.
+    /// Closes a process's input after the last client has closed it.
     ///
     /// # Errors
     /// There is no such process.
@@ -283,7 +284,7 @@ impl Sandbox {
             .await
     }
 
-    /// How many containers there are; 0 when the owner is gone.
+    /// Number of containers; 0 if the owner is gone.
     pub async fn count(&self) -> usize {
         let (reply, answer) = oneshot::channel();
         match self.requests.send(Request::Count(reply)).await {
@@ -292,7 +293,7 @@ impl Sandbox {
         }
     }
 
-    /// Takes the VM down, whatever runs in it, and returns when it is gone.
+    /// Kills the VM, and returns when it is gone.
     pub async fn stop(&self) {
         if self.requests.send(Request::Stop).await.is_ok() {
             self.ended().await;
@@ -301,7 +302,7 @@ impl Sandbox {
 
     /// Waits until the VM is gone.
     pub async fn ended(&self) {
-        // An error means that the owner is gone, and it goes last.
+        // An error means that the owner is gone, which happens last.
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
@@ -316,5 +317,5 @@ impl Sandbox {
 }
 
 fn gone() -> Error {
-    Error::Ended("nothing owns it any more".to_owned())
+    Error::Ended("its task is gone".to_owned())
 }

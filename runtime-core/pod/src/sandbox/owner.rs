@@ -10,7 +10,7 @@ use agent_client::Agent;
 use hypervisors::Vm;
 use resources::PodResources;
 use slog::{Logger, crit, debug, o, warn};
-use system::time::pause;
+use system::{error::chain, time::pause};
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
@@ -33,24 +33,24 @@ use crate::{
     },
 };
 
-/// What an operation leaves for the owner to do.
+/// A change of the owner's state that an operation returns.
 pub(super) type Commit = Box<dyn FnOnce(&mut Owner) + Send>;
 
-/// The time between an out-of-memory report of the guest and the question for the next.
+/// The pause between an out-of-memory report of the guest and the call for the next.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether the VM is there.
+/// The state of the VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Life {
-    /// Requests are taken.
+    /// It runs, and requests are accepted.
     Running,
-    /// The VM is being taken down; nothing new begins.
+    /// The VM is being ended for this reason; nothing new is started.
     Stopping(String),
-    /// The VM is gone; what is left is to be deleted.
+    /// The VM has ended for this reason; processes can be deleted.
     Ended(String),
 }
 
-/// Boxes a commit.
+/// Makes a commit of a closure.
 pub(super) fn commit(change: impl FnOnce(&mut Owner) + Send + 'static) -> Commit {
     Box::new(change)
 }
@@ -67,9 +67,9 @@ pub(super) struct Owner {
     /// Why the host's OOM killer took the VM, if it did.
     pub(super) out_of_memory: Option<String>,
     pub(super) containers: HashMap<String, Container>,
-    /// Requests that wait for the call into the guest that is in progress for their process.
+    /// Requests that wait for a call to the agent about their process.
     deferred: HashMap<TaskId, VecDeque<Action>>,
-    /// Started processes that have not ended.
+    /// Number of started processes that have not ended.
     pub(super) live: watch::Sender<usize>,
     pub(super) ended: watch::Sender<bool>,
     events: mpsc::Sender<Event>,
@@ -125,13 +125,13 @@ impl Owner {
                 },
                 Some(done) = self.operations.join_next() => match done {
                     Ok(commit) => commit(&mut self),
-                    Err(error) => crit!(self.log, "operation was lost"; "error" => %error),
+                    Err(error) => crit!(self.log, "operation lost"; "error" => chain(&error)),
                 },
             }
         }
     }
 
-    /// Hands work to an operation.
+    /// Starts an operation, whose commit runs later.
     pub(super) fn run_aside<F>(&mut self, operation: F)
     where
         F: Future<Output = Commit> + Send + 'static,
@@ -139,7 +139,7 @@ impl Owner {
         self.operations.spawn(operation);
     }
 
-    /// Hands over work that changes nothing the owner knows; its result is the answer.
+    /// Starts an operation that does not change the owner's state; its result is the answer.
     pub(super) fn answer_aside<T, F>(&mut self, operation: F, reply: Reply<T>)
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
@@ -151,10 +151,10 @@ impl Owner {
         });
     }
 
-    /// Publishes what the guest can tell as often as it likes.
+    /// Publishes an event that the guest can cause any number of times.
     fn publish_report(&self, event: Event) {
         if self.events.capacity() <= self.events.max_capacity() / 2 {
-            debug!(self.log, "event was dropped, too many wait"; "event" => ?event);
+            debug!(self.log, "report of the guest dropped"; "event" => ?event);
         } else {
             self.publish(event);
         }
@@ -163,9 +163,9 @@ impl Owner {
     pub(super) fn publish(&self, event: Event) {
         match self.events.try_send(event) {
             Ok(()) => {}
-            Err(TrySendError::Closed(_)) => debug!(self.log, "nobody listens for events"),
+            Err(TrySendError::Closed(_)) => debug!(self.log, "no event subscriber"),
             Err(TrySendError::Full(event)) => {
-                warn!(self.log, "event was dropped, nobody takes any"; "event" => ?event);
+                warn!(self.log, "event dropped"; "reason" => "too many wait", "event" => ?event);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Owner {
                 self.signal_all(&container, signal, reply);
             }
             Request::Count(reply) => drop(reply.send(self.containers.len())),
-            Request::Stop => self.stop_now("it was told to"),
+            Request::Stop => self.stop_now("it was asked to stop"),
         }
     }
 
@@ -202,7 +202,7 @@ impl Owner {
         };
         let phase = process.phase;
         let Some(verb) = action.verb() else {
-            return self.tell(&id, action);
+            return self.answer(&id, action);
         };
         match decide(role, phase, verb) {
             Verdict::Go => self.perform(id, action),
@@ -217,8 +217,8 @@ impl Owner {
         }
     }
 
-    /// Answers what only reads.
-    fn tell(&mut self, id: &TaskId, action: Action) {
+    /// Answers a request that only reads.
+    fn answer(&mut self, id: &TaskId, action: Action) {
         let Some(bundle) = self.containers.get(&id.container).map(|c| c.bundle.clone()) else {
             return action.refuse(Error::NotFound(id.clone()));
         };
@@ -237,7 +237,7 @@ impl Owner {
         }
     }
 
-    /// Gives a process a settled phase and takes up what waited for one.
+    /// Sets a phase in which requests are accepted, and handles the requests that waited for it.
     pub(super) fn settle(&mut self, id: &TaskId, phase: Phase) {
         let Some(process) = self.process(id) else {
             return;
@@ -313,7 +313,7 @@ impl Owner {
         });
     }
 
-    /// Drops a container; what still waits for it learns that it is not there.
+    /// Drops a container; requests that wait for it fail with [`Error::NotFound`].
     pub(super) fn forget(&mut self, container: &str) {
         self.resources.forget(container);
         self.containers.remove(container);
@@ -332,7 +332,7 @@ impl Owner {
         }
     }
 
-    /// Long poll for the guest's out-of-memory reports, after a pause; ends with the agent.
+    /// Waits, after a pause, for the guest's next out-of-memory report. Ends with the agent.
     fn watch_memory(&mut self, after: Duration) {
         let agent = self.agent.clone();
         self.run_aside(async move {
@@ -345,13 +345,15 @@ impl Owner {
                     }
                     owner.watch_memory(REPORT_PAUSE);
                 }
-                Err(error) => debug!(owner.log, "no out-of-memory reports"; "error" => %error),
+                Err(error) => {
+                    debug!(owner.log, "out-of-memory reports ended"; "error" => chain(&error))
+                }
             })
         });
     }
 }
 
-/// Opens a process's streams and keeps them until its start.
+/// Opens a process's streams, and stores them until its start.
 pub(super) fn open_streams(process: &mut Process) -> Result<(), Error> {
     let failed = |(path, source)| Error::Stream { path, source };
     let (input, hold) = Input::open(process.stdio.stdin.as_deref()).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! What clients ask of a sandbox's task.
+//! Requests to a sandbox's task.
 
 use agent_client::agent::StatsContainerResponse;
 use oci_spec::runtime::LinuxResources;
@@ -12,25 +12,25 @@ use crate::{
     process::{Exit, NewExec, Phase, TaskId, policy::Verb},
 };
 
-/// Where an answer goes. A client that has gone away is no concern of the sandbox's.
+/// Channel for an answer. That the client is gone is no error.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// One entry of a sandbox's queue.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Make a container.
+    /// Create a container, without starting it.
     Create(Box<NewContainer>, Reply<CreatePhases>),
-    /// Something about one process.
+    /// A request for one process.
     Task(TaskId, Action),
-    /// A signal for a container's init and for every process that was added to it and runs.
+    /// A signal for a container's init and for its running execs.
     SignalAll(String, u32, Reply<()>),
-    /// How many containers are there?
+    /// The number of containers.
     Count(oneshot::Sender<usize>),
-    /// End the VM. Nothing is answered: the end is published.
+    /// End the VM. There is no answer: the end is published.
     Stop,
 }
 
-/// What is asked of one process.
+/// A request for one process.
 #[derive(Debug)]
 pub(crate) enum Action {
     State(Reply<TaskState>),
@@ -54,11 +54,11 @@ pub(crate) enum Action {
 /// A process as a client sees it.
 #[derive(Debug, Clone)]
 pub struct TaskState {
-    /// Where it is in its life.
+    /// The present phase of the process.
     pub phase: Phase,
-    /// Its container's bundle.
+    /// Path of its container's bundle.
     pub bundle: PathBuf,
-    /// Its standard streams.
+    /// The names of its standard streams.
     pub stdio: Stdio,
     /// How it ended, if it has.
     pub exit: Option<Exit>,
@@ -68,7 +68,7 @@ pub(crate) const SIGKILL: u32 = 9;
 pub(crate) const SIGTERM: u32 = 15;
 
 impl Action {
-    /// The row of the policy table. `None` for what is never refused.
+    /// The verb by which the policy decides. `None` for a request that is never refused.
     pub(crate) fn verb(&self) -> Option<Verb> {
         Some(match self {
             Self::State(_) | Self::Wait(_) => return None,
@@ -104,7 +104,7 @@ impl Action {
         }
     }
 
-    /// Answers that it is so already. Only what answers nothing can be so.
+    /// Answers that there is nothing to do. Only requests without a result can be answered so.
     pub(crate) fn already(self) {
         if let Self::Signal(_, reply) | Self::Resize { reply, .. } | Self::CloseStdin(reply) = self
         {

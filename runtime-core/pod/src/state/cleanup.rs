@@ -1,4 +1,4 @@
-//! What is done about a sandbox whose shim is gone.
+//! Cleans up a sandbox whose shim is gone.
 
 use std::{
     fmt, io,
@@ -10,15 +10,15 @@ use network::detach_blocking;
 use resources::cgroup::remove_all;
 use system::error::chain;
 
-use super::{ProcessRecord, SandboxState, dir, monitor, mounts};
+use super::{ProcessRecord, SandboxState, dir, mounts, vmm};
 
-/// How long killed monitors are waited for, all together.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long all killed VMMs together may take to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What became of a monitor.
+/// What happened to a VMM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MonitorOutcome {
-    /// It had ended before.
+pub enum VmmOutcome {
+    /// It had ended already.
     Gone,
     /// It was killed, and has ended.
     Killed,
@@ -29,13 +29,13 @@ pub enum MonitorOutcome {
 /// What [`cleanup`] found and did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Monitors, recorded or found by the sandbox's directory in their arguments.
-    pub monitors: Vec<(ProcessRecord, MonitorOutcome)>,
+    /// VMMs that were recorded, or found by the sandbox's directory in their arguments.
+    pub vmms: Vec<(ProcessRecord, VmmOutcome)>,
     /// Mount points that were unmounted.
     pub unmounted: Vec<PathBuf>,
-    /// Whether a directory was there and was removed.
+    /// Whether there was a directory, which was removed.
     pub removed: bool,
-    /// What could not be done, and so is left behind.
+    /// What failed, so that something is left behind; one sentence each.
     pub problems: Vec<String>,
 }
 
@@ -57,12 +57,14 @@ impl Report {
 }
 
 /// Undoes all that is left of the sandbox whose directory is `path`
-/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)) on behalf of `bundle`: kills its monitor,
-/// gives its network interfaces back, unmounts, removes cgroups, sockets and the directory. Does
-/// what it can with a damaged or absent record, says what it could not do, and may be called again.
-/// A sandbox whose record names neither itself nor a container of this bundle is somebody else's
-/// and is left alone: ids are unique in one of containerd's namespaces only. Returns within a few
-/// seconds; it blocks, so a caller with other duties gives it a thread.
+/// ([`SandboxDir::path_for`](super::SandboxDir::path_for)) on behalf of `bundle`: kills its VMM,
+/// removes the filters of its network interfaces, unmounts, removes cgroups, sockets and the
+/// directory. Does as much as possible with a damaged or missing record, reports what failed, and
+/// may be called again.
+///
+/// A sandbox is not touched if its record does not name `bundle`, neither as its own nor as that of
+/// a container. It belongs to another of containerd's namespaces, in each of which ids are unique.
+/// Blocks for at most a few seconds.
 pub fn cleanup(path: &Path, bundle: &Path) -> Report {
     let mut report = Report::default();
     let state = match dir::load(path) {
@@ -81,7 +83,7 @@ pub fn cleanup(path: &Path, bundle: &Path) -> Report {
         return report;
     }
     let damaged = !report.problems.is_empty();
-    end_monitors(path, state.as_ref(), &mut report);
+    end_vmms(path, state.as_ref(), &mut report);
     if let Some(network) = state.as_ref().and_then(|state| state.network.as_ref())
         && let Err(error) = detach_blocking(&network.path, network.id())
     {
@@ -110,12 +112,12 @@ fn same_directory(one: &Path, other: &Path) -> bool {
     one == other || resolved(one).is_some_and(|one| resolved(other) == Some(one))
 }
 
-fn end_monitors(path: &Path, state: Option<&SandboxState>, report: &mut Report) {
-    let deadline = Instant::now() + KILL_DEADLINE;
-    let recorded = state.and_then(|state| state.monitor);
-    let binary = state.and_then(|state| state.monitor_binary.as_deref());
+fn end_vmms(path: &Path, state: Option<&SandboxState>, report: &mut Report) {
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    let recorded = state.and_then(|state| state.vmm);
+    let binary = state.and_then(|state| state.vmm_binary.as_deref());
     let mut all: Vec<ProcessRecord> = recorded.into_iter().collect();
-    let unrecorded = monitor::find(path, binary);
+    let unrecorded = vmm::find(path, binary);
     all.extend(
         unrecorded
             .into_iter()
@@ -124,31 +126,31 @@ fn end_monitors(path: &Path, state: Option<&SandboxState>, report: &mut Report) 
     for process in all {
         let pid = process.pid;
         let Some(open) = report.try_to(
-            format_args!("Monitor {pid} could not be looked at"),
-            monitor::open(process),
+            format_args!("VMM {pid} could not be inspected"),
+            vmm::open(process),
         ) else {
             continue;
         };
         let outcome = match open {
-            None => MonitorOutcome::Gone,
-            Some(fd) => match monitor::kill(&fd, deadline) {
-                Ok(true) => MonitorOutcome::Killed,
+            None => VmmOutcome::Gone,
+            Some(fd) => match vmm::kill(&fd, deadline) {
+                Ok(true) => VmmOutcome::Killed,
                 Ok(false) => {
-                    let waited = KILL_DEADLINE.as_secs();
+                    let waited = KILL_TIMEOUT.as_secs();
                     report.problems.push(format!(
-                        "Monitor {pid} was killed and did not end within {waited} s"
+                        "VMM {pid} was killed and did not end within {waited} s"
                     ));
-                    MonitorOutcome::StillThere
+                    VmmOutcome::StillThere
                 }
                 Err(error) => {
                     report
                         .problems
-                        .push(format!("Monitor {pid} could not be killed: {error}"));
-                    MonitorOutcome::StillThere
+                        .push(format!("VMM {pid} could not be killed: {error}"));
+                    VmmOutcome::StillThere
                 }
             },
         };
-        report.monitors.push((process, outcome));
+        report.vmms.push((process, outcome));
     }
 }
 
@@ -163,8 +165,8 @@ fn unmount(point: &Path, report: &mut Report) {
     }
 }
 
-/// The directory goes last, and only if no mount below it could lead the removal elsewhere, and no
-/// monitor is left that only it names.
+/// Removes the directory, unless a mount below it could lead the removal elsewhere, or a VMM is
+/// left that only the directory names.
 fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     if !path.is_dir() {
         if let Err(error) = dir::unlink_vm(path) {
@@ -174,18 +176,18 @@ fn remove_directory(path: &Path, damaged: bool, report: &mut Report) {
     }
     let shown = path.display();
     let found = report.try_to(
-        format_args!("Mounts below {shown} are not known"),
+        format_args!("Mounts below {shown} could not be listed"),
         mounts::below(path),
     );
     for point in found.into_iter().flatten() {
         unmount(&point, report);
     }
-    // A damaged record is no reason to keep it: all that can be known of it was undone.
+    // The directory of a damaged record is removed too: all that could be read of it was undone.
     let left = report.problems.len() - usize::from(damaged);
     if left > 0 {
-        report
-            .problems
-            .push(format!("{shown} was kept, since it names what is left"));
+        report.problems.push(format!(
+            "{shown} was not removed, since it names what is left"
+        ));
         return;
     }
     match dir::remove(path) {

@@ -1,4 +1,4 @@
-//! A sandbox's directory: its place, its making, and the record in it.
+//! A sandbox's directory: its path, its creation, and the record in it.
 
 use std::{
     fs, io,
@@ -13,28 +13,25 @@ use system::directory;
 
 use super::{SandboxState, StateError, record};
 
-/// Directory of all sandboxes below the run root, apart from whatever else lives there.
+/// Directory of all sandboxes, below the run root.
 const SANDBOXES: &str = "s";
-/// Directory of the monitor's sockets below a sandbox's.
-const MONITOR: &str = "vm";
+/// Directory of the VMM's sockets, below a sandbox's.
+const VMM: &str = "vm";
 /// Directory of the links to the VMs of restored sandboxes, below the run root.
 const LINKS: &str = "vm";
 const RECORD: &str = "state.json";
-/// Length of an identifier that a Kubernetes node gives to a sandbox.
+/// Length of a sandbox's id on a Kubernetes node, in bytes.
 const CRI_ID: usize = 64;
-/// The shim's own socket in a sandbox's directory; the name is that of Kata, by which its collectors
-/// find shims.
+/// Name of the shim's own socket in a sandbox's directory. It is Kata's name, by which collectors
+/// of metrics find shims.
 pub const MANAGEMENT_SOCKET: &str = "shim-monitor.sock";
-/// Below the longest run root of a configuration, all sockets of a Kubernetes node's sandboxes can
-/// be named. The VMMs' names are shorter than the shim's, with their directory.
+/// With the longest run root of a configuration, the paths of all sockets of a Kubernetes node's
+/// sandboxes are short enough.
 const _: () = assert!(
     RUN_ROOT_MAX
         == SOCKET_PATH_LIMIT
             - (1 + SANDBOXES.len() + 1 + CRI_ID + 1)
-            - longest(
-                MANAGEMENT_SOCKET.len(),
-                MONITOR.len() + 1 + SOCKET_NAME_LIMIT,
-            )
+            - longest(MANAGEMENT_SOCKET.len(), VMM.len() + 1 + SOCKET_NAME_LIMIT,)
 );
 /// Mode of all directories here.
 const PRIVATE: u32 = 0o700;
@@ -51,12 +48,14 @@ pub struct SandboxDir {
 }
 
 impl SandboxDir {
-    /// Where the directory of sandbox `id` is. Checks that `id` is a safe name and that sockets in
-    /// the directory can be named at all.
+    /// Path of the directory of sandbox `id`.
+    ///
+    /// # Errors
+    /// The id is not valid, or paths of sockets in the directory would be too long.
     pub fn path_for(run_root: &Path, id: &str) -> Result<PathBuf, StateError> {
         validate_id(id)?;
         let dir = run_root.join(SANDBOXES).join(id);
-        let length = dir.as_os_str().len() + 1 + MONITOR.len() + 1 + SOCKET_NAME_LIMIT;
+        let length = dir.as_os_str().len() + 1 + VMM.len() + 1 + SOCKET_NAME_LIMIT;
         if length > SOCKET_PATH_LIMIT {
             return Err(StateError::PathTooLong {
                 dir,
@@ -67,7 +66,10 @@ impl SandboxDir {
         Ok(dir)
     }
 
-    /// Makes the directory of sandbox `id`, and its first record. On an error nothing is left.
+    /// Makes the directory of sandbox `id`, and its first record.
+    ///
+    /// # Errors
+    /// It exists, or cannot be made. Nothing is left.
     pub fn create(run_root: &Path, id: &str, bundle: &Path) -> Result<Self, StateError> {
         let path = Self::path_for(run_root, id)?;
         directory::make(&path, PRIVATE).map_err(|source| match source.kind() {
@@ -78,10 +80,9 @@ impl SandboxDir {
             state: SandboxState::new(id, bundle),
             path,
         };
-        let monitor = dir.monitor_dir();
-        let filled = record::store(&dir.record_path(), &dir.state).and_then(|()| {
-            directory::make(&monitor, PRIVATE).map_err(StateError::io("Making", &monitor))
-        });
+        let vmm = dir.vmm_dir();
+        let filled = record::store(&dir.record_path(), &dir.state)
+            .and_then(|()| directory::make(&vmm, PRIVATE).map_err(StateError::io("Making", &vmm)));
         match filled {
             Ok(()) => Ok(dir),
             Err(error) => {
@@ -91,19 +92,19 @@ impl SandboxDir {
         }
     }
 
-    /// The directory.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The monitor's run directory (`VmSpec::run_dir`), made with the sandbox's.
-    pub fn monitor_dir(&self) -> PathBuf {
-        self.path.join(MONITOR)
+    /// The VMM's run directory (`VmSpec::run_dir`), which is made with the sandbox's.
+    pub fn vmm_dir(&self) -> PathBuf {
+        self.path.join(VMM)
     }
 
-    /// Makes `<run root>/vm/<id>`, a link to the monitor's directory: it says of a sandbox that its VM
-    /// was there before it, restored from a template. Scripts written for other runtimes look for
-    /// it. It goes with the directory.
+    /// Makes `<run root>/vm/<id>`, a link to the VMM's directory, which means that the VM was
+    /// restored from a template. Scripts for other runtimes check for it. It is removed with the
+    /// directory.
     pub fn link_vm(&self) -> Result<(), StateError> {
         let Some((link, target)) = link_of(&self.path) else {
             return Ok(());
@@ -118,8 +119,11 @@ impl SandboxDir {
         &self.state
     }
 
-    /// Changes the record, on disk and here. On an error the old record stands. Call it *before*
-    /// what the change names is made, and after what it no longer names is gone.
+    /// Changes the record, on disk and here. Call it *before* something that the change adds is
+    /// made, and after something that it removes is gone.
+    ///
+    /// # Errors
+    /// It cannot be written; the old record is unchanged.
     pub fn record(&mut self, change: impl FnOnce(&mut SandboxState)) -> Result<(), StateError> {
         let mut next = self.state.clone();
         change(&mut next);
@@ -130,7 +134,7 @@ impl SandboxDir {
         Ok(())
     }
 
-    /// Removes the directory and all in it, when all that the record names is gone.
+    /// Removes the directory with its content. All that the record names must be gone.
     pub fn remove(self) -> Result<(), StateError> {
         remove(&self.path)
     }
@@ -145,8 +149,8 @@ pub(super) fn load(dir: &Path) -> Result<Option<SandboxState>, StateError> {
     record::load(&dir.join(RECORD))
 }
 
-/// Removes a sandbox's directory, and that of all sandboxes if it was the last. Symbolic links are
-/// removed, not followed. A directory that is gone is no error.
+/// Removes a sandbox's directory, and that of all sandboxes if it was the last one. Symbolic links
+/// are removed, not followed. It is no error if the directory is gone.
 pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
     unlink_vm(dir)?;
     match fs::remove_dir_all(dir) {
@@ -156,7 +160,7 @@ pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
         _ => {}
     }
     if let Some(parent) = dir.parent() {
-        // Fails, as it should, while another sandbox is there.
+        // Fails, as it should, if there is another sandbox.
         let _ = fs::remove_dir(parent);
     }
     Ok(())
@@ -172,10 +176,10 @@ pub(super) fn unlink_vm(dir: &Path) -> Result<(), StateError> {
     }
 }
 
-/// The link to the VM of the sandbox whose directory is `dir`, and where it leads.
+/// The link to the VM of the sandbox whose directory is `dir`, and its target.
 fn link_of(dir: &Path) -> Option<(PathBuf, PathBuf)> {
     let id = dir.file_name()?;
     let run_root = dir.parent()?.parent()?;
-    let target = Path::new("..").join(SANDBOXES).join(id).join(MONITOR);
+    let target = Path::new("..").join(SANDBOXES).join(id).join(VMM);
     Some((run_root.join(LINKS).join(id), target))
 }

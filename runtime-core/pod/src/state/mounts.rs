@@ -11,8 +11,8 @@ use nix::{
 };
 use system::mounts;
 
-/// Unmounts `path`, once, if it is a mount point. It is taken out of the tree at once; what still
-/// uses it keeps it alive. Says whether anything was unmounted.
+/// Unmounts `path` once, if it is a mount point. It disappears at once, even if it is in use.
+/// Returns whether something was unmounted.
 pub(super) fn unmount(path: &Path) -> io::Result<bool> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => Ok(true),
@@ -21,7 +21,7 @@ pub(super) fn unmount(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Mount points at or below `dir` in the calling thread's mount namespace, the last made first.
+/// Mount points at or below `dir` in the calling thread's mount namespace, the latest first.
 pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let points = mounts::all()?.into_iter().map(|mount| mount.point);
     let mut found: Vec<PathBuf> = points.filter(|point| point.starts_with(dir)).collect();

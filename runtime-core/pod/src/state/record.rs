@@ -1,4 +1,6 @@
-//! The record of a sandbox: plain values, and how they are stored.
+//! The record of a sandbox: plain values, and their storage.
+//!
+//! Names of fields on disk do not change within a version of the format: `vmm` is `monitor` there.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +15,7 @@ use system::file;
 
 use super::StateError;
 
-/// Number of the record's format. A change that an older reader would misunderstand raises it.
+/// Version of the record's format. A change that an older reader would misunderstand increments it.
 const VERSION: u32 = 1;
 /// Longest record that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -22,19 +24,19 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxState {
     version: u32,
-    /// The sandbox's identifier.
+    /// Id of the sandbox.
     pub sandbox_id: String,
     /// The bundle it was made from.
     pub bundle: PathBuf,
     /// The shim that owns it.
     pub shim: Option<ProcessRecord>,
-    /// The monitor's binary. Set before the monitor is started.
-    #[serde(default)]
-    pub monitor_binary: Option<PathBuf>,
-    /// The monitor. Set as soon as it runs.
-    #[serde(default)]
-    pub monitor: Option<ProcessRecord>,
-    /// Containers by identifier.
+    /// The VMM's binary. Set before the VMM is started.
+    #[serde(default, rename = "monitor_binary")]
+    pub vmm_binary: Option<PathBuf>,
+    /// The VMM's process. Set as soon as it runs.
+    #[serde(default, rename = "monitor")]
+    pub vmm: Option<ProcessRecord>,
+    /// The sandbox's containers, by id.
     #[serde(default)]
     pub containers: BTreeMap<String, ContainerRecord>,
     /// Cgroup directories made on the host, parents first.
@@ -45,10 +47,10 @@ pub struct SandboxState {
     pub network: Option<NetworkRecord>,
 }
 
-/// A network namespace, named so that another one at the same path is not mistaken for it.
+/// A network namespace, identified so that another one at the same path is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
-    /// Its path.
+    /// Path of the namespace.
     pub path: PathBuf,
     /// Device of the file behind it (namespaces(7)).
     pub dev: u64,
@@ -68,7 +70,7 @@ impl From<&Namespace> for NetworkRecord {
 }
 
 impl NetworkRecord {
-    /// What tells the namespace from others.
+    /// The numbers that identify the namespace.
     #[must_use]
     pub fn id(&self) -> NamespaceId {
         NamespaceId {
@@ -78,10 +80,10 @@ impl NetworkRecord {
     }
 }
 
-/// A process, named so that a reused pid is not mistaken for it.
+/// A process, identified so that another one with its pid is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRecord {
-    /// Its number in `/proc`.
+    /// Number of the process in `/proc`.
     pub pid: u32,
     /// Clock ticks between the host's boot and the start of the process (proc_pid_stat(5),
     /// field 22).
@@ -100,9 +102,9 @@ impl From<VmmProcess> for ProcessRecord {
 /// A container of the sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRecord {
-    /// Its bundle.
+    /// Path of the container's bundle.
     pub bundle: PathBuf,
-    /// Disks attached for it.
+    /// Disks that are attached for it.
     #[serde(default)]
     pub disks: Vec<DiskRecord>,
 }
@@ -110,7 +112,7 @@ pub struct ContainerRecord {
 /// A disk of the VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskRecord {
-    /// Its identifier in the monitor.
+    /// The disk's id in the VMM.
     pub id: String,
     /// File or block device on the host.
     pub path: PathBuf,
@@ -124,8 +126,8 @@ impl SandboxState {
             sandbox_id: sandbox_id.to_owned(),
             bundle: bundle.to_owned(),
             shim: ProcessRecord::of_this_process(),
-            monitor_binary: None,
-            monitor: None,
+            vmm_binary: None,
+            vmm: None,
             containers: BTreeMap::new(),
             cgroups: Vec::new(),
             network: None,
@@ -155,8 +157,8 @@ pub(super) fn load(path: &Path) -> Result<Option<SandboxState>, StateError> {
     Ok(Some(state))
 }
 
-/// Replaces the record at `path`. A reader sees the old one or the new one, also when the writer
-/// dies half-way. The run root lives in memory and ends with the machine, so nothing is synced.
+/// Replaces the record at `path`. A reader sees the old one or the new one, even if the writer dies
+/// half-way. The run root is in memory and ends with the machine, so nothing is synced.
 pub(super) fn store(path: &Path, state: &SandboxState) -> Result<(), StateError> {
     let text = serde_json::to_vec_pretty(state).map_err(io::Error::other);
     text.and_then(|text| file::replace(path, &text))

@@ -1,33 +1,33 @@
-//! What can go wrong with a pod's cgroups.
+//! Errors about a pod's cgroups.
 
 use std::{io, path::PathBuf};
 
-/// A step with a cgroup that was not taken.
+/// Why a change of a cgroup failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
-    /// The name would lead elsewhere, or nowhere.
-    #[error("{0:?} is no cgroup's path")]
+    /// A path that contains `..` or control characters, or that is not a name of systemd's.
+    #[error("Cgroup path {0:?} is not valid")]
     Path(String),
-    /// A file or directory.
+    /// A system call on a file or directory failed.
     #[error("{action} {path} failed")]
     Io {
         /// What was done, as in "Removing".
         action: &'static str,
-        /// With what.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
     /// Processes in a cgroup did not end when they were killed.
     #[error("Processes in cgroup {path} were killed and did not end within {seconds} s: {pids:?}")]
     Busy {
-        /// Its directory.
+        /// Directory of the cgroup.
         path: PathBuf,
-        /// How long was waited.
+        /// The timeout that was exceeded.
         seconds: u64,
-        /// Which.
+        /// Their pids, in this process's pid namespace.
         pids: Vec<u32>,
     },
 }

@@ -14,7 +14,7 @@ use cgroups_rs::{
 
 use super::{CgroupError, memory::Memory};
 
-/// A cgroup, and which of its directories are ours.
+/// A cgroup, and those of its directories that this process makes.
 pub struct Group {
     cgroup: Cgroup,
     own: Vec<PathBuf>,
@@ -22,8 +22,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// The cgroup at `path`. Makes nothing. With `parent_is_shared` its parent is removed by whoever
-    /// is the last in it.
+    /// The cgroup at `path`, which is not made yet. With `parent_is_shared`, its parent is removed
+    /// by the last shim that has a cgroup in it.
     pub fn load(hierarchy: Box<dyn Hierarchy>, path: &str, parent_is_shared: bool) -> Self {
         let cgroup = Cgroup::load(hierarchy, path);
         let depth = path.split('/').count();
@@ -38,7 +38,7 @@ impl Group {
         }
         let memory = cgroup
             .controller_of::<MemController>()
-            .map(|controller| Memory::of(controller.path(), depth, cgroup.v2()));
+            .map(|controller| Memory::new(controller.path(), depth, cgroup.v2()));
         Self {
             memory,
             cgroup,
@@ -51,7 +51,7 @@ impl Group {
         &self.own
     }
 
-    /// What is known of its memory, where the host has that controller.
+    /// Its memory, if the host has that controller.
     pub fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
     }
@@ -60,10 +60,10 @@ impl Group {
         self.cgroup.v2()
     }
 
-    /// Makes it where it is not there yet, and what leads to it. Another shim may remove a shared
-    /// parent, when it is empty, just after it was made: then it is made again.
+    /// Makes the cgroup and its parents, if they are missing. Another shim may remove a shared
+    /// parent while it is empty; then it is made again.
     pub fn make(&self) -> Result<(), CgroupError> {
-        system::directory::retry(|| self.cgroup.create(), parent_went)
+        system::directory::retry(|| self.cgroup.create(), parent_vanished)
             .map_err(self.failed("Making cgroup"))
     }
 
@@ -75,7 +75,7 @@ impl Group {
             .map_err(self.failed("Entering cgroup"))
     }
 
-    /// Moves one thread in.
+    /// Moves one thread of a process in.
     pub fn add_thread(&self, tid: u32) -> Result<(), CgroupError> {
         let tid = CgroupPid::from(u64::from(tid));
         self.cgroup
@@ -83,7 +83,7 @@ impl Group {
             .map_err(self.failed("Moving a thread into cgroup"))
     }
 
-    /// Restricts CPUs and memory nodes, where the host has that controller.
+    /// Restricts CPUs and memory nodes, if the host has that controller.
     pub fn confine(&self, cpus: &str, nodes: &str) -> Result<(), CgroupError> {
         let Some(controller) = self.cgroup.controller_of::<CpuSetController>() else {
             return Ok(());
@@ -103,12 +103,12 @@ impl Group {
 
     fn failed(&self, action: &'static str) -> impl FnOnce(Error) -> CgroupError {
         let path = PathBuf::from(self.cgroup.path());
-        move |error| failed(action, path, error.kind(), kernels(&error))
+        move |error| failed(action, path, error.kind(), kernel_error(&error))
     }
 }
 
-/// The library's errors say what it did in words of its own. What they name, and the kernel's answer, is
-/// kept; where the kernel was not asked, the reason is said here.
+/// Turns an error of the library into one with the file and the kernel's error. If there was no
+/// system call, the reason is added here.
 fn failed(
     action: &'static str,
     cgroup: PathBuf,
@@ -137,20 +137,20 @@ fn reason(kind: &ErrorKind) -> String {
         ErrorKind::CgroupVersion | ErrorKind::CgroupMode | ErrorKind::InvalidOperation => {
             "the host's version of cgroups does not have that".to_owned()
         }
-        other => format!("the library for cgroups did not do it ({other})"),
+        other => format!("the library for cgroups failed ({other})"),
     }
 }
 
-/// The kernel's answer that the library met with.
-fn kernels(error: &Error) -> Option<io::Error> {
+/// The kernel's error, if there was a system call.
+fn kernel_error(error: &Error) -> Option<io::Error> {
     let cause = error.source()?.downcast_ref::<io::Error>()?;
     cause.raw_os_error().map(io::Error::from_raw_os_error)
 }
 
 /// Whether a cgroup was not made because one above it was removed meanwhile.
-fn parent_went(error: &Error) -> bool {
-    kernels(error).is_some_and(|answer| {
-        // A file of a cgroup that was removed while it was open.
+fn parent_vanished(error: &Error) -> bool {
+    kernel_error(error).is_some_and(|answer| {
+        // The cgroup was removed while a file of it was open.
         let removed = answer.raw_os_error() == Some(nix::libc::ENODEV);
         let kinds = [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists];
         removed || kinds.contains(&answer.kind())
@@ -163,17 +163,17 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_file_and_the_reason() {
-        let told = |kind: ErrorKind, answer: Option<i32>| {
+        let text = |kind: ErrorKind, answer: Option<i32>| {
             let answer = answer.map(io::Error::from_raw_os_error);
             let error = failed("Entering cgroup", "/imprint/pod".into(), &kind, answer);
             format!("{error}: {}", error.source().unwrap())
         };
         let write = |file: &str| ErrorKind::WriteFailed(file.to_owned(), "12".to_owned());
         assert_eq!(
-            told(write("cgroup.procs"), None),
+            text(write("cgroup.procs"), None),
             "Entering cgroup /imprint/pod/cgroup.procs failed: \"12\" could not be written there"
         );
-        let refused = told(
+        let refused = text(
             write("/sys/fs/cgroup/pod/cgroup.procs"),
             Some(nix::libc::EBUSY),
         );
@@ -182,10 +182,10 @@ mod tests {
             "{refused}"
         );
         assert_eq!(
-            told(ErrorKind::SubsystemsEmpty, None),
+            text(ErrorKind::SubsystemsEmpty, None),
             "Entering cgroup /imprint/pod failed: the host has mounted no controller for it"
         );
-        let other = told(ErrorKind::ParseError, None);
+        let other = text(ErrorKind::ParseError, None);
         assert!(
             other.contains("/imprint/pod failed: the library for cgroups"),
             "{other}"

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 /// More CPUs than a kernel can be built for (`NR_CPUS`).
 const MOST: u32 = 8192;
 
-/// Everything that is in one of the lists. Empty, for all, if one of them is empty: who does not
-/// choose may run anywhere. Empty too if one of them is no list.
+/// The union of the lists. Empty, which means no restriction, if one of them is empty or cannot be
+/// parsed: that container may run anywhere.
 #[must_use]
 pub fn union<'a>(lists: impl Iterator<Item = &'a str>) -> String {
     let mut all = BTreeSet::new();

@@ -1,7 +1,8 @@
-//! Whether the host's OOM killer was in a cgroup, and what the cgroup may use and has used.
+//! Whether the host's OOM killer has killed a process of a cgroup, and the cgroup's limit and
+//! usage.
 //!
-//! The kernel counts the kills before it sends the signals, in the cgroup of the process, whichever
-//! limit above it was met: when a monitor is seen to be gone, its kill is counted already.
+//! The kernel counts a kill before it sends the signal, in the cgroup of the process, whichever
+//! limit above it was exceeded. So when a VMM is seen to have ended, its kill is counted already.
 
 use std::{
     fmt, fs,
@@ -9,15 +10,15 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What version 1 says where there is no limit: the largest number of pages, in bytes.
+/// Version 1's value for no limit: the largest number of pages, in bytes.
 const NONE_V1: u64 = i64::MAX as u64 / 4096 * 4096;
 
-/// The names of what is read.
+/// Names of the files that are read.
 struct Files {
     /// Has a line "oom_kill COUNT".
     events: &'static str,
     limit: &'static str,
-    /// The most that was ever used, and where the kernel does not tell it, what is used now.
+    /// The highest usage so far; then the present usage, for kernels without the first.
     used: [&'static str; 2],
 }
 
@@ -35,17 +36,17 @@ const V2: Files = Files {
 
 /// The memory of a cgroup.
 pub struct Memory {
-    /// Its directory, and those above it that are not the hierarchy's root.
+    /// Directory of the cgroup, then those above it without the hierarchy's root.
     directories: Vec<PathBuf>,
     files: Files,
-    /// Kills that were no monitor's.
+    /// Number of kills that were not of the VMM.
     known: AtomicU64,
 }
 
 /// The host's OOM killer ended a process of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfMemory {
-    /// The tightest limit that holds for the pod.
+    /// The tightest limit of the pod, if it has one.
     limit: Option<Limit>,
 }
 
@@ -57,8 +58,8 @@ struct Limit {
 }
 
 impl Memory {
-    /// Of the cgroup in `directory`, which is `depth` steps below its hierarchy's root.
-    pub fn of(directory: &Path, depth: usize, v2: bool) -> Self {
+    /// The memory of the cgroup at `directory`, `depth` levels below its hierarchy's root.
+    pub fn new(directory: &Path, depth: usize, v2: bool) -> Self {
         let above = directory.ancestors().take(depth);
         Self {
             directories: above.map(Path::to_owned).collect(),
@@ -67,22 +68,22 @@ impl Memory {
         }
     }
 
-    /// Takes all kills so far for those of others.
+    /// Ignores all kills so far.
     pub fn forget_kills(&self) {
         self.known.store(self.kills(), Ordering::Relaxed);
     }
 
-    /// Takes one of the kills so far for another's, if there is one that is not known.
+    /// Ignores one of the kills so far, if there is one that is not ignored yet.
     pub fn forget_kill(&self) {
         let kills = self.kills();
         let one_more = |known| (known < kills).then_some(known + 1);
-        // Without a kill there is nothing to forget.
+        // Without a new kill nothing changes.
         let _ = self
             .known
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     }
 
-    /// Whether there was a kill that is not known.
+    /// Returns the pod's limit and usage if there was a kill that is not ignored.
     pub fn killed(&self) -> Option<OutOfMemory> {
         let new = self.kills() > self.known.load(Ordering::Relaxed);
         new.then(|| OutOfMemory {
@@ -90,7 +91,8 @@ impl Memory {
         })
     }
 
-    /// A kernel that counts none (before 4.13), and a host without this controller, have none.
+    /// The number of kills; 0 on a kernel that does not count them (before 4.13), and on a host
+    /// without this controller.
     fn kills(&self) -> u64 {
         let own = self.directories.first();
         let events = own.and_then(|own| fs::read_to_string(own.join(self.files.events)).ok());
@@ -123,7 +125,7 @@ fn kills_of(events: &str) -> Option<u64> {
 
 /// A limit in bytes, if there is one.
 fn limit_of(text: &str) -> Option<u64> {
-    // Version 2 says "max".
+    // Version 2's value for no limit is "max".
     let bytes = text.trim().parse().ok()?;
     (bytes < NONE_V1).then_some(bytes)
 }
@@ -198,18 +200,18 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_is_told_with_the_limit_and_what_was_used() {
+    fn a_kill_is_reported_with_the_limit_and_the_usage() {
         for (v2, files, unlimited, used) in [
             (false, V1, "9223372036854771712\n", V1.used[0]),
             (true, V2, "max\n", V2.used[0]),
             (true, V2, "max\n", V2.used[1]),
         ] {
             let (root, own) = groups(&files, unlimited, used);
-            let memory = Memory::of(&own, 2, v2);
-            let told = memory.killed().unwrap().to_string();
+            let memory = Memory::new(&own, 2, v2);
+            let text = memory.killed().unwrap().to_string();
             let pod = root.path().join("pod");
             assert_eq!(
-                told,
+                text,
                 format!(
                     "the pod may use 64 MiB, and has used 64 MiB (cgroup {})",
                     pod.display()
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn one_kill_is_forgotten_at_a_time() {
         let (_root, own) = groups(&V2, "max\n", "memory.peak");
-        let memory = Memory::of(&own, 2, true);
+        let memory = Memory::new(&own, 2, true);
         memory.forget_kill();
         assert_eq!(memory.killed(), None);
         // One that never was does not make up for the next.
@@ -238,18 +240,18 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_memory_is_told() {
+    fn a_node_without_memory_is_named() {
         let (_root, own) = groups(&V2, "max\n", "memory.peak");
-        let told = Memory::of(&own, 1, true).killed().unwrap().to_string();
-        assert!(told.starts_with("the node has no memory left"), "{told}");
+        let text = Memory::new(&own, 1, true).killed().unwrap().to_string();
+        assert!(text.starts_with("the node has no memory left"), "{text}");
     }
 
     #[test]
     fn without_a_counter_nothing_is_a_kill() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(Memory::of(root.path(), 1, true).killed(), None);
+        assert_eq!(Memory::new(root.path(), 1, true).killed(), None);
         assert_eq!(
-            Memory::of(&root.path().join("gone"), 1, false).killed(),
+            Memory::new(&root.path().join("gone"), 1, false).killed(),
             None
         );
     }

@@ -1,23 +1,26 @@
-//! A pod's cgroups on the host: where they are, who is in them, how they go.
+//! A pod's cgroups on the host: their paths, their processes, and their removal.
 //!
-//! With `sandbox_cgroup_only` the shim moves itself into the pod's cgroup, so that everything it
-//! starts is in it from its first instruction. Without, the shim and the monitor are in a cgroup
-//! without limits, and only the vCPUs' threads are in the pod's (cgroup v1; on v2 a thread cannot
-//! leave its process's domain, and they stay with the monitor).
+//! With `sandbox_cgroup_only` the shim moves itself into the pod's cgroup, so everything that it
+//! starts is in it from the first instruction. Without, the shim and the VMM are in a cgroup
+//! without limits, and only the vCPUs' threads are in the pod's. That needs cgroup v1: on v2 a
+//! thread cannot leave the domain of its process, so the threads stay with the VMM.
 
 mod error;
 mod group;
 mod list;
 mod memory;
-mod origin;
 mod path;
+mod previous;
 mod remove;
 
 use std::path::PathBuf;
 
 use cgroups_rs::fs::{Hierarchy, hierarchies};
 use slog::{Logger, warn};
-use system::sync::{Mutex, MutexGuard};
+use system::{
+    error::chain,
+    sync::{Mutex, MutexGuard},
+};
 
 pub use error::CgroupError;
 pub use list::union;
@@ -26,25 +29,26 @@ pub use path::CgroupPath;
 pub use remove::remove_all;
 
 use group::Group;
-use origin::Origin;
+use previous::PreviousCgroups;
 
-/// Parent of the cgroups that are outside of their pods'.
+/// Parent of the cgroups of shims and VMMs that are not in their pod's.
 const OVERHEAD: &str = "imprint_overhead";
 
-/// Lets the kernel get ready for this process to move: the first move after a while waits some 10 ms
-/// for a grace period (`rcu_sync` behind `cgroup_threadgroup_rwsem`), one that follows within about
-/// 20 ms does not. A process that is about to make a pod's cgroups calls it on another thread, and
-/// moves to where it is. Whether that worked is of no importance. However late its thread runs, it
-/// does not take the process back out of a cgroup that it has entered since.
-pub fn expect_move() {
+/// Prepares the kernel for moving this process, by moving it to the cgroup in which it is. The
+/// first move after a while waits about 10 ms for a grace period (`rcu_sync` behind
+/// `cgroup_threadgroup_rwsem`), one that follows within about 20 ms does not. A process that is
+/// about to make a pod's cgroups calls this on another thread. A failure does not matter. However
+/// late the thread runs, it does not move the process out of a cgroup that it has entered
+/// meanwhile.
+pub fn prepare_move() {
     let _moving = moving();
-    if let Ok(origin) = Origin::of_self(&*hierarchies::auto()) {
-        origin.enter_one();
+    if let Ok(previous) = PreviousCgroups::read(&*hierarchies::auto()) {
+        previous.enter_one();
     }
 }
 
-/// Held while this process looks where it is and moves: two moves at once could end where neither
-/// wanted.
+/// Locked while this process reads its cgroup and moves: two moves at a time could end in a wrong
+/// cgroup.
 fn moving() -> MutexGuard<'static, ()> {
     static MOVING: Mutex<()> = Mutex::new(());
     MOVING.lock()
@@ -52,19 +56,19 @@ fn moving() -> MutexGuard<'static, ()> {
 
 /// The cgroups of one pod.
 pub struct PodCgroups {
-    /// Of the shim and the monitor.
+    /// The cgroup of the shim and the VMM.
     home: Group,
-    /// Of the vCPUs, if that is another one.
+    /// The cgroup of the vCPUs, if that is another one.
     vcpus: Option<Group>,
-    origin: Origin,
+    previous: PreviousCgroups,
     log: Logger,
 }
 
 impl PodCgroups {
-    /// Names the cgroups of sandbox `id`, in the hierarchies that the host has. Makes nothing.
+    /// The cgroups of sandbox `id`, in the hierarchies of the host. They are not made yet.
     ///
     /// # Errors
-    /// It is not known where this process is now.
+    /// The present cgroup of this process cannot be read.
     pub fn plan(
         path: &CgroupPath,
         id: &str,
@@ -74,10 +78,10 @@ impl PodCgroups {
         Self::within(hierarchies::auto, path, id, only, log)
     }
 
-    /// As [`plan`](Self::plan), in the hierarchies that `hierarchy` answers with.
+    /// As [`plan`](Self::plan), in the hierarchies that `hierarchy` returns.
     ///
     /// # Errors
-    /// It is not known where this process is now.
+    /// As [`plan`](Self::plan).
     pub fn within(
         hierarchy: impl Fn() -> Box<dyn Hierarchy>,
         path: &CgroupPath,
@@ -93,16 +97,16 @@ impl PodCgroups {
             (overhead, Some(pod))
         };
         Ok(Self {
-            origin: Origin::of_self(&*hierarchy())?,
+            previous: PreviousCgroups::read(&*hierarchy())?,
             home,
             vcpus,
             log: log.clone(),
         })
     }
 
-    /// The directories that [`enter`](Self::enter) will make, parents first, to be recorded before
-    /// it does. Those that are there already belong to somebody else and are left alone, but for
-    /// parents that hold nothing else than containers: who is the last in them removes them.
+    /// The directories that [`enter`](Self::enter) will make, parents first. They must be recorded
+    /// before. Directories that exist belong to another program and are not in the list, except
+    /// parents that contain only containers' cgroups: the last container removes them.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
         let groups = [Some(&self.home), self.vcpus.as_ref()];
@@ -113,25 +117,25 @@ impl PodCgroups {
     /// Makes the cgroups and moves this process into its own.
     ///
     /// # Errors
-    /// This process is where it was, and nothing that was made is left.
+    /// The kernel refuses. This process is in its former cgroup, and what was made is removed.
     pub fn enter(&self) -> Result<(), CgroupError> {
         let entered = self.make_and_enter();
         if entered.is_err() {
             for error in self.leave() {
-                warn!(self.log, "cgroup is left behind"; "error" => %error);
+                warn!(self.log, "cgroup not removed"; "error" => chain(&error));
             }
         }
         entered
     }
 
-    /// Whether the host's OOM killer has ended the monitor, or a process beside it, since that was
-    /// [known](Self::forget_kill).
+    /// Returns the pod's limit if the host's OOM killer has killed the VMM, or another process of
+    /// its cgroup that was not [forgotten](Self::forget_kill).
     #[must_use]
     pub fn out_of_memory(&self) -> Option<OutOfMemory> {
         self.home.memory()?.killed()
     }
 
-    /// Takes one process that the OOM killer has ended for another than the monitor.
+    /// Ignores one kill by the OOM killer: its process was not the VMM.
     pub fn forget_kill(&self) {
         if let Some(memory) = self.home.memory() {
             memory.forget_kill();
@@ -140,7 +144,7 @@ impl PodCgroups {
 
     fn make_and_enter(&self) -> Result<(), CgroupError> {
         self.home.make()?;
-        // The cgroup may have been there before.
+        // The cgroup may have existed before, with kills.
         if let Some(memory) = self.home.memory() {
             memory.forget_kills();
         }
@@ -153,24 +157,22 @@ impl PodCgroups {
 
     /// Whether vCPUs have a cgroup of their own.
     #[must_use]
-    pub fn has_vcpus_apart(&self) -> bool {
+    pub fn has_vcpu_cgroup(&self) -> bool {
         self.vcpus.is_some()
     }
 
-    /// Puts the threads of vCPUs where they belong.
+    /// Moves the threads of vCPUs into their cgroup, if they have one.
     ///
     /// # Errors
-    /// Some of them are still with the monitor.
-    pub fn place_vcpus(&self, threads: &[u32]) -> Result<(), CgroupError> {
+    /// Some of them are still in the VMM's cgroup.
+    pub fn move_vcpus(&self, threads: &[u32]) -> Result<(), CgroupError> {
         let Some(vcpus) = &self.vcpus else {
             return Ok(());
         };
         if vcpus.is_v2() {
-            warn!(
-                self.log,
-                "vCPUs are not in the pod's cgroup: cgroup v2 keeps the threads of a \
-                process together; sandbox_cgroup_only = true puts the whole monitor there"
-            );
+            warn!(self.log, "vCPUs not moved to the pod's cgroup";
+                "reason" => "cgroup v2 keeps the threads of a process together; \
+                    sandbox_cgroup_only = true moves the whole VMM there");
             return Ok(());
         }
         threads
@@ -178,7 +180,7 @@ impl PodCgroups {
             .try_for_each(|thread| vcpus.add_thread(*thread))
     }
 
-    /// Lets the pod run on these CPUs and memory nodes only (cpuset(7) lists; empty for all).
+    /// Restricts the pod to these CPUs and memory nodes (cpuset(7) lists; empty for all).
     ///
     /// # Errors
     /// The kernel refuses the list.
@@ -187,12 +189,12 @@ impl PodCgroups {
         pod.confine(cpus, nodes)
     }
 
-    /// Moves this process back to where it was, ends what is left in the cgroups, and removes them.
-    /// Tells what could not be done.
+    /// Moves this process back to its former cgroups, kills the processes that are left in the
+    /// pod's, and removes these. Returns what failed.
     pub fn leave(&self) -> Vec<CgroupError> {
         let back = {
             let _moving = moving();
-            self.origin.enter().err()
+            self.previous.enter().err()
         };
         back.into_iter()
             .chain(remove_all(&self.directories()))

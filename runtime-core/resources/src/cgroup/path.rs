@@ -1,12 +1,12 @@
-//! Where a pod's cgroup is: `linux.cgroupsPath` in either of its forms.
+//! The path of a pod's cgroup: `linux.cgroupsPath` in either of its forms.
 
 use std::path::Path;
 
 use super::CgroupError;
 
-/// The slice of units that name none (systemd.special(7)).
+/// The slice of units without one (systemd.special(7)).
 const DEFAULT_SLICE: &str = "system.slice";
-/// Parent of the cgroups of sandboxes that name none.
+/// Parent of the cgroups of sandboxes without a path.
 const DEFAULT_PARENT: &str = "imprint";
 
 /// A cgroup's path, the same in every hierarchy, relative to their roots.
@@ -17,14 +17,14 @@ pub struct CgroupPath {
 }
 
 impl CgroupPath {
-    /// Reads `linux.cgroupsPath` of sandbox `id`: a path, or systemd's `slice:prefix:name`. Without
-    /// one, or with the root, the sandbox gets a cgroup of its own below `imprint`. `alone`: it is a
-    /// single container's, whose parent is named after containerd's namespace and holds nothing but
-    /// containers.
+    /// Parses `linux.cgroupsPath` of sandbox `id`: a path, or systemd's `slice:prefix:name`.
+    /// Without one, or with the root, the sandbox gets a cgroup of its own below `imprint`.
+    /// `alone`: it is a single container, whose cgroup's parent is named after containerd's
+    /// namespace and contains only containers.
     ///
     /// # Errors
-    /// It is neither.
-    pub fn of(given: Option<&Path>, id: &str, alone: bool) -> Result<Self, CgroupError> {
+    /// It has neither form.
+    pub fn parse(given: Option<&Path>, id: &str, alone: bool) -> Result<Self, CgroupError> {
         let default = || Self {
             path: format!("{DEFAULT_PARENT}/{id}"),
             parent_is_shared: true,
@@ -69,7 +69,7 @@ impl CgroupPath {
     }
 }
 
-/// Where systemd has the unit. A slice lies in the slices whose names are the beginnings of its own
+/// The path of systemd's unit. A slice is within the slices whose names are prefixes of its own
 /// (systemd.slice(5)).
 fn systemd(slice: &str, prefix: &str, name: &str) -> Option<String> {
     let slice = if slice.is_empty() {

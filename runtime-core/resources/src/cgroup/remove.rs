@@ -1,4 +1,4 @@
-//! The end of a cgroup, and of whatever is still in it.
+//! Removes cgroups, and kills the processes that are still in them.
 
 use std::{
     fs, io,
@@ -12,20 +12,21 @@ use system::process;
 use super::CgroupError;
 
 /// How long killed processes may take to end.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// A process that is being started while others are killed is found in the next round.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the processes are listed and killed: one that starts meanwhile is found in the next
+/// round.
 const ROUNDS: usize = 8;
 const MEMBERS: &str = "cgroup.procs";
 
-/// Removes these directories, parents first in the list, and kills what is in those at the ends.
-/// One that is gone is no error, nor is a parent in which there is something else. Tells what could
-/// not be done.
+/// Removes these directories, which are listed parents first, and kills the processes in the
+/// innermost ones. A directory that is gone is no error, nor is a parent with another cgroup in it.
+/// Returns what failed.
 pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
     let mut failed = Vec::new();
     for directory in directories.iter().rev() {
         let below = |other: &PathBuf| other != directory && other.starts_with(directory);
         if directories.iter().any(below) {
-            // Fails, as it should, while there is another in it.
+            // Fails, as it should, if there is another cgroup in it.
             let _ = fs::remove_dir(directory);
         } else if let Err(error) = remove(directory) {
             failed.push(error);
@@ -35,7 +36,7 @@ pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
 }
 
 fn remove(directory: &Path) -> Result<(), CgroupError> {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + TIMEOUT;
     for _ in 0..ROUNDS {
         match fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
@@ -61,7 +62,7 @@ fn remove(directory: &Path) -> Result<(), CgroupError> {
         if !left.is_empty() {
             return Err(CgroupError::Busy {
                 path: directory.to_owned(),
-                seconds: DEADLINE.as_secs(),
+                seconds: TIMEOUT.as_secs(),
                 pids: left,
             });
         }
@@ -80,15 +81,15 @@ fn failed(directory: &Path, source: io::Error) -> CgroupError {
     }
 }
 
-/// Processes in the cgroup, but for this one.
+/// Pids of the processes in the cgroup, without this one.
 fn members(directory: &Path) -> Vec<u32> {
     let list = fs::read_to_string(directory.join(MEMBERS)).unwrap_or_default();
     let pids = list.lines().filter_map(|line| line.parse().ok());
     pids.filter(|pid| *pid != std::process::id()).collect()
 }
 
-/// Kills a member. It is looked for again when its descriptor is held, so that another process that
-/// was given its number meanwhile is spared.
+/// Kills a member. That it is one is checked again after its pidfd was opened, so another process
+/// that got its number meanwhile is spared.
 fn kill(directory: &Path, pid: u32) -> Option<OwnedFd> {
     let process = process::hold_here(pid).ok()??;
     if !members(directory).contains(&pid) {

@@ -98,19 +98,19 @@ fn sleeper() -> Child {
     Command::new("sleep").arg("600").spawn().unwrap()
 }
 
-/// Runs this test again as `name` in a process of its own.
+/// Runs the test `name` of this module again in a process of its own.
 fn alone(name: &str) {
+    let (_, module) = module_path!().split_once("::").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", &format!("{module}::{name}"), "--nocapture"])
         .env(CHILD, "1")
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}");
-    // A name that leads to no test would pass too.
-    let counted = String::from_utf8_lossy(&output.stdout);
-    assert!(counted.contains("1 passed"), "{counted}");
+    let summary = String::from_utf8_lossy(&output.stdout);
+    assert!(summary.contains("1 passed"), "{summary}");
 }
 
 fn is_child() -> bool {
@@ -124,7 +124,7 @@ fn name(what: &str) -> String {
 /// In and out again: with a child that inherits, which ends with the cgroup.
 fn round_trip(make: impl Fn() -> Box<dyn Hierarchy>, root: &Path, id: &str) {
     let before = cgroups_of(std::process::id());
-    let path = CgroupPath::of(Some(Path::new(&format!("/{id}-ns/{id}"))), id, true).unwrap();
+    let path = CgroupPath::parse(Some(Path::new(&format!("/{id}-ns/{id}"))), id, true).unwrap();
     let groups = PodCgroups::within(&make, &path, id, true, &log()).unwrap();
     let directories = groups.directories();
     assert!(!directories.is_empty());
@@ -157,7 +157,7 @@ fn a_process_enters_and_leaves() {
         return;
     }
     if !is_child() {
-        return alone("tests::cgroups::a_process_enters_and_leaves");
+        return alone("a_process_enters_and_leaves");
     }
     round_trip(
         hierarchies::auto,
@@ -172,7 +172,7 @@ fn a_process_enters_and_leaves_on_v2() {
         return;
     }
     if !is_child() {
-        return alone("tests::cgroups::a_process_enters_and_leaves_on_v2");
+        return alone("a_process_enters_and_leaves_on_v2");
     }
     let make = || Box::new(V2At(HYBRID.into())) as Box<dyn Hierarchy>;
     round_trip(make, Path::new(HYBRID), &name("enter2"));
@@ -184,16 +184,16 @@ fn threads_are_apart_from_their_process_on_v1() {
         return;
     }
     if !is_child() {
-        return alone("tests::cgroups::threads_are_apart_from_their_process_on_v1");
+        return alone("threads_are_apart_from_their_process_on_v1");
     }
     let id = name("threads");
-    let path = CgroupPath::of(Some(Path::new(&format!("/{id}-ns/{id}"))), &id, false).unwrap();
+    let path = CgroupPath::parse(Some(Path::new(&format!("/{id}-ns/{id}"))), &id, false).unwrap();
     let make = || Box::new(V1::new()) as Box<dyn Hierarchy>;
     let groups = PodCgroups::within(make, &path, &id, false, &log()).unwrap();
     groups.enter().unwrap();
     let own = std::process::id();
     let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-    groups.place_vcpus(&[thread]).unwrap();
+    groups.move_vcpus(&[thread]).unwrap();
     let of_thread = fs::read_to_string(format!("/proc/{own}/task/{thread}/cgroup")).unwrap();
     assert!(
         of_thread.contains(&format!(":cpu:/{id}-ns/{id}")),

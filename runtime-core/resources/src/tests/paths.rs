@@ -23,11 +23,11 @@ fn both_forms_are_understood() {
         ("a.slice:x:b.slice", "a.slice/b.slice"),
     ];
     for (given, expected) in table {
-        let path = CgroupPath::of(Some(Path::new(given)), "id", false).unwrap();
+        let path = CgroupPath::parse(Some(Path::new(given)), "id", false).unwrap();
         assert_eq!(path.as_str(), expected, "{given}");
     }
     assert_eq!(
-        CgroupPath::of(None, "id", false).unwrap().as_str(),
+        CgroupPath::parse(None, "id", false).unwrap().as_str(),
         "imprint/id"
     );
 }
@@ -47,7 +47,7 @@ fn what_leads_elsewhere_is_refused() {
         ".slice:x:c",
     ];
     for given in refused {
-        let result = CgroupPath::of(Some(Path::new(given)), "id", false);
+        let result = CgroupPath::parse(Some(Path::new(given)), "id", false);
         assert!(result.is_err(), "{given}: {result:?}");
     }
 }

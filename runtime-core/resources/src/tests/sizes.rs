@@ -148,13 +148,13 @@ fn a_vm_is_as_large_as_its_pod_and_never_smaller_than_the_template() {
 }
 
 #[test]
-fn the_monitor_goes_before_the_shim_and_with_its_best_protected_container() {
-    assert_eq!(oom_score::of_monitor([], -998), None);
-    assert_eq!(oom_score::of_monitor([1000], -998), Some(1000));
-    assert_eq!(oom_score::of_monitor([1000, 937, 999], -998), Some(937));
-    assert_eq!(oom_score::of_monitor([-997], -998), Some(-997));
-    assert_eq!(oom_score::of_monitor([-998], -998), Some(-997));
-    assert_eq!(oom_score::of_monitor([0], 1000), Some(1000));
+fn the_vmm_is_killed_before_the_shim_and_with_its_best_protected_container() {
+    assert_eq!(oom_score::for_vmm([], -998), None);
+    assert_eq!(oom_score::for_vmm([1000], -998), Some(1000));
+    assert_eq!(oom_score::for_vmm([1000, 937, 999], -998), Some(937));
+    assert_eq!(oom_score::for_vmm([-997], -998), Some(-997));
+    assert_eq!(oom_score::for_vmm([-998], -998), Some(-997));
+    assert_eq!(oom_score::for_vmm([0], 1000), Some(1000));
 }
 
 #[test]

@@ -16,7 +16,7 @@ async fn a_container_that_cannot_be_made_leaves_nothing() {
         .await
         .unwrap_err();
     assert!(error.of_agent().is_some(), "{error}");
-    assert!(f.vm.plugged().is_empty());
+    assert!(f.vm.disks().is_empty());
     assert_eq!(f.sandbox.count().await, 0);
     assert!(f.events().is_empty());
 }
@@ -46,7 +46,7 @@ async fn only_an_agent_that_can_lets_a_container_join_another() {
         "{refused}"
     );
     assert_eq!(stock.guest.calls("create_container"), 0);
-    assert!(stock.vm.plugged().is_empty());
+    assert!(stock.vm.disks().is_empty());
     let guest = Guest::with_feature(JOINS_PID_NAMESPACES);
     let embedded = Fixture::of(SIZING, guest, &DiskSlots::default()).await;
     embedded.sandbox.create(new()).await.unwrap();

@@ -40,12 +40,12 @@ async fn a_pods_container_comes_and_goes_without_the_pod() {
         .create(new_container("web", Stdio::default()))
         .await
         .unwrap();
-    assert_eq!(f.vm.plugged().len(), 2);
+    assert_eq!(f.vm.disks().len(), 2);
     f.sandbox.start(init("web")).await.unwrap();
     f.sandbox.signal(init("web"), 15).await.unwrap();
     assert_eq!(soon(f.sandbox.wait(init("web"))).await.unwrap().status, 143);
     soon(f.sandbox.delete(init("web"))).await.unwrap();
-    assert_eq!(f.vm.plugged().len(), 1);
+    assert_eq!(f.vm.disks().len(), 1);
     assert!(!f.vm.is_dead());
     assert_eq!(f.guest.calls("remove_container web"), 1);
     // The name is free again.

@@ -119,7 +119,7 @@ async fn a_vm_that_cannot_grow_says_so_and_the_limits_stand() {
 
     let made = fixture.sandbox.create(limited("b", 2000, 0)).await;
     assert!(matches!(made, Err(Error::Resize(_))), "{made:?}");
-    assert_eq!(fixture.vm.plugged().len(), 1);
+    assert_eq!(fixture.vm.disks().len(), 1);
     // A limit that no VM can have promises nothing: the container gets what there is.
     *fixture.vm.stiff.lock() = false;
     fixture

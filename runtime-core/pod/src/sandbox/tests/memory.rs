@@ -56,7 +56,7 @@ impl Host {
     fn cgroups(&self) -> Arc<PodCgroups> {
         let root = self.0.path().to_owned();
         let make = move || Box::new(Files(root.clone())) as Box<dyn Hierarchy>;
-        let path = CgroupPath::of(Some(Path::new("/pod/own")), MAIN, false).unwrap();
+        let path = CgroupPath::parse(Some(Path::new("/pod/own")), MAIN, false).unwrap();
         let log = Logger::root(Discard, o!());
         Arc::new(PodCgroups::within(make, &path, MAIN, true, &log).unwrap())
     }

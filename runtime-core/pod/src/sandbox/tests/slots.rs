@@ -28,8 +28,8 @@ async fn of_an_image(id: &str, dir: &Path) -> NewContainer {
     new
 }
 
-/// How many disks are plugged, and which slots are filled, once two containers are there, the first
-/// of which the VM was started with.
+/// How many disks are hot-plugged, and which slots are filled, once two containers are there, the
+/// first of which the VM was started with.
 async fn places(guest: Guest) -> (usize, Vec<u32>) {
     let slots = DiskSlots {
         count: 2,
@@ -42,7 +42,7 @@ async fn places(guest: Guest) -> (usize, Vec<u32>) {
         f.sandbox.create(container).await.unwrap();
     }
     let filled = f.vm.filled.lock().clone();
-    (f.vm.plugged().len(), filled)
+    (f.vm.disks().len(), filled)
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn an_agent_that_finds_present_disks_gets_slots() {
 }
 
 #[tokio::test]
-async fn the_stock_agent_gets_plugged_disks() {
+async fn the_stock_agent_gets_hot_plugged_disks() {
     if possible() {
         assert_eq!(places(Guest::with_feature("guest-pull")).await, (2, vec![]));
         let silent = Guest::default();

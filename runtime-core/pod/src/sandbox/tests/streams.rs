@@ -131,7 +131,7 @@ async fn a_stream_that_cannot_be_opened_fails_the_creation() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Stream { .. }), "{error}");
-    assert!(f.vm.plugged().is_empty());
+    assert!(f.vm.disks().is_empty());
 }
 
 #[tokio::test]

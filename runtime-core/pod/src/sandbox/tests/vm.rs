@@ -55,7 +55,7 @@ impl FakeVm {
         Ok(())
     }
 
-    pub(super) fn plugged(&self) -> Vec<String> {
+    pub(super) fn disks(&self) -> Vec<String> {
         self.disks.lock().clone()
     }
 }

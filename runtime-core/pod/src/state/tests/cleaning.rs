@@ -63,10 +63,10 @@ fn a_recorded_monitor_is_killed() {
     let mut dir = fixture.create("one");
     let mut child = start(Path::new("/bin/cat"), &[]);
     let recorded = process(&child);
-    dir.record(|state| state.monitor = Some(recorded)).unwrap();
-    fs::write(dir.monitor_dir().join("qmp.sock"), "").unwrap();
+    dir.record(|state| state.vmm = Some(recorded)).unwrap();
+    fs::write(dir.vmm_dir().join("qmp.sock"), "").unwrap();
     let report = cleanup(dir.path(), Path::new(BUNDLE));
-    assert_eq!(report.monitors, [(recorded, MonitorOutcome::Killed)]);
+    assert_eq!(report.vmms, [(recorded, VmmOutcome::Killed)]);
     assert!(report.removed && report.is_clean(), "{report:?}");
     assert!(!runs(&mut child));
     fixture.assert_empty();
@@ -80,9 +80,9 @@ fn a_process_that_took_over_the_pid_is_left_alone() {
     let mut child = start(Path::new("/bin/cat"), &[]);
     let mut earlier = process(&child);
     earlier.start_time -= 1;
-    dir.record(|state| state.monitor = Some(earlier)).unwrap();
+    dir.record(|state| state.vmm = Some(earlier)).unwrap();
     let report = cleanup(dir.path(), Path::new(BUNDLE));
-    assert_eq!(report.monitors, [(earlier, MonitorOutcome::Gone)]);
+    assert_eq!(report.vmms, [(earlier, VmmOutcome::Gone)]);
     assert!(report.removed && runs(&mut child));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -95,7 +95,7 @@ fn an_unrecorded_monitor_is_found() {
         let fixture = Fixture::new();
         let dir = fixture.create("one");
         let program = monitor_named(fixture.root.path(), "qemu-system-test");
-        let socket = dir.monitor_dir().join("fifo");
+        let socket = dir.vmm_dir().join("fifo");
         let argument = socket.to_str().unwrap();
         let (mut ours, _open) = start_reading(&program, &socket);
         // Another program that names the directory, and another sandbox's monitor.
@@ -106,9 +106,9 @@ fn an_unrecorded_monitor_is_found() {
             "absent" => fs::remove_file(dir.path().join("state.json")).unwrap(),
             _ => {}
         }
-        let wanted = [(process(&ours), MonitorOutcome::Killed)];
+        let wanted = [(process(&ours), VmmOutcome::Killed)];
         let report = cleanup(dir.path(), Path::new(BUNDLE));
-        assert_eq!(report.monitors, wanted, "record {record}");
+        assert_eq!(report.vmms, wanted, "record {record}");
         assert!(report.removed, "record {record}: {report:?}");
         assert_eq!(report.is_clean(), record != "damaged");
         assert!(
@@ -127,12 +127,12 @@ fn the_recorded_binary_decides_what_a_monitor_is() {
     let fixture = Fixture::new();
     let mut dir = fixture.create("one");
     let program = monitor_named(fixture.root.path(), "some-monitor");
-    dir.record(|state| state.monitor_binary = Some(program.clone()))
+    dir.record(|state| state.vmm_binary = Some(program.clone()))
         .unwrap();
     let below = dir.path().join("vm/x");
     let (mut child, _open) = start_reading(&program, &below);
-    let wanted = [(process(&child), MonitorOutcome::Killed)];
-    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
+    let wanted = [(process(&child), VmmOutcome::Killed)];
+    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).vmms, wanted);
     assert!(!runs(&mut child));
 }
 
@@ -158,10 +158,10 @@ fn a_monitor_is_found_by_the_socket_it_listens_on() {
             .stdin(Stdio::from(OwnedFd::from(listener)));
         command.spawn().unwrap()
     };
-    let mut ours = sleep_on(&dir.monitor_dir().join("clh api.sock"));
+    let mut ours = sleep_on(&dir.vmm_dir().join("clh api.sock"));
     let mut other = sleep_on(&fixture.root.path().join("clh-api.sock"));
-    let wanted = [(process(&ours), MonitorOutcome::Killed)];
-    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).monitors, wanted);
+    let wanted = [(process(&ours), VmmOutcome::Killed)];
+    assert_eq!(cleanup(dir.path(), Path::new(BUNDLE)).vmms, wanted);
     assert!(!runs(&mut ours) && runs(&mut other));
     other.kill().unwrap();
     other.wait().unwrap();
@@ -174,14 +174,14 @@ fn a_monitor_whose_binary_was_upgraded_is_found() {
         let mut dir = fixture.create("one");
         let program = monitor_named(fixture.root.path(), "qemu-system-test");
         if recorded {
-            dir.record(|state| state.monitor_binary = Some(program.clone()))
+            dir.record(|state| state.vmm_binary = Some(program.clone()))
                 .unwrap();
         }
         let (mut child, _open) = start_reading(&program, &dir.path().join("vm/x"));
-        let wanted = [(process(&child), MonitorOutcome::Killed)];
+        let wanted = [(process(&child), VmmOutcome::Killed)];
         fs::remove_file(&program).unwrap();
         let report = cleanup(dir.path(), Path::new(BUNDLE));
-        assert_eq!(report.monitors, wanted, "recorded: {recorded}");
+        assert_eq!(report.vmms, wanted, "recorded: {recorded}");
         assert!(!runs(&mut child));
     }
 }
@@ -269,10 +269,10 @@ fn another_bundles_sandbox_is_left_alone() {
     let mut dir = SandboxDir::create(fixture.root.path(), "one", &own).unwrap();
     let mut child = start(Path::new("/bin/cat"), &[]);
     let recorded = process(&child);
-    dir.record(|state| state.monitor = Some(recorded)).unwrap();
+    dir.record(|state| state.vmm = Some(recorded)).unwrap();
 
     let report = cleanup(dir.path(), &other);
-    assert!(!report.removed && report.monitors.is_empty(), "{report:?}");
+    assert!(!report.removed && report.vmms.is_empty(), "{report:?}");
     assert!(report.problems[0].contains("left alone"), "{report:?}");
     assert!(runs(&mut child) && dir.path().exists());
 

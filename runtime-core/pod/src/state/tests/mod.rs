@@ -50,7 +50,7 @@ fn mode(path: &Path) -> u32 {
 fn directories_and_files_are_private() {
     let fixture = Fixture::new();
     let dir = fixture.create("one");
-    for path in [dir.path().parent().unwrap(), dir.path(), &dir.monitor_dir()] {
+    for path in [dir.path().parent().unwrap(), dir.path(), &dir.vmm_dir()] {
         assert_eq!(mode(path), 0o700, "{path:?}");
     }
     assert_eq!(mode(&dir.path().join("state.json")), 0o600);
@@ -63,7 +63,7 @@ fn the_record_is_found_again() {
     let fixture = Fixture::new();
     let mut dir = fixture.create("one");
     dir.record(|state| {
-        state.monitor_binary = Some("/usr/bin/qemu".into());
+        state.vmm_binary = Some("/usr/bin/qemu".into());
         let disks = vec![DiskRecord {
             id: "d0".to_owned(),
             path: "/image".into(),
@@ -177,7 +177,7 @@ fn the_link_to_a_restored_vm_goes_with_the_sandbox_on_every_path() {
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(
             link.canonicalize().unwrap(),
-            dir.monitor_dir().canonicalize().unwrap()
+            dir.vmm_dir().canonicalize().unwrap()
         );
         dir
     };

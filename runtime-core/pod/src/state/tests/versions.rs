@@ -1,10 +1,10 @@
-//! Records that another version of this program wrote: those of the present format are read, whatever
-//! later fields they have, and of all others the VMM is still found and ended.
+//! Records that another version of this program wrote: those of the present format are read,
+//! whatever later fields they have, and of all others the VMM is still found and ended.
 
 use super::*;
 
-/// What version 1 of the format wrote. A change that cannot read it raises `VERSION`, and this record
-/// is then one of those that are refused.
+/// What version 1 of the format wrote. A change that cannot read it raises `VERSION`, and this
+/// record is then one of those that are refused.
 const VERSION_1: &str = include_str!("state-1.json");
 
 fn dir_with(fixture: &Fixture, record: &str) -> PathBuf {
@@ -22,9 +22,9 @@ fn a_record_of_version_1_is_read() {
     assert_eq!(state.sandbox_id, "one");
     assert_eq!(state.bundle, Path::new(BUNDLE));
     assert_eq!(state.shim, process(4_194_301, 11));
-    assert_eq!(state.monitor, process(4_194_302, 12));
+    assert_eq!(state.vmm, process(4_194_302, 12));
     assert_eq!(
-        state.monitor_binary.as_deref(),
+        state.vmm_binary.as_deref(),
         Some(Path::new("/usr/bin/qemu-system-x86_64"))
     );
     assert_eq!(
@@ -46,7 +46,7 @@ fn what_a_record_of_version_1_names_is_cleaned_up() {
         pid: 4_194_302,
         start_time: 12,
     };
-    assert_eq!(report.monitors, [(process, MonitorOutcome::Gone)]);
+    assert_eq!(report.vmms, [(process, VmmOutcome::Gone)]);
     assert!(report.removed && report.is_clean(), "{report:?}");
     fixture.assert_empty();
 }

@@ -1,4 +1,4 @@
-//! Where this process was before it entered its pod's cgroups: the place it goes back to.
+//! The cgroups in which this process was before it entered its pod's, and to which it returns.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,29 +13,30 @@ use super::CgroupError;
 const SELF: &str = "/proc/self/cgroup";
 const MEMBERS: &str = "cgroup.procs";
 
-/// This process's cgroup in each hierarchy.
+/// The cgroup of this process in each hierarchy.
 #[derive(Debug)]
-pub struct Origin(Vec<Place>);
+pub struct PreviousCgroups(Vec<Membership>);
 
+/// The cgroup in one hierarchy.
 #[derive(Debug)]
-struct Place {
+struct Membership {
     root: PathBuf,
     directory: PathBuf,
 }
 
-impl Origin {
-    /// Looks where this process is in each of these hierarchies.
-    pub fn of_self(hierarchy: &dyn Hierarchy) -> Result<Self, CgroupError> {
+impl PreviousCgroups {
+    /// Reads in which cgroup this process is in each of these hierarchies.
+    pub fn read(hierarchy: &dyn Hierarchy) -> Result<Self, CgroupError> {
         let table = fs::read_to_string(SELF).map_err(|source| CgroupError::Io {
             action: "Reading",
             path: SELF.into(),
             source,
         })?;
-        let mut places: Vec<Place> = Vec::new();
+        let mut memberships: Vec<Membership> = Vec::new();
         for subsystem in hierarchy.subsystems() {
-            // Of a subsystem in which nothing was entered yet: where the hierarchy is mounted.
+            // No cgroup was entered yet, so this is where the hierarchy is mounted.
             let root = subsystem.to_controller().path().to_path_buf();
-            if places.iter().any(|place| place.root == root) {
+            if memberships.iter().any(|known| known.root == root) {
                 continue;
             }
             let name = subsystem.controller_name();
@@ -47,28 +48,29 @@ impl Origin {
                 })
             };
             let path = path.unwrap_or("/").trim_start_matches('/');
-            places.push(Place {
+            memberships.push(Membership {
                 directory: root.join(path),
                 root,
             });
         }
-        Ok(Self(places))
+        Ok(Self(memberships))
     }
 
-    /// Moves this process there, in one hierarchy.
+    /// Moves this process there, in one hierarchy. Errors are ignored.
     pub fn enter_one(&self) {
-        if let Some(place) = self.0.first() {
-            let _ = join(&place.directory);
+        if let Some(first) = self.0.first() {
+            let _ = join(&first.directory);
         }
     }
 
-    /// Moves this process there. Where that cgroup is gone, to the nearest above it that takes it.
+    /// Moves this process there. If that cgroup is gone, to the nearest one above it that accepts
+    /// it.
     pub fn enter(&self) -> Result<(), CgroupError> {
-        self.0.iter().try_for_each(Place::enter)
+        self.0.iter().try_for_each(Membership::enter)
     }
 }
 
-impl Place {
+impl Membership {
     fn enter(&self) -> Result<(), CgroupError> {
         let inside = self
             .directory
@@ -88,7 +90,7 @@ impl Place {
 fn join(directory: &Path) -> Result<(), CgroupError> {
     let path = directory.join(MEMBERS);
     let own = std::process::id().to_string();
-    // Never made: it is there, or this is no cgroup.
+    // The file is not created: if it is missing, this is not a cgroup.
     let written = OpenOptions::new()
         .write(true)
         .open(&path)
@@ -100,16 +102,16 @@ fn join(directory: &Path) -> Result<(), CgroupError> {
     })
 }
 
-/// Named hierarchies have their name behind "name=".
+/// Named hierarchies are listed as "name=" and their name.
 fn is_called(entry: &str, name: &str) -> bool {
     entry == name || entry.strip_prefix("name=") == Some(name)
 }
 
-/// The path in the line (`number:controllers:path`, cgroups(7)) whose controllers `fit`.
-fn find(table: &str, fit: impl Fn(&str) -> bool) -> Option<&str> {
+/// The path in the line (`number:controllers:path`, cgroups(7)) whose controllers match.
+fn find(table: &str, matches: impl Fn(&str) -> bool) -> Option<&str> {
     table.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (_, names, path) = (parts.next()?, parts.next()?, parts.next()?);
-        fit(names).then_some(path)
+        matches(names).then_some(path)
     })
 }
