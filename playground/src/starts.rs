@@ -122,7 +122,7 @@ pub(crate) mod tests {
         let json = report.to_json().unwrap();
         let quoted = json.replace('\\', "\\\\").replace('"', "\\\"");
         let line = format!(
-            r#"time="2026" level=info msg="sandbox started" sandbox=a reason="Fits \"x\"" report="{quoted}""#
+            r#"level=info msg="sandbox started" sandbox=a reason="Fits \"x\"" report="{quoted}""#
         );
         assert_eq!(parse(&line), Some(report));
         assert_eq!(

@@ -250,7 +250,7 @@ async fn all_or_none<R>(
     network: impl Future<Output = Result<Waiting, NetworkError>>,
 ) -> Result<(Started, R, Waiting), Error> {
     let vm = async { Ok::<_, Error>(vm.await?) };
-    // In this order: an image that is prepared when the VM is specified is in a slot from the start.
+    // The root first: an image that is ready when the VM is specified is in a slot from the start.
     let mut made = pin!(async { tokio::try_join!(rootfs, vm) });
     let mut network = pin!(network);
     let ((rootfs, vm), network) = tokio::select! {
