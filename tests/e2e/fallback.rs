@@ -49,6 +49,7 @@ fn no_template(node: &Node) -> Result<()> {
 }
 
 fn other_memory(node: &Node) -> Result<()> {
+    node.configure(&with_templates(node))?;
     node.ensure_template()?;
     node.configure(&Settings {
         memory_mib: 320,
