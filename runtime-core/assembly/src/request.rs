@@ -150,3 +150,53 @@ fn hostname(spec: &Spec, id: &str) -> String {
     let given = spec.hostname().as_deref().unwrap_or_default();
     if given.is_empty() { id } else { given }.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: &str) -> Spec {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const ISOLATED: &str = r#""linux": {"namespaces": [{"type": "network"}],
+        "resources": {"memory": {"limit": 67108864}}, "cgroupsPath": "/pods/a"}"#;
+
+    fn request(kind: ContainerKind, spec: Spec) -> Result<PodRequest, Error> {
+        let first = ContainerRequest {
+            id: "a".to_owned(),
+            kind,
+            bundle: Bundle {
+                path: "/bundle".into(),
+                spec,
+            },
+            mounts: Vec::new(),
+            stdio: Stdio::default(),
+        };
+        PodRequest::of_container(&first, Some("/config".into()))
+    }
+
+    #[test]
+    fn a_container_says_what_its_pod_needs() {
+        let spec = spec(&format!(r#"{{"ociVersion": "1.1.0", {ISOLATED}}}"#));
+        let alone = request(ContainerKind::SingleContainer, spec.clone()).unwrap();
+        assert_eq!(
+            (alone.id(), &*alone.hostname, alone.alone),
+            ("a", "a", true)
+        );
+        assert_eq!(alone.network, network::Request::New);
+        assert_eq!(alone.demand.memory_bytes, 64 << 20);
+        assert_eq!(alone.cgroup.as_deref(), Some(Path::new("/pods/a")));
+        assert_eq!(alone.config.as_deref(), Some(Path::new("/config")));
+        assert!(alone.shared.is_none());
+        let pause = request(ContainerKind::PodSandbox, spec).unwrap();
+        assert!(!pause.alone);
+    }
+
+    #[test]
+    fn a_pod_on_the_nodes_network_is_refused() {
+        let host = spec(r#"{"ociVersion": "1.1.0", "linux": {"namespaces": []}}"#);
+        let refused = request(ContainerKind::PodSandbox, host);
+        assert!(matches!(refused, Err(Error::Network(_))));
+    }
+}
