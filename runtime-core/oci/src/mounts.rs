@@ -64,57 +64,68 @@ pub(super) fn guest_mounts(
     let mut out = Vec::with_capacity(mounts.len());
     let mut binds = Vec::new();
     for mount in mounts {
-        let destination = text(mount.destination(), "mounts.destination")?;
-        if let Some(shared) = sandbox_shm(mount, sandbox_id) {
-            out.push(shared);
-            continue;
-        }
-        let options = mount.options().clone().unwrap_or_default();
-        let fs_type = mount.typ().clone().unwrap_or_default();
-        let is_bind = is_bind(mount);
-        let on_disk = !is_bind && ON_DISK.contains(&fs_type.as_str());
-        if !is_bind && !on_disk && !GUEST_OWN.contains(&fs_type.as_str()) {
-            return Err(OciError::UnsupportedMount {
-                destination: mount.destination().clone(),
-                fs_type,
-            });
-        }
-        let source = match mount.source() {
-            Some(source) => text(source, "mounts.source")?,
-            None if is_bind || on_disk => {
-                return Err(OciError::Missing("mounts.source (of a bind mount)"));
+        match sandbox_shm(mount, sandbox_id) {
+            Some(shared) => out.push(shared),
+            None => {
+                let (mount, bind) = guest_mount(mount, container_id, out.len())?;
+                out.push(mount);
+                binds.extend(bind);
             }
-            None => fs_type.clone(),
-        };
-        let from_host = on_disk || is_bind && !names_guest_own(Path::new(&source));
-        if from_host {
-            binds.push(HostBind {
-                source: PathBuf::from(&source),
-                fs_type: on_disk.then(|| fs_type.clone()),
-                destination: mount.destination().clone(),
-                guest_path: guest_path(container_id, mount.destination()),
-                options: options.clone(),
-                index: out.len(),
-            });
         }
-        out.push(wire::Mount {
-            destination,
-            source: if from_host { String::new() } else { source },
-            type_: if is_bind || on_disk {
-                "bind".to_owned()
-            } else {
-                fs_type
-            },
-            // The agent mounts the disk with the options; the container gets a bind mount of that.
-            options: if on_disk {
-                bind_options(&options)
-            } else {
-                options
-            },
-            ..Default::default()
-        });
     }
     Ok((out, binds))
+}
+
+/// One mount for the guest, and its content if that is the host's.
+fn guest_mount(
+    mount: &host::Mount,
+    container_id: &str,
+    index: usize,
+) -> Result<(wire::Mount, Option<HostBind>), OciError> {
+    let destination = text(mount.destination(), "mounts.destination")?;
+    let options = mount.options().clone().unwrap_or_default();
+    let fs_type = mount.typ().clone().unwrap_or_default();
+    let is_bind = is_bind(mount);
+    let on_disk = !is_bind && ON_DISK.contains(&fs_type.as_str());
+    if !is_bind && !on_disk && !GUEST_OWN.contains(&fs_type.as_str()) {
+        return Err(OciError::UnsupportedMount {
+            destination: mount.destination().clone(),
+            fs_type,
+        });
+    }
+    let source = match mount.source() {
+        Some(source) => text(source, "mounts.source")?,
+        None if is_bind || on_disk => {
+            return Err(OciError::Missing("mounts.source (of a bind mount)"));
+        }
+        None => fs_type.clone(),
+    };
+    let from_host = on_disk || is_bind && !names_guest_own(Path::new(&source));
+    let bind = from_host.then(|| HostBind {
+        source: PathBuf::from(&source),
+        fs_type: on_disk.then(|| fs_type.clone()),
+        destination: mount.destination().clone(),
+        guest_path: guest_path(container_id, mount.destination()),
+        options: options.clone(),
+        index,
+    });
+    let mount = wire::Mount {
+        destination,
+        source: if from_host { String::new() } else { source },
+        type_: if is_bind || on_disk {
+            "bind".to_owned()
+        } else {
+            fs_type
+        },
+        // The agent mounts the disk with the options; the container gets a bind mount of that.
+        options: if on_disk {
+            bind_options(&options)
+        } else {
+            options
+        },
+        ..Default::default()
+    };
+    Ok((mount, bind))
 }
 
 /// Whether the source is a kernel interface, which the guest has under the same path. `/dev/shm`

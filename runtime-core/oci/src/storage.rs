@@ -71,10 +71,16 @@ pub fn rootfs_storages(
     if !disk.read_only {
         return RootfsStorages { storages, path };
     }
-    let layers: Vec<&str> = storages.iter().map(|s| s.mount_point.as_str()).collect();
+    storages.push(overlay(container_id, &storages, &path));
+    RootfsStorages { storages, path }
+}
+
+/// An overlay of the layers, with an upper layer in the guest's memory.
+fn overlay(container_id: &str, layers: &[Storage], path: &str) -> Storage {
+    let layers: Vec<&str> = layers.iter().map(|s| s.mount_point.as_str()).collect();
     let container = format!("{GUEST_BASE}/{container_id}");
     let (upper, work) = (format!("{container}/fs"), format!("{container}/work"));
-    let overlay = Storage {
+    Storage {
         driver: "overlayfs".to_owned(),
         driver_options: [&upper, &work]
             .iter()
@@ -87,11 +93,9 @@ pub fn rootfs_storages(
             format!("upperdir={upper}"),
             format!("workdir={work}"),
         ],
-        mount_point: path.clone(),
+        mount_point: path.to_owned(),
         ..Default::default()
-    };
-    storages.push(overlay);
-    RootfsStorages { storages, path }
+    }
 }
 
 fn mount_options(disk: &RootfsDisk) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Metadata},
     os::unix::fs::{FileTypeExt, MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{Mount, Rootfs, RootfsError, unsupported};
@@ -29,34 +29,9 @@ pub(super) fn from_mount(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
     let source = Path::new(&mount.source);
     let has = |wanted: &str| mount.options.iter().any(|option| option == wanted);
     let (path, loop_backed) = if source.starts_with("/dev") {
-        // /dev/mapper/* are links where udev made them.
-        let path = fs::canonicalize(source).map_err(RootfsError::io("Resolving", source))?;
-        let meta = fs::symlink_metadata(&path).map_err(RootfsError::io("Examining", &path))?;
-        if !meta.file_type().is_block_device() {
-            return Err(unsupported(mount, "its source is not a block device"));
-        }
-        (path, false)
+        (block_device(mount, source)?, false)
     } else {
-        let meta = examine(source)?;
-        if !meta.is_file() {
-            return Err(unsupported(
-                mount,
-                "its source is neither in /dev nor a regular file",
-            ));
-        }
-        if !has("loop") && mount.fs_type != "erofs" {
-            return Err(unsupported(
-                mount,
-                "its source is a file, but it has no option loop",
-            ));
-        }
-        if !owned(&meta) {
-            return Err(unsupported(
-                mount,
-                "its source can be written by other users than root",
-            ));
-        }
-        (source.to_owned(), true)
+        (image_file(mount, source, has("loop"))?, true)
     };
     Ok(Some(Rootfs::Block {
         path,
@@ -70,6 +45,32 @@ pub(super) fn from_mount(mount: &Mount) -> Result<Option<Rootfs>, RootfsError> {
             .collect(),
         loop_backed,
     }))
+}
+
+/// The node of the block device that is the mount's source.
+fn block_device(mount: &Mount, source: &Path) -> Result<PathBuf, RootfsError> {
+    // /dev/mapper/* are links where udev made them.
+    let path = fs::canonicalize(source).map_err(RootfsError::io("Resolving", source))?;
+    let meta = fs::symlink_metadata(&path).map_err(RootfsError::io("Examining", &path))?;
+    if !meta.file_type().is_block_device() {
+        return Err(unsupported(mount, "its source is not a block device"));
+    }
+    Ok(path)
+}
+
+/// The image file that is the mount's source. `looped`: the mount has the option `loop`.
+fn image_file(mount: &Mount, source: &Path, looped: bool) -> Result<PathBuf, RootfsError> {
+    let meta = examine(source)?;
+    let problem = if !meta.is_file() {
+        "its source is neither in /dev nor a regular file"
+    } else if !looped && mount.fs_type != "erofs" {
+        "its source is a file, but it has no option loop"
+    } else if !owned(&meta) {
+        "its source can be written by other users than root"
+    } else {
+        return Ok(source.to_owned());
+    };
+    Err(unsupported(mount, problem))
 }
 
 /// The metadata of `path` itself; a link is not followed.

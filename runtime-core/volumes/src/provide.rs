@@ -101,44 +101,26 @@ impl Volumes {
         debug!(self.log, "volume classified"; "container" => container,
             "destination" => %bind.destination.display(), "way" => ?way);
         match way {
-            Way::Config | Way::PodFile => {
-                // Files of a runtime hardly ever change, but Secrets do.
-                let watched = match way {
-                    Way::Config => Watched::Always,
-                    _ => Watched::IfPossible,
-                };
-                let (target, _) = self
-                    .copied(
-                        source,
-                        bind,
-                        (CONFIG, watched),
-                        Vec::new(),
-                        &mut provided.held,
-                    )
+            Way::Config => {
+                self.copy_file(source, bind, Watched::Always, spec, provided)
                     .await?;
-                spec.provide(bind, &target);
+            }
+            // Files of a runtime hardly ever change, but Secrets do.
+            Way::PodFile => {
+                self.copy_file(source, bind, Watched::IfPossible, spec, provided)
+                    .await?;
             }
             Way::Snapshot { wanted_to_write } => {
-                let (target, writable) = self.snapshot(source, bind, &mut provided.held).await?;
-                for inner in writable {
-                    let inside = format!("{target}/{inner}");
-                    spec.provide_inner(bind, &inner, &inside)
-                        .map_err(|error| refused(bind, error.to_string()))?;
-                }
+                self.copy_host_path(source, bind, spec, provided).await?;
                 if wanted_to_write {
                     warn!(self.log, "host path copied read-only";
                         "container" => container, "path" => %bind.source.display(),
                         "destination" => %bind.destination.display());
                 }
-                spec.provide_read_only(bind, &target);
             }
             Way::TerminationLog => {
-                provided.held.termination = Some(Termination::open(&source)?);
-                // Unlike other copies, it belongs to this container alone.
-                let copy = Copy::new(source, bind.guest_path.clone(), false, CONFIG);
-                copy.refresh(&self.agent).await?;
-                spec.annotate(PATH_ANNOTATION, &bind.destination.to_string_lossy());
-                spec.provide(bind, &bind.guest_path);
+                self.copy_termination_log(source, bind, spec, provided)
+                    .await?;
             }
             Way::Memory { .. } | Way::HugePages { .. } | Way::Scratch { .. } => {
                 let volume = self.empty_dir(&way, &source, spec);
@@ -156,6 +138,57 @@ impl Volumes {
             }
             Way::RawDisk => self.raw_disk(bind, &source, spec, provided).await?,
         }
+        Ok(())
+    }
+
+    /// Provides what kubelet or a runtime writes for a pod.
+    async fn copy_file(
+        &self,
+        source: Source,
+        bind: &HostBind,
+        watched: Watched,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        let limits = (CONFIG, watched);
+        let (target, _) = self
+            .copied(source, bind, limits, Vec::new(), &mut provided.held)
+            .await?;
+        spec.provide(bind, &target);
+        Ok(())
+    }
+
+    /// Provides a path of the host, read-only but for the memory that is mounted below it.
+    async fn copy_host_path(
+        &self,
+        source: Source,
+        bind: &HostBind,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        let (target, writable) = self.snapshot(source, bind, &mut provided.held).await?;
+        for inner in writable {
+            let inside = format!("{target}/{inner}");
+            spec.provide_inner(bind, &inner, &inside)
+                .map_err(|error| refused(bind, error.to_string()))?;
+        }
+        spec.provide_read_only(bind, &target);
+        Ok(())
+    }
+
+    /// Provides the file for a termination message. Unlike other copies, it belongs to one container.
+    async fn copy_termination_log(
+        &self,
+        source: Source,
+        bind: &HostBind,
+        spec: &mut GuestSpec,
+        provided: &mut Provided,
+    ) -> Result<(), VolumeError> {
+        provided.held.termination = Some(Termination::open(&source)?);
+        let copy = Copy::new(source, bind.guest_path.clone(), false, CONFIG);
+        copy.refresh(&self.agent).await?;
+        spec.annotate(PATH_ANNOTATION, &bind.destination.to_string_lossy());
+        spec.provide(bind, &bind.guest_path);
         Ok(())
     }
 
