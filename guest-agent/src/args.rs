@@ -14,7 +14,7 @@ pub enum Invocation {
     Plain {
         /// A ttrpc address, `unix:///path`.
         listen: String,
-        /// The agent's directory.
+        /// The agent's directory, which is emptied for a sandbox.
         root: PathBuf,
     },
     /// The process that containers are forked from. Its standard input is the agent's socket.
@@ -24,7 +24,7 @@ pub enum Invocation {
     },
     /// The hook that makes a container's working directory, see [`directory`].
     MakeDirectory {
-        /// The container's root.
+        /// The container's root, as a path outside of it.
         root: PathBuf,
         /// The directory's path in the container.
         directory: PathBuf,

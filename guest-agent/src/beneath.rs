@@ -61,7 +61,7 @@ pub fn open_at(
 /// Opens a directory in another one; makes it if there is nothing.
 pub fn open_or_make(directory: impl AsFd, name: &str, new: NewDirectory) -> io::Result<OwnedFd> {
     let owned_by_root = new.user.is_none() && new.group.is_none();
-    // Nobody else may use it until it has its owner.
+    // Only the agent may use it until it has its owner.
     let first_mode = match owned_by_root {
         true => Mode::from_bits_truncate(new.mode & 0o777),
         false => Mode::S_IRWXU,

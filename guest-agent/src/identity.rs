@@ -50,10 +50,12 @@ pub fn report() -> Result<String> {
     let uuids: Vec<String> = (0..UUIDS)
         .map(|_| kernel_file("/proc/sys/kernel/random/uuid"))
         .collect::<Result<_>>()?;
+    let hostname = gethostname().map(|name| name.to_string_lossy().into_owned());
+    let mut drivers = GENERATION_DRIVERS.iter();
     let identity = json!({
         "boot_id": kernel_file("/proc/sys/kernel/random/boot_id")?,
         "machine_id": fs::read_to_string("/etc/machine-id").unwrap_or_default().trim(),
-        "hostname": gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        "hostname": hostname.unwrap_or_default(),
         "uuids": uuids,
         "random": random()?,
         "agent_uuid": uuid()?,
@@ -62,7 +64,7 @@ pub fn report() -> Result<String> {
         "clock_seconds": now.as_secs_f64(),
         "mac_addresses": mac_addresses(Path::new(INTERFACES)),
         "monitors_random": hex(&entropy::vmm_random(VMM_RANDOM)),
-        "generation_id_driver": GENERATION_DRIVERS.iter().any(|path| fs::exists(path).unwrap_or(false)),
+        "generation_id_driver": drivers.any(|path| fs::exists(path).unwrap_or(false)),
     });
     Ok(identity.to_string())
 }

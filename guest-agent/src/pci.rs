@@ -50,7 +50,8 @@ impl PciPath {
         Ok(Self { root_bus, hops })
     }
 
-    /// The directory of the device in sysfs, if it is there. `devices` is [`DEVICES`] outside of tests.
+    /// The directory of the device in sysfs, if it is there. `devices` is [`DEVICES`]
+    /// outside of tests.
     pub fn find(&self, devices: &Path) -> Option<PathBuf> {
         let root = devices.join(format!("pci0000:{:02x}", self.root_bus));
         self.hops.iter().try_fold(root, |bus, (slot, function)| {

@@ -65,8 +65,8 @@ impl Reaper {
         UnclaimedChild(Arc::clone(self))
     }
 
-    /// Sends `signal` to a claimed child. Does nothing if the child has ended: its pid may be that of
-    /// another process by now.
+    /// Sends `signal` to a claimed child. Does nothing if the child has ended: its pid may be that
+    /// of another process by now.
     ///
     /// # Errors
     ///

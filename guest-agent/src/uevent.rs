@@ -46,8 +46,8 @@ impl Uevents {
         Ok(Self(changes))
     }
 
-    /// Calls `find` now and after each uevent, until it returns something. `event` is what the error
-    /// says was waited for.
+    /// Calls `find` now and after each uevent, until it returns something. `event` is what the
+    /// error says was waited for.
     ///
     /// # Errors
     ///

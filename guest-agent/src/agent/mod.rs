@@ -101,8 +101,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Makes the agent's directory an empty one for a sandbox, unless [`Agent::prepare_root`] has made
-    /// it and nothing was put into it since.
+    /// Makes the agent's directory an empty one for a sandbox, unless [`Agent::prepare_root`] has
+    /// made it and nothing was put into it since.
     ///
     /// # Errors
     ///
@@ -158,7 +158,8 @@ impl Agent {
     pub async fn remove_all_containers(&self) {
         for id in self.containers.names() {
             if let Err(error) = self.remove_container(&id, None).await {
-                slog::warn!(self.log, "container not removed"; "id" => id, "cause" => error.chain());
+                let cause = error.chain();
+                slog::warn!(self.log, "container not removed"; "id" => id, "cause" => cause);
             }
         }
         self.pid_namespace.clear().await;

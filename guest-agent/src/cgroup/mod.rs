@@ -28,7 +28,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// How long processes may take to freeze or thaw. One in an uninterruptible wait takes longer.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A container's cgroup.
+/// A container's cgroup, which has all its processes.
 #[derive(Debug, Clone)]
 pub struct Group {
     /// Absolute path below the root cgroup.

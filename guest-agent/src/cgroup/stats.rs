@@ -10,7 +10,7 @@ use agent_client::agent::{
 use super::Group;
 use crate::error::{Doing, Result};
 
-/// In nanoseconds.
+/// How many nanoseconds a microsecond has.
 const MICROSECOND: u64 = 1000;
 
 /// Reads a file of lines `key value`. Lines whose value is not a number are left out.

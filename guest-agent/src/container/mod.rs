@@ -267,7 +267,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// When there is no such process or no such signal. Nothing happens to a process that has ended.
+    /// When there is no such process or no such signal. Nothing happens to a process
+    /// that has ended.
     pub async fn signal(&self, reaper: &Reaper, exec_id: &str, signal: u32) -> Result<()> {
         let process = self.find_when_made(exec_id).await?;
         let mut signal = i32::try_from(signal)

@@ -30,7 +30,8 @@ const PIPE_CAPACITY: i32 = 1 << 20;
 const MAX_READ: usize = 1 << 20;
 /// Size of the smallest buffer to read into, in bytes.
 const MIN_READ: usize = 4 << 10;
-/// How long to wait for more output after the process has ended: its children can hold the pipe open.
+/// How long to wait for more output after the process has ended: its children can hold
+/// the pipe open.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An open end of a pipe or terminal.
@@ -86,7 +87,8 @@ impl Stream {
             biased;
             data = self.read_some(wanted) => data,
             _code = reaper::ended(exit) => {
-                timeout(DRAIN_TIMEOUT, self.read_some(wanted)).await.unwrap_or_else(|_elapsed| Ok(Vec::new()))
+                let rest = timeout(DRAIN_TIMEOUT, self.read_some(wanted)).await;
+                rest.unwrap_or_else(|_elapsed| Ok(Vec::new()))
             }
         }
     }

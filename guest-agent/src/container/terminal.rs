@@ -28,10 +28,10 @@ use crate::{
 
 /// A socket that waits for a terminal, and what the terminal is to become.
 pub struct Terminal {
-    /// Of the socket.
+    /// Path of the socket, which is removed in the end.
     path: PathBuf,
     owner: Uid,
-    /// Rows and columns.
+    /// The terminal's rows and columns, if they were requested.
     size: Option<(u32, u32)>,
     listener: AsyncFd<OwnedFd>,
     /// The connection from which no terminal has been received yet.

@@ -124,7 +124,8 @@ impl Source {
     }
 }
 
-/// A directory of the agent's own with the staged mounts of one container. Dropping it unmounts them.
+/// A directory of the agent's own with the staged mounts of one container. Dropping it unmounts
+/// them.
 #[derive(Debug)]
 pub struct StagingDirectory {
     path: PathBuf,
@@ -132,8 +133,8 @@ pub struct StagingDirectory {
 }
 
 impl StagingDirectory {
-    /// The directory of the container `id`. It is made with its first mount, and is not below `root`,
-    /// the agent's directory, which is removed with all its content.
+    /// The directory of the container `id`. It is made with its first mount, and is not below
+    /// `root`, the agent's directory, which is removed with all its content.
     pub fn new(root: &Path, id: &str) -> Self {
         Self {
             path: root.with_extension("mounts").join(id),
@@ -219,8 +220,8 @@ fn propagate(point: &Path, change: MsFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// The options of a staged tmpfs. Read-only is not among them: mount points below it are still to be
-/// made, and only the container's mount is read-only.
+/// The options of a staged tmpfs. Read-only is not among them: mount points below it are still to
+/// be made, and only the container's mount is read-only.
 fn own_options(mount: &Mount) -> Options {
     let words = mount.options.iter().map(String::as_str);
     let words = words.filter(|word| !is_propagation(word) && !["ro", "rro"].contains(word));

@@ -28,7 +28,7 @@ type Resolving = Vec<(OsString, Content)>;
 /// What a container will find at a path, as far as that is known before the mounts are made.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Nothing yet.
+    /// Nothing: it has to be made before something can be mounted on it.
     Missing,
     /// Something that depends on the container's namespaces.
     Unknown,
@@ -46,10 +46,10 @@ pub enum Wanted {
     File,
 }
 
-/// A resolved destination.
+/// A destination within the root, after all links were followed.
 #[derive(Debug)]
 pub struct Resolved {
-    /// Without links.
+    /// Absolute, below the container's root, and without links.
     pub path: PathBuf,
     /// The type of the file there, if that is known.
     pub kind: Option<SFlag>,

@@ -185,7 +185,8 @@ async fn add_addresses(
         let length = address::prefix_length(ip, &one.mask)?;
         let mut request = handle.address().add(index, ip, length).replace();
         if ip.is_ipv6() {
-            // The host ensures that the address is unique. Duplicate address detection takes a second.
+            // The host ensures that the address is unique. Duplicate address detection takes a
+            // second.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request

@@ -61,8 +61,8 @@ pub fn linux(linux: &Linux, adaptation: &Adaptation) -> Value {
     members.finish()
 }
 
-/// In a guest the pod's network, IPC and UTS namespaces are the guest's own, and are left out. The pid
-/// namespace is always the agent's choice.
+/// In a guest the pod's network, IPC and UTS namespaces are the guest's own, and are left out. The
+/// pid namespace is always the agent's choice.
 fn namespaces(wanted: &[LinuxNamespace], adaptation: &Adaptation) -> Value {
     let is_the_pods =
         |kind: &str| adaptation.guest_is_pod && matches!(kind, "network" | "ipc" | "uts");

@@ -102,7 +102,7 @@ impl Members {
         }
     }
 
-    /// Adds `value`.
+    /// Adds `value`, also if it is the default.
     fn add(&mut self, name: &str, value: impl Into<Value>) {
         self.0.insert(name.to_owned(), value.into());
     }

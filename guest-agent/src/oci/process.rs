@@ -79,8 +79,8 @@ fn rlimits(process: &Process) -> Value {
         .collect()
 }
 
-/// Completes a process to be executed: what its caller has not set, such as capabilities, limits and
-/// the environment, is that of the container's first process.
+/// Completes a process to be executed: what its caller has not set, such as capabilities, limits
+/// and the environment, is that of the container's first process.
 pub fn exec_process(mut wanted: Process, container: &Process) -> Process {
     if wanted.Capabilities.is_none() {
         wanted.Capabilities = container.Capabilities.clone();

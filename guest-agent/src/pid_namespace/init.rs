@@ -109,8 +109,8 @@ impl OwnInit {
     }
 }
 
-/// Reads the lines of the launcher and of process 1, in any order. Returns the pid of process 1 when
-/// both have written theirs.
+/// Reads the lines of the launcher and of process 1, in any order. Returns the pid of process 1
+/// when both have written theirs.
 fn read_pid(lines: impl BufRead) -> io::Result<i32> {
     let (mut pid, mut ready) = (None, false);
     for line in lines.lines() {

@@ -24,12 +24,12 @@ use crate::{
 /// The protocol version that the kata-agent's health service reports.
 const PROTOCOL_VERSION: &str = "0.0.1";
 
-/// Implements both services.
+/// Implements both services of the API: the agent's own and that of its health.
 #[derive(Clone)]
 pub struct Service(Arc<Agent>);
 
 impl Service {
-    /// Services of `agent`.
+    /// The services through which `agent` is called.
     pub fn new(agent: Arc<Agent>) -> Self {
         Self(agent)
     }
@@ -109,8 +109,8 @@ async fn while_awaited<T>(call: impl Future<Output = ttrpc::Result<T>>) -> ttrpc
     call.await
 }
 
-/// Implements each call by the method of [`Service`] with the same name. The first word is the function
-/// that runs it.
+/// Implements each call by the method of [`Service`] with the same name. The first word is
+/// the function that runs it.
 macro_rules! calls {
     ($($run:ident $name:ident: $request:ty => $answer:ty;)*) => {
         #[async_trait]
@@ -163,16 +163,19 @@ calls! {
     while_awaited get_guest_details: agent::GuestDetailsRequest => agent::GuestDetailsResponse;
     to_completion set_policy: agent::SetPolicyRequest => Empty;
     to_completion update_ephemeral_mounts: agent::UpdateEphemeralMountsRequest => Empty;
-    to_completion remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest => Empty;
+    to_completion remove_stale_virtiofs_share_mounts: agent::RemoveStaleVirtiofsShareMountsRequest
+        => Empty;
     while_awaited get_ip_tables: agent::GetIPTablesRequest => agent::GetIPTablesResponse;
     to_completion set_ip_tables: agent::SetIPTablesRequest => agent::SetIPTablesResponse;
     while_awaited get_metrics: agent::GetMetricsRequest => agent::Metrics;
     to_completion mem_hotplug_by_probe: agent::MemHotplugByProbeRequest => Empty;
     to_completion add_swap: agent::AddSwapRequest => Empty;
     to_completion add_swap_path: agent::AddSwapPathRequest => Empty;
-    while_awaited get_volume_stats: agent::VolumeStatsRequest => agent_client::csi::VolumeStatsResponse;
+    while_awaited get_volume_stats: agent::VolumeStatsRequest
+        => agent_client::csi::VolumeStatsResponse;
     to_completion resize_volume: agent::ResizeVolumeRequest => Empty;
-    while_awaited get_diagnostic_data: agent::GetDiagnosticDataRequest => agent::GetDiagnosticDataResponse;
+    while_awaited get_diagnostic_data: agent::GetDiagnosticDataRequest
+        => agent::GetDiagnosticDataResponse;
 }
 
 /// Fails a call because of `feature`, which this agent does not implement.

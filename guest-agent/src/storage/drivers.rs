@@ -150,9 +150,9 @@ pub fn remove_local(root: &Path, mount_point: &Path) -> Result<()> {
 
 /// A mount point, or what is mounted there. Below the agent's directory it is used by descriptor.
 struct MountPoint<'a> {
-    /// As requested.
+    /// The path as requested, for errors.
     name: &'a Path,
-    /// For system calls. That of the descriptor, if there is one.
+    /// The path for system calls: that of the descriptor, if there is one.
     path: PathBuf,
     opened: Option<OwnedFd>,
 }

@@ -34,8 +34,8 @@ impl Options {
 const NO_SYMLINKS: MsFlags = MsFlags::from_bits_retain(256);
 const RECURSIVE_BIND: MsFlags = MsFlags::MS_BIND.union(MsFlags::MS_REC);
 
-/// Options that have a recursive form, with `r` before them; it is applied to the mount itself only.
-/// The flag of each option, and whether it is set or cleared.
+/// Options that have a recursive form, with `r` before them; it is applied to the mount itself
+/// only. The flag of each option, and whether it is set or cleared.
 const RECURSIVE: [(&str, MsFlags, bool); 18] = [
     ("ro", MsFlags::MS_RDONLY, true),
     ("rw", MsFlags::MS_RDONLY, false),

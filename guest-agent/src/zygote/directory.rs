@@ -1,8 +1,8 @@
 //! A working directory that is in no layer and no volume: made in the container, as by runc.
 //!
-//! Between the mounts and the change of directory libcontainer runs the `createContainer` hooks of the
-//! specification, in the container's mount namespace and outside its root. So the agent's own program
-//! is such a hook. Its exit code is the number of the error.
+//! Between the mounts and the change of directory libcontainer runs the `createContainer` hooks of
+//! the specification, in the container's mount namespace and outside its root. So the agent's own
+//! program is such a hook. Its exit code is the number of the error.
 
 use std::{env, fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, process::ExitCode};
 
@@ -65,8 +65,8 @@ fn text(path: &Path) -> Result<String, LibcontainerError> {
     })
 }
 
-/// Makes `directory` and its missing parents in `root`, owned by root and with the mode 0755. Links are
-/// followed within the root; links of procfs, which could lead out of it, are not.
+/// Makes `directory` and its missing parents in `root`, owned by root and with the mode 0755. Links
+/// are followed within the root; links of procfs, which could lead out of it, are not.
 pub fn make(root: &Path, directory: &Path) -> ExitCode {
     umask(Mode::from_bits_truncate(0o022));
     let made = Root::open(root).and_then(|root| {

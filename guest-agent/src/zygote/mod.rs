@@ -32,8 +32,8 @@ use crate::{
     reaper::{Exit, Reaper},
 };
 
-/// How long the zygote may take for an answer. It serves one request after another, so a request that
-/// hangs blocks all others. Shorter than hosts wait for the answer to a call.
+/// How long the zygote may take for an answer. It serves one request after another, so a request
+/// that hangs blocks all others. Shorter than hosts wait for the answer to a call.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Makes the command that starts the zygote from the directory of libcontainer's records.
@@ -53,7 +53,7 @@ struct Inner {
     worker: Mutex<Option<Worker>>,
 }
 
-/// The running zygote.
+/// The running process, and the socket to it.
 #[derive(Debug)]
 struct Worker {
     socket: OwnedFd,
@@ -178,8 +178,8 @@ impl Zygote {
 }
 
 impl Inner {
-    /// Sends a request and waits for the answer. A zygote that has ended, or that does not answer in
-    /// time and is killed, is replaced with the next request.
+    /// Sends a request and waits for the answer. A zygote that has ended, or that does not answer
+    /// in time and is killed, is replaced with the next request.
     fn exchange(&self, request: &Request, descriptors: &[OwnedFd]) -> Result<Reply> {
         let mut worker = self.worker.lock();
         let current = match worker.take() {

@@ -1,7 +1,7 @@
 //! The reason of libcontainer's failures, for readers who do not know libcontainer.
 //!
-//! This is the only place where its errors become text. What it wraps around the causes is removed. A
-//! cause that is missing in its error is taken from its log.
+//! This is the only place where its errors become text. What it wraps around the causes is removed.
+//! A cause that is missing in its error is taken from its log.
 
 use std::{error::Error, io, path::Path};
 
@@ -23,13 +23,14 @@ const CLEANUP: &str = ". error during cleanup: ";
 /// Its message about a process that has ended unexpectedly, and what that means.
 const ENDED: &str = "failed to receive. ";
 const KILLED: &str = "the process was killed while it was made (is its memory limit too low?)";
-/// Begins the log message of a process that reports its failure. Later ones are about the reporting.
+/// Begins the log message of a process that reports its failure. Later messages are about the
+/// reporting.
 const REPORT: &str = "failed to initialize container process";
 /// Names of the log field that has the cause.
 const CAUSE: [&str; 3] = ["err", "e", "error"];
 
-/// The reason of `error` in one line, completed by the log `events` of the same request. `directory` is
-/// the requested working directory.
+/// The reason of `error` in one line, completed by the log `events` of the same request.
+/// `directory` is the requested working directory.
 pub fn reason(error: &dyn Error, events: &[Event], directory: &Path) -> String {
     let text = without_wrapping(&chain(error));
     let reported = events
@@ -222,7 +223,8 @@ mod tests {
                 "working directory /no/such: not a directory",
             ),
             (
-                "failed to create container: failed to receive. \"waiting for init ready\". BrokenChannel",
+                "failed to create container: failed to receive. \"waiting for init ready\". \
+                 BrokenChannel",
                 &[],
                 KILLED,
             ),

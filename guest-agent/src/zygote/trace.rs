@@ -1,17 +1,20 @@
 //! The errors that libcontainer logs.
 //!
-//! A process that libcontainer has forked reports only the outermost error to its parent. Which system
-//! call, path or mount has failed, and why, is only in its log. So log messages of the level `error` are
-//! written to an unnamed file that the forked processes share, each with the number of the request that
-//! the process was forked for.
+//! A process that libcontainer has forked reports only the outermost error to its parent. Which
+//! system call, path or mount has failed, and why, is only in its log. So log messages of the level
+//! `error` are written to an unnamed file that the forked processes share, each with the number of
+//! the request that the process was forked for.
 //!
-//! The file is made once, before a template is saved: a file for each request would cost each start of a
-//! clone.
+//! The file is made once, before a template is saved: a file for each request would cost each start
+//! of a clone. It is closed when a program is executed. Until then libcontainer makes the forked
+//! processes undumpable, so a program in the same pid namespace cannot open it through procfs,
+//! unless it has CAP_SYS_PTRACE.
 
 use std::{
     fmt,
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::fs::FileExt,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -30,13 +33,13 @@ use tracing::{
     span,
 };
 
-/// Largest log, in bytes. A request rarely has more than five messages.
+/// How many bytes one process may log for one request. There are rarely more than five messages.
 const MAX_SIZE: u64 = 64 << 10;
+/// How many bytes of one text of an event are logged. Longer than any path.
+const MAX_TEXT: usize = 8 << 10;
 
-/// The log, which forked processes inherit.
-static LOG: OnceLock<File> = OnceLock::new();
-/// The number of the current request. A forked process keeps the number that it was forked with.
-static REQUEST: AtomicU64 = AtomicU64::new(0);
+/// The log of this process, which forked processes inherit.
+static LOG: OnceLock<Log> = OnceLock::new();
 
 /// A log message of the level `error`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +66,7 @@ impl Event {
 ///
 /// When the file cannot be made.
 pub fn listen() -> io::Result<()> {
-    let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
-    let _made_once = LOG.set(file);
+    let _made_once = LOG.set(Log::new()?);
     let _already_listening = tracing::subscriber::set_global_default(ErrorLog);
     Ok(())
 }
@@ -76,39 +77,84 @@ pub fn listen() -> io::Result<()> {
 ///
 /// When the file cannot be emptied.
 pub fn begin() -> io::Result<()> {
-    REQUEST.fetch_add(1, Ordering::Relaxed);
-    match LOG.get() {
-        Some(file) if file.metadata()?.len() > 0 => file.set_len(0),
-        _ => Ok(()),
-    }
+    LOG.get().map_or(Ok(()), Log::begin)
 }
 
 /// The errors of the current request, the innermost cause first.
 pub fn events() -> Vec<Event> {
-    let mut text = String::new();
-    if let Some(mut file) = LOG.get() {
-        let _incomplete_on_error = file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| file.take(MAX_SIZE).read_to_string(&mut text));
-    }
-    let request = REQUEST.load(Ordering::Relaxed);
-    text.lines()
-        .filter_map(|line| serde_json::from_str::<(u64, Event)>(line).ok())
-        .filter(|(of, _)| *of == request)
-        .map(|(_, event)| event)
-        .collect()
+    LOG.get().map(Log::events).unwrap_or_default()
 }
 
-fn append(event: &Event) -> io::Result<()> {
-    let Some(mut file) = LOG.get() else {
-        return Ok(());
-    };
-    let mut line = serde_json::to_vec(&(REQUEST.load(Ordering::Relaxed), event))?;
-    line.push(b'\n');
-    if file.metadata()?.len() + line.len() as u64 > MAX_SIZE {
-        return Ok(());
+/// The file, and what each process that shares it has of its own.
+struct Log {
+    file: File,
+    /// The number of the current request. A forked process keeps the one that it was forked with.
+    request: AtomicU64,
+    /// How many bytes this process may still log for the request. The limit is not one of the file:
+    /// what processes of earlier requests log would count, too.
+    left: AtomicU64,
+}
+
+impl Log {
+    fn new() -> io::Result<Self> {
+        let file = File::from(memfd_create(c"errors", MFdFlags::MFD_CLOEXEC)?);
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        Ok(Self {
+            file,
+            request: AtomicU64::new(0),
+            left: AtomicU64::new(MAX_SIZE),
+        })
     }
-    file.write_all(&line)
+
+    fn begin(&self) -> io::Result<()> {
+        self.request.fetch_add(1, Ordering::Relaxed);
+        self.left.store(MAX_SIZE, Ordering::Relaxed);
+        match self.file.metadata()?.len() {
+            0 => Ok(()),
+            _ => self.file.set_len(0),
+        }
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let request = self.request.load(Ordering::Relaxed);
+        let lines = BufReader::new(FromStart(&self.file, 0)).split(b'\n');
+        lines
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_slice::<(u64, Event)>(&line).ok())
+            .filter(|(of, _)| *of == request)
+            .map(|(_, event)| event)
+            .collect()
+    }
+
+    /// Appends one line. Takes no system call but write(2), since a container's system call filter
+    /// may be loaded already.
+    fn append(&self, event: &Event) -> io::Result<()> {
+        // A process that is killed while it writes leaves a part of a line, which ends here.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, &(self.request.load(Ordering::Relaxed), event))?;
+        line.push(b'\n');
+        let length = line.len() as u64;
+        let take = |left: u64| left.checked_sub(length);
+        match self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        {
+            Ok(_) => (&self.file).write_all(&line),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads a file from this offset on. The file's own offset is not used: every process that shares
+/// the file moves it by writing.
+struct FromStart<'a>(&'a File, u64);
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read_at(buffer, self.1)?;
+        self.1 += length as u64;
+        Ok(length)
+    }
 }
 
 /// Appends errors to the log, and ignores everything else.
@@ -126,7 +172,7 @@ impl Subscriber for ErrorLog {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut appended = Event::default();
         event.record(&mut appended);
-        let _lost_on_error = append(&appended);
+        let _lost_on_error = LOG.get().map(|log| log.append(&appended));
     }
 
     fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
@@ -144,7 +190,8 @@ impl Subscriber for ErrorLog {
 
 impl Visit for Event {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let value = format!("{value:?}");
+        let mut value = format!("{value:?}");
+        value.truncate(value.floor_char_boundary(MAX_TEXT));
         if field.name() == "message" {
             self.message = value;
         } else {
@@ -157,6 +204,22 @@ impl Visit for Event {
 mod tests {
     use super::*;
 
+    fn event(message: &str) -> Event {
+        Event {
+            message: message.into(),
+            ..Event::default()
+        }
+    }
+
+    /// What a process has that is forked now.
+    fn fork(log: &Log) -> Log {
+        Log {
+            file: log.file.try_clone().unwrap(),
+            request: AtomicU64::new(log.request.load(Ordering::Relaxed)),
+            left: AtomicU64::new(log.left.load(Ordering::Relaxed)),
+        }
+    }
+
     #[test]
     fn only_errors_are_logged_and_in_their_order() {
         listen().unwrap();
@@ -164,17 +227,57 @@ mod tests {
         tracing::error!(err = ?nix::errno::Errno::ENOENT, "inner {}", 1);
         tracing::debug!("noise");
         tracing::error!("outer");
+        tracing::error!("{}", "\u{e4}".repeat(100_000));
         let logged = events();
         let messages: Vec<_> = logged.iter().map(|event| event.message.as_str()).collect();
-        assert_eq!(messages, ["inner 1", "outer"]);
+        let cut = "\u{e4}".repeat(MAX_TEXT / 2);
+        assert_eq!(messages, ["inner 1", "outer", &cut]);
         assert_eq!(logged[0].field(&["e", "err"]), Some("ENOENT"));
         begin().unwrap();
         assert!(events().is_empty());
-        append(&logged[0]).unwrap();
-        // As a process does that was forked for an earlier request.
-        REQUEST.fetch_sub(1, Ordering::Relaxed);
-        append(&logged[1]).unwrap();
-        REQUEST.fetch_add(1, Ordering::Relaxed);
-        assert_eq!(events(), logged[..1]);
+    }
+
+    #[test]
+    fn a_request_sees_the_events_of_its_own_processes_only() {
+        let log = Log::new().unwrap();
+        log.begin().unwrap();
+        let earlier = fork(&log);
+        log.begin().unwrap();
+        let forked = fork(&log);
+        earlier.append(&event("earlier")).unwrap();
+        forked.append(&event("forked")).unwrap();
+        earlier.append(&event("earlier")).unwrap();
+        log.append(&event("own")).unwrap();
+        assert_eq!(log.events(), [event("forked"), event("own")]);
+    }
+
+    #[test]
+    fn an_earlier_request_cannot_silence_a_later_one() {
+        let log = Log::new().unwrap();
+        log.begin().unwrap();
+        let earlier: Vec<Log> = (0..3).map(|_| fork(&log)).collect();
+        for _ in 0..20 {
+            log.append(&event(&"x".repeat(MAX_TEXT))).unwrap();
+        }
+        assert!(log.file.metadata().unwrap().len() <= MAX_SIZE);
+        log.begin().unwrap();
+        for _ in 0..20 {
+            for one in &earlier {
+                one.append(&event(&"x".repeat(MAX_TEXT))).unwrap();
+            }
+        }
+        // Of a process that was killed while it wrote.
+        (&earlier[0].file)
+            .write_all(b"[2,{\"message\":\"\xc3")
+            .unwrap();
+        fork(&log).append(&event("forked")).unwrap();
+        assert_eq!(log.events(), [event("forked")]);
+        assert!(log.file.metadata().unwrap().len() < 4 * MAX_SIZE);
+    }
+
+    #[test]
+    fn the_file_is_closed_when_a_program_is_executed() {
+        let flags = fcntl(&Log::new().unwrap().file, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, libc::FD_CLOEXEC);
     }
 }

@@ -1,7 +1,7 @@
 //! The zygote itself: runs libcontainer, one request after another.
 //!
-//! It must have one thread only, since it forks without executing a program. The processes that it makes
-//! are its siblings: children of the agent, which waits for them.
+//! It must have one thread only, since it forks without executing a program. The processes that it
+//! makes are its siblings: children of the agent, which waits for them.
 
 use std::{
     env, fs, io,
@@ -26,9 +26,13 @@ use super::{
 };
 use crate::error::{Doing, Result};
 
+/// Longest reason of a failure, in bytes: even escaped it fits into a reply.
+const MAX_REASON: usize = 8 << 10;
+
 type RuntimeResult<T> = std::result::Result<T, LibcontainerError>;
 
-/// Serves on standard input until the agent ends. `state` is the directory of libcontainer's records.
+/// Serves on standard input until the agent ends. `state` is the directory of libcontainer's
+/// records.
 ///
 /// # Errors
 ///
@@ -96,8 +100,8 @@ fn carry_out(state: &Path, request: &Request, descriptors: Vec<OwnedFd>) -> Runt
     }
 }
 
-/// Creates a container. libcontainer fails if the working directory does not exist; a second attempt then
-/// has a hook that makes it after everything is mounted.
+/// Creates a container. libcontainer fails if the working directory does not exist; a second
+/// attempt then has a hook that makes it after everything is mounted.
 fn create(state: &Path, id: &str, bundle: &Path, streams: &Streams<'_>) -> RuntimeResult<Reply> {
     let attempt = || {
         builder(state, id, streams)?
@@ -124,7 +128,8 @@ fn create(state: &Path, id: &str, bundle: &Path, streams: &Streams<'_>) -> Runti
     Ok(pid.map_or(Reply::Done, |pid| Reply::Child(pid.as_raw())))
 }
 
-/// Loads the record of a container. Loading fails if its process ends meanwhile, so it is tried twice.
+/// Loads the record of a container. Loading fails if its process ends meanwhile, so it is
+/// tried twice.
 fn load(state: &Path, id: &str) -> RuntimeResult<Container> {
     let directory = state.join(id);
     Container::load(directory.clone()).or_else(|_| Container::load(directory))
@@ -166,8 +171,8 @@ fn builder(state: &Path, id: &str, streams: &Streams<'_>) -> RuntimeResult<Conta
     Ok(builder)
 }
 
-/// libcontainer sets a container's OOM score on this process, for the container to inherit. The zygote
-/// would then be the first to be killed. Without privileges the score is unchanged.
+/// libcontainer sets a container's OOM score on this process, for the container to inherit. The
+/// zygote would then be the first to be killed. Without privileges the score is unchanged.
 fn reset_oom_score() {
     let _not_privileged = fs::write("/proc/self/oom_score_adj", "-999");
 }
@@ -178,11 +183,13 @@ fn refusal(state: &Path, request: &Request, error: &LibcontainerError) -> Reply 
     {
         return Reply::Ended;
     }
-    Reply::Failed(reason(error, &trace::events(), &directory_of(request)))
+    let mut reason = reason(error, &trace::events(), &directory_of(request));
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    Reply::Failed(reason)
 }
 
-/// Whether a container's first process has ended or is ending. It has no namespaces then, and a request
-/// can fail in any way.
+/// Whether a container's first process has ended or is ending. It has no namespaces then, and a
+/// request can fail in any way.
 fn has_ended(state: &Path, id: &str) -> bool {
     load(state, id).is_ok_and(|container| {
         container.status() == ContainerStatus::Stopped

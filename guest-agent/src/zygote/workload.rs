@@ -59,8 +59,8 @@ impl Workload {
     /// For a process beside the first one, specified in the file `process`. It gets the system call
     /// filter of the container.
     ///
-    /// Loading a filter takes `no_new_privs` or CAP_SYS_ADMIN. A process without `no_new_privs` keeps
-    /// CAP_SYS_ADMIN until its filter is loaded; the file `process` is changed for that.
+    /// Loading a filter takes `no_new_privs` or CAP_SYS_ADMIN. A process without `no_new_privs`
+    /// keeps CAP_SYS_ADMIN until its filter is loaded; the file `process` is changed for that.
     ///
     /// # Errors
     ///
@@ -178,8 +178,8 @@ fn program_name(process: &Process) -> String {
 }
 
 /// Finds the program as a shell does: a name with a slash is a path, any other is looked up in the
-/// process's `PATH`. Runs inside the container. The error messages are runc's, since some callers parse
-/// them.
+/// process's `PATH`. Runs inside the container. The error messages are runc's, since some callers
+/// parse them.
 fn find_program(process: &Process) -> Result<PathBuf, String> {
     let name = program_name(process);
     if name.contains('/') {

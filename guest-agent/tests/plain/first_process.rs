@@ -10,6 +10,7 @@ async fn what_a_process_gets_and_how_it_ends() {
         return;
     };
     streams_belong_to_the_user(&plain).await;
+    nothing_else_is_open(&plain).await;
     working_directories(&plain).await;
     programs_that_cannot_be_executed(&plain).await;
     signals_without_a_handler(&plain).await;
@@ -61,6 +62,24 @@ async fn streams_belong_to_the_user(plain: &Plain) {
     }
 }
 
+/// Not the zygote's log of errors either, whichever way the process was made.
+async fn nothing_else_is_open(plain: &Plain) {
+    let look = || process(&["sh", "-c", "busybox ls /proc/$$/fd; true"]);
+    for cwd in ["/", "/made/by/the/hook"] {
+        let mut first = look();
+        first.Cwd = cwd.into();
+        plain.begin("open", first).await;
+        assert_eq!(text(&plain.output("open", "").await), "0\n1\n2\n", "{cwd}");
+        plain.wait("open", "").await;
+        plain.remove("open").await;
+    }
+    plain.begin("open", process(&["sleep", "1000"])).await;
+    plain.execute("open", "beside", look()).await.unwrap();
+    let seen = plain.output("open", "beside").await;
+    assert_eq!(text(&seen), "0\n1\n2\n");
+    plain.remove("open").await;
+}
+
 async fn working_directories(plain: &Plain) {
     let rootfs = plain.directory.path().join("rootfs");
     fs::create_dir(rootfs.join("real")).unwrap();
@@ -106,7 +125,8 @@ async fn working_directories(plain: &Plain) {
     let error = plain.execute("cwd", "absent", absent).await.unwrap_err();
     assert_eq!(
         told(&error),
-        "Could not start a process in container cwd: working directory /never: no such file or directory"
+        "Could not start a process in container cwd: working directory /never: no such \
+         file or directory"
     );
     assert!(!rootfs.join("never").exists(), "an exec makes none");
     plain.remove("cwd").await;
@@ -165,6 +185,10 @@ async fn programs_that_cannot_be_executed(plain: &Plain) {
             format!("Could not create container cannot: exec: {program:?}: {reason}")
         );
     }
+    // Longer than a message between the agent and the zygote.
+    let refused = plain.create("cannot", process(&[&long])).await;
+    let refused = told(&refused.unwrap_err());
+    assert!(!refused.contains("no answer"), "{refused}");
     plain.remove("other").await;
 }
 

@@ -1,4 +1,4 @@
-//! Volumes and mounts: where they are found, where they go, and what containers cannot make of that.
+//! Volumes and mounts: where they are found, where they go, what containers cannot make of that.
 
 use std::{
     fs,
@@ -70,7 +70,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// A container that has a whole volume exchanges a directory, of which another has a part, for a link.
+/// A container that has a whole volume replaces a directory by a link; another container has a
+/// part of that directory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_volume_is_never_found_through_a_link() {
     let Some(plain) = Plain::start().await else {
@@ -206,7 +207,8 @@ async fn destinations_are_resolved_within_the_root() {
         bind(&volume, "/data/new/below", &["rbind"]),
     ];
     let look = "cat /run/absent/resolv.conf; for d in /tmp/x/absent /srv/below /data/new/below; do \
-        cat $d/file > /dev/null && echo $d; done; echo x > /srv/below/w; echo x 2> /dev/null > /data/w || echo read-only";
+        cat $d/file > /dev/null && echo $d; done; echo x > /srv/below/w; \
+        echo x 2> /dev/null > /data/w || echo read-only";
     let seen = plain.says("b", script(look), &[], &mounts).await.unwrap();
     assert_eq!(
         seen,
@@ -238,7 +240,8 @@ async fn read_only_is_recursive_only_if_asked_for() {
         ("rro", "read-only\nread-only\n"),
     ] {
         let mounts = [bind(&volume, "/vol", &["rbind", option])];
-        let look = "for d in /vol /vol/inner; do busybox touch $d/f 2> /dev/null && echo written || echo read-only; done";
+        let look = "for d in /vol /vol/inner; do \
+            busybox touch $d/f 2> /dev/null && echo written || echo read-only; done";
         let seen = plain.says("b", script(look), &[], &mounts).await;
         assert_eq!(seen.unwrap(), expected, "{option}");
     }
@@ -259,7 +262,8 @@ async fn a_tmpfs_is_what_its_options_say() {
         tmpfs("/read-only", &["ro", "size=4m", "norelatime", "rnosuid"]),
         bind(&volume, "/read-only/below/it", &["rbind"]),
     ];
-    let look = "busybox df -k /new/tmp | busybox awk '/[0-9]%/ { print $2 }'; busybox stat -c %a /new/tmp; \
+    let look = "busybox df -k /new/tmp | busybox awk '/[0-9]%/ { print $2 }'; \
+        busybox stat -c %a /new/tmp; \
         busybox grep -c '/new/tmp tmpfs rw,noexec' /proc/mounts; \
         for d in /new/tmp /read-only /read-only/below/it; do \
         busybox touch $d/f 2> /dev/null && echo written || echo read-only; done";

@@ -71,6 +71,40 @@ fn members(namespace: &str) -> Vec<PathBuf> {
 
 const MEMBER: (&str, &str) = (KIND, "pod_container");
 
+/// It still has the agent's files open, among them the log of errors that all requests share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_has_not_started_cannot_be_looked_into() {
+    let Some(plain) = Plain::start().await else {
+        return;
+    };
+    let mut request = CreateContainerRequest::new();
+    request.container_id = "waits".into();
+    request.OCI = Some(plain.spec("waits", process(&["true"]))).into();
+    request.sandbox_pidns = true;
+    let waits = plain.client.create_container(soon(), &request);
+    waits.await.unwrap();
+    let look = "for found in $(busybox grep -l -e '--[z]ygote' /proc/[0-9]*/cmdline); do \
+        echo found; for open in ${found%cmdline}fd/*; do busybox readlink $open; done; done";
+    request.container_id = "looks".into();
+    request.OCI = Some(plain.spec("looks", process(&["sh", "-c", look]))).into();
+    plain
+        .client
+        .create_container(soon(), &request)
+        .await
+        .unwrap();
+    plain.start_created("looks").await;
+    let seen = plain.output("looks", "").await;
+    assert_eq!(
+        String::from_utf8(seen).unwrap(),
+        "found\n",
+        "no link is read"
+    );
+    plain.wait("looks", "").await;
+    for id in ["looks", "waits"] {
+        plain.remove(id).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pods_namespace_outlives_its_first_container() {
     let Some(plain) = Plain::start().await else {

@@ -28,7 +28,7 @@ pub(super) const JUMP_IF_COMMON_BITS: u8 = 0x45;
 pub(super) const JUMP: u8 = 0x05;
 pub(super) const EXIT: u8 = 0x95;
 
-/// `BPF_DEVCG_DEV_*` (Linux, include/uapi/linux/bpf.h).
+/// The types of devices: `BPF_DEVCG_DEV_*` (Linux, include/uapi/linux/bpf.h).
 const BLOCK: i32 = 1;
 const CHARACTER: i32 = 2;
 

@@ -4,11 +4,9 @@
 //! 2 of the control groups (pausing, limits, statistics) is tested in a virtual machine only.
 #![allow(clippy::unwrap_used)]
 
-#[path = "plain/cut_off.rs"]
 mod cut_off;
-#[path = "plain/first_process.rs"]
 mod first_process;
-#[path = "plain/pid_namespace.rs"]
+mod mounts;
 mod pid_namespace;
 
 use std::{
@@ -35,9 +33,6 @@ use ttrpc::{
     context::{self, Context},
 };
 
-#[path = "plain/mounts.rs"]
-mod mounts;
-
 const BUSYBOX: &str = "/usr/bin/busybox";
 
 struct Plain {
@@ -46,7 +41,8 @@ struct Plain {
     directory: TempDir,
 }
 
-/// The file of a socket exists shortly before a process listens on it, and there is no event for that.
+/// The file of a socket exists shortly before a process listens on it, and there is no
+/// event for that.
 async fn connect(address: &str) -> Client {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     loop {
