@@ -176,7 +176,7 @@ impl Volumes {
         Ok(())
     }
 
-    /// Provides the file for a termination message. Unlike other copies, it belongs to one container.
+    /// Provides the file for a termination message. Unlike other copies, it is for one container.
     async fn copy_termination_log(
         &self,
         source: Source,
