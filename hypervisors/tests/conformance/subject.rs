@@ -157,7 +157,7 @@ impl Subject {
             kernel: KernelSpec {
                 kernel: self.kernel.clone(),
                 root: GuestRoot::Initrd(self.initrd.clone()),
-                command_line: "quiet panic=-1".into(),
+                command_line: "quiet panic=-1 no_timer_check".into(),
             },
             netns: None,
             slots: DiskSlots::default(),
