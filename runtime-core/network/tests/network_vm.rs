@@ -74,7 +74,7 @@ impl Bench {
             kernel: KernelSpec {
                 kernel: self.guest.join("vmlinux"),
                 root: GuestRoot::Initrd(self.guest.join("initrd.img")),
-                command_line: "quiet panic=-1".into(),
+                command_line: "quiet panic=-1 no_timer_check".into(),
             },
             netns: None,
             slots: hypervisors::DiskSlots::default(),
