@@ -7,14 +7,14 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 PACKAGES := \
 	binutils build-essential ca-certificates cpio libseccomp-dev lz4 pkg-config xz-utils zstd \
 	busybox-static containerd containernetworking-plugins erofs-utils iproute2 iptables kmod \
-	qemu-system-x86 qemu-utils runc shellcheck skopeo umoci
+	qemu-system-x86 qemu-utils runc skopeo umoci
 
 PLAYGROUND := target/release/imprint-playground
 
 # Flags of `make bench`, as --quick or --samples 100.
 BENCH_FLAGS :=
 
-.PHONY: help demo bench check test up down build guest guest-kernel lint fmt scripts clippy deny unit e2e test-containerd test-nested packages deny-tool clean
+.PHONY: help demo bench check test up down build guest guest-kernel lint fmt scripts shellcheck clippy deny unit e2e test-containerd test-nested packages deny-tool clean
 
 help:
 	@echo 'make demo    run one container in booted and in restored VMs, and compare'
@@ -46,7 +46,7 @@ down:
 check:
 	@tests/check.sh $(BASE)
 
-test: packages deny-tool
+test: packages shellcheck deny-tool
 	@tests/run.sh
 
 build: packages
@@ -55,7 +55,7 @@ build: packages
 guest: packages
 	@guest/build.sh build/guest >&2
 
-# Takes minutes, and is needed by nobody who is content with Debian's kernel.
+# Takes minutes. Only needed for a smaller kernel than Debian's.
 guest-kernel: packages
 	@tests/install-packages.sh bc bison flex libelf-dev >&2
 	@guest/kernel.sh build/guest-kernel >&2
@@ -65,7 +65,7 @@ lint: fmt scripts clippy deny
 fmt:
 	cargo fmt --all --check
 
-scripts: packages
+scripts: packages shellcheck
 	tests/scripts.sh
 
 clippy: packages
@@ -91,6 +91,9 @@ test-nested: packages build guest
 
 packages:
 	@tests/install-packages.sh $(PACKAGES) >&2
+
+shellcheck:
+	@tests/install-packages.sh shellcheck >&2
 
 deny-tool:
 	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug --config profile.dev.debug=false cargo-deny@0.20.2 >&2

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the guest with a small kernel, built from Debian's kernel source with kernel.config:
 # OUTDIR/vmlinux and OUTDIR/initrd.img. It boots faster than Debian's kernel and has no modules.
-# Building it takes about 8 minutes on two cores.
+# Building it takes about 7 minutes on two cores.
 #
 # Usage: guest/kernel.sh [OUTDIR]      (default build/guest-kernel)
 #

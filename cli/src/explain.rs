@@ -13,7 +13,7 @@ pub(crate) fn explain(run_root: &Path, sandbox: &str, json: bool) -> Outcome {
     let directory = SandboxDir::path_for(run_root, &id)?;
     let report = StartReport::read(&directory).map_err(|error| {
         let error = system::error::chain(&error);
-        format!("Sandbox {id} has no report of its start: {error}")
+        format!("The start of sandbox {id} cannot be explained: {error}")
     })?;
     if json {
         println!("{}", report.to_json()?);

@@ -63,7 +63,7 @@ pub fn report() -> Result<String> {
         "agent_layout": agent_layout(),
         "clock_seconds": now.as_secs_f64(),
         "mac_addresses": mac_addresses(Path::new(INTERFACES)),
-        "monitors_random": hex(&entropy::vmm_random(VMM_RANDOM)),
+        "vmm_random": hex(&entropy::vmm_random(VMM_RANDOM)),
         "generation_id_driver": drivers.any(|path| fs::exists(path).unwrap_or(false)),
     });
     Ok(identity.to_string())

@@ -53,7 +53,7 @@ pub enum Error {
     #[error("VMM sent an invalid message: {0}")]
     Protocol(String),
     /// No answer in time.
-    #[error("Waited {waited:?} for {waited_for}")]
+    #[error("Timed out after {waited:?} waiting for {waited_for}")]
     Timeout {
         /// What was waited for.
         waited_for: String,
@@ -61,7 +61,7 @@ pub enum Error {
         waited: Duration,
     },
     /// A file or a socket of the VM.
-    #[error("{action} {path}")]
+    #[error("{action} {path} failed")]
     Io {
         /// What was done, as in "Opening".
         action: &'static str,

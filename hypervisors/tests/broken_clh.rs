@@ -132,6 +132,37 @@ async fn a_saved_vm_with_a_network_interface_takes_the_tap_of_its_clone() {
 }
 
 #[tokio::test]
+async fn a_saved_configuration_that_is_damaged_or_a_link_is_refused() {
+    let fake = Fake::new(&[]);
+    let clh = fake.probe().await.unwrap();
+    let vm = clh.boot(&fake.spec("a")).await.unwrap();
+    let saved = fake.path("saving");
+    vm.pause().await.unwrap();
+    vm.save(&saved).await.unwrap();
+    vm.kill().await.unwrap();
+    let config = saved.join(SAVED_CONFIG);
+    let whole = fs::read(&config).unwrap();
+    for damaged in [
+        &whole[..whole.len() / 2],
+        b"",
+        b"{}",
+        &[b' '; (1 << 20) + 1],
+    ] {
+        fs::write(&config, damaged).unwrap();
+        let error = clh.restore(&fake.spec("b"), &saved).await.map(drop);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(SAVED_CONFIG), "{error}");
+        fake.assert_nothing_left("b");
+    }
+    fs::write(fake.path("elsewhere"), &whole).unwrap();
+    fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(fake.path("elsewhere"), &config).unwrap();
+    let linked = clh.restore(&fake.spec("b"), &saved).await.map(drop);
+    assert!(matches!(linked, Err(Error::Io { .. })), "{linked:?}");
+    fake.assert_nothing_left("b");
+}
+
+#[tokio::test]
 async fn a_call_that_fails_leaves_a_vm_that_can_be_called_or_is_gone() {
     for (call, has_value) in [
         ("vm.pause", false),

@@ -16,7 +16,7 @@ pub enum Error {
         waited_for: String,
     },
     /// Nothing happened in time.
-    #[error("Waited {waited:?} for {waited_for}")]
+    #[error("Timed out after {waited:?} waiting for {waited_for}")]
     Timeout {
         /// What was waited for.
         waited_for: String,

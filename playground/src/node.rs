@@ -179,7 +179,7 @@ impl Node {
     pub fn start_since(&self, mark: Mark) -> Result<StartReport> {
         let deadline = Deadline::after(Duration::from_secs(10));
         self.log()
-            .wait_for(mark, deadline, "the shim to log its start", starts::parse)
+            .wait_for(mark, deadline, "the shim to log its start", starts::parse)?
     }
 
     /// The VMMs that run on this node.

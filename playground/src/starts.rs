@@ -15,16 +15,20 @@ pub fn read(run_root: &Path, sandbox: &str) -> Result<StartReport> {
     read.map_err(|error| Error::Unexpected(system::error::chain(&error)))
 }
 
-/// Reads the report in a line of the log; `None` for a line about something else.
+/// Reads the report in a line of the log; `None` for a line about something else. A report that
+/// cannot be read is an error: no start must go unseen.
 #[must_use]
-pub fn parse(line: &str) -> Option<StartReport> {
+pub fn parse(line: &str) -> Option<Result<StartReport>> {
     let fields = logfmt(line);
     let field = |key: &str| fields.iter().find(|(known, _)| known == key);
     let (_, message) = field("msg")?;
     if message != MESSAGE {
         return None;
     }
-    serde_json::from_str(&field("report")?.1).ok()
+    let report = field("report").map_or("", |(_, report)| report);
+    let unreadable =
+        |error| Error::Unexpected(format!("Start report is unreadable ({error}): {line}"));
+    Some(serde_json::from_str(report).map_err(unreadable))
 }
 
 /// The pairs of a line of `key=value`, where a value with spaces is quoted.
@@ -124,12 +128,11 @@ pub(crate) mod tests {
         let line = format!(
             r#"level=info msg="sandbox started" sandbox=a reason="Fits \"x\"" report="{quoted}""#
         );
-        assert_eq!(parse(&line), Some(report));
-        assert_eq!(
-            parse(r#"level=info msg="sandbox stopped" start_path=booted"#),
-            None
-        );
-        assert_eq!(parse("no pairs here"), None);
+        assert_eq!(parse(&line).unwrap().unwrap(), report);
+        let cut = &line[..line.len() - 9];
+        assert!(parse(cut).unwrap().is_err());
+        assert!(parse(r#"level=info msg="sandbox stopped" start_path=booted"#).is_none());
+        assert!(parse("no pairs here").is_none());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
         ),
         Case::new("sizing::a_vm_grows_with_the_limits_of_its_pod", growing),
         Case::new("sizing::more_than_the_node_has_is_refused", refused),
-        Case::new("sizing::monitor_and_shim_are_in_the_pods_cgroup", confined),
+        Case::new("sizing::vmm_and_shim_are_in_the_pods_cgroup", confined),
     ]
 }
 

@@ -23,7 +23,7 @@ ctr='booted::output_and_errors restored::output_and_errors restored::the_restore
 clones::ten_at_once templating::clones_are_unique restored::a_killed_vmm image::
 restored::channel:: channel::a_vsock'
 # CRI: booted and restored pods, networks, cgroups with statistics and limits, hot-plug, disk slots, kill -9.
-cri='booted::resources::stats restored::resources::stats restored::network::pods restored::sizing::monitor
+cri='booted::resources::stats restored::resources::stats restored::network::pods restored::sizing::vmm_and
 restored::sizing::a_vm_grows restored::devices::a_slot restored::death::of_the_vmm restored::memory::a_vm_that'
 
 work=$(mktemp -d)

@@ -296,6 +296,7 @@ fn paths(node: &Node, began: Mark, case: &Case) -> Result<()> {
         node.start_since(began)?;
     }
     for start in node.log().since(began).lines().filter_map(starts::parse) {
+        let start = start?;
         playground::ensure!(
             start.path.as_str() == expected,
             "A sandbox was {}, because: {}",

@@ -46,7 +46,7 @@ pub(crate) struct Identity {
     pub(crate) clock_seconds: f64,
     pub(crate) mac_addresses: std::collections::BTreeMap<String, String>,
     pub(crate) generation_id_driver: bool,
-    pub(crate) monitors_random: String,
+    pub(crate) vmm_random: String,
 }
 
 impl Clone {

@@ -54,7 +54,7 @@ fn identities(a: &Identity, b: &Identity) -> Vec<Row> {
     vec![
         differs("random numbers", &a.random, &b.random),
         streams(&a.uuids, &b.uuids),
-        monitors_random(&a.monitors_random, &b.monitors_random),
+        vmm_random(&a.vmm_random, &b.vmm_random),
         differs("agent's own uuid", &a.agent_uuid, &b.agent_uuid),
         differs("boot id", &a.boot_id, &b.boot_id),
         differs("machine id", &a.machine_id, &b.machine_id),
@@ -112,7 +112,7 @@ fn streams(one: &[String], other: &[String]) -> Row {
 }
 
 /// A guest without the device, and one whose VMM has not answered yet, have none.
-fn monitors_random(one: &str, other: &str) -> Row {
+fn vmm_random(one: &str, other: &str) -> Row {
     let what = "random numbers of the VMM";
     if one.is_empty() || other.is_empty() {
         return row(what, Verdict::Note, "none at hand", one, other);
@@ -208,7 +208,7 @@ mod tests {
             agent_hash_seed: "seed".into(),
             agent_layout: "7f00".into(),
             clock_seconds: 100.0,
-            monitors_random: format!("monitor-{n}"),
+            vmm_random: format!("vmm-{n}"),
             ..Default::default()
         }
     }
@@ -228,7 +228,7 @@ mod tests {
             ("random numbers", |i| i.random = "random-2".into()),
             ("uuids of the kernel", |i| i.uuids[0] = "2-2".into()),
             ("random numbers of the VMM", |i| {
-                i.monitors_random = "monitor-2".into();
+                i.vmm_random = "vmm-2".into();
             }),
             ("agent's own uuid", |i| i.agent_uuid = "agent-2".into()),
             ("boot id", |i| i.boot_id = "boot-2".into()),

@@ -21,15 +21,13 @@
 //! ```
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use hypervisors::VmSize;
-use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use system::file;
 
 use super::{plan::FirstDisk, reason::ReasonLabel, timeline::Timeline};
 
@@ -126,7 +124,9 @@ pub enum ReportError {
         source: serde_json::Error,
     },
     /// Another version of this program wrote it.
-    #[error("{path} has version {found}, this program reads {VERSION}")]
+    #[error(
+        "{path} is of another version of Imprint: it has form {found}, this one reads {VERSION}"
+    )]
     Version {
         /// The file that was read.
         path: PathBuf,
@@ -181,13 +181,7 @@ impl StartReport {
     /// It could not be written; nothing depends on it.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
         let text = self.to_json()?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(directory.join(FILE))?;
-        file.write_all(text.as_bytes())
+        file::replace(&directory.join(FILE), text.as_bytes())
     }
 
     /// Reads the report in a sandbox's directory.
@@ -196,15 +190,10 @@ impl StartReport {
     /// There is none yet, or none that this program can read.
     pub fn read(directory: &Path) -> Result<Self, ReportError> {
         let path = directory.join(FILE);
-        let mut text = Vec::new();
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(&path);
-        let read = opened.and_then(|file| file.take(MAX_LENGTH).read_to_end(&mut text));
-        if let Err(source) = read {
-            return Err(ReportError::Io { path, source });
-        }
+        let text = match file::read(&path, MAX_LENGTH) {
+            Ok(text) => text,
+            Err(source) => return Err(ReportError::Io { path, source }),
+        };
         let parsed = serde_json::from_slice(&text)
             .map(|VersionOnly { version }| (version, serde_json::from_slice(&text)));
         match parsed {
@@ -247,10 +236,8 @@ mod tests {
             std::fs::write(dir.path().join(FILE), text).unwrap();
             StartReport::read(dir.path()).unwrap_err().to_string()
         };
-        assert!(
-            read("{\"start_path\":\"booted\"}").ends_with("has version 0, this program reads 1")
-        );
-        assert!(read("{\"version\":2}").contains("version 2"));
+        assert!(read("{\"start_path\":\"booted\"}").ends_with("it has form 0, this one reads 1"));
+        assert!(read("{\"version\":2}").contains("form 2"));
         assert!(read("{\"version\":1}").contains("is not a report"));
         assert!(read("no").contains("is not a report"));
         std::fs::remove_file(dir.path().join(FILE)).unwrap();

@@ -195,7 +195,10 @@ impl Start<'_> {
         key: &str,
     ) -> Result<VmSize, NoVm> {
         let reason = match grow(clone, from, to).await {
-            Ok(size) => return Ok(size),
+            Ok(size) => {
+                info!(self.log, "VM grew"; "from" => %from, "to" => %size);
+                return Ok(size);
+            }
             Err(reason) => reason,
         };
         warn!(self.log, "clone did not grow"; "template_key" => key, "reason" => &reason);

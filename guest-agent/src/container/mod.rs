@@ -90,6 +90,8 @@ impl Container {
     /// When libcontainer or the kernel refuses. No process and no cgroup is left then; the bundle
     /// and the mounts are.
     pub async fn create(zygote: &Zygote, log: &Logger, new: NewContainer) -> Result<Self> {
+        fs::create_dir_all(&new.bundle).on("create", &new.bundle)?;
+        write_json(&new.bundle.join("config.json"), &new.configuration)?;
         let first = match Self::make_first_process(zygote, &new).await {
             Ok(first) => first,
             Err(error) => {
@@ -116,8 +118,6 @@ impl Container {
     }
 
     async fn make_first_process(zygote: &Zygote, new: &NewContainer) -> Result<Process> {
-        fs::create_dir_all(&new.bundle).on("create", &new.bundle)?;
-        write_json(&new.bundle.join("config.json"), &new.configuration)?;
         let request = |console| Request::Create {
             id: new.id.clone(),
             bundle: new.bundle.clone(),

@@ -194,9 +194,7 @@ impl Drop for StagingDirectory {
             let _not_mounted = umount2(mount_point, flags);
             let _busy = fs::remove_dir(mount_point).or_else(|_| fs::remove_file(mount_point));
         }
-        if !self.mount_points.is_empty() {
-            let _busy = fs::remove_dir(&self.path);
-        }
+        let _busy_or_missing = fs::remove_dir(&self.path);
     }
 }
 

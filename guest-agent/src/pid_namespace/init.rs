@@ -57,8 +57,9 @@ const PID: &str = "pid ";
 /// A running process 1 of the agent's own. It ends when this is dropped.
 #[derive(Debug)]
 pub struct OwnInit {
-    /// The standard input of process 1, which ends with it.
-    _input: OwnedFd,
+    /// The standard input of process 1, which ends when this is closed.
+    #[expect(dead_code, reason = "it is only held open")]
+    input: OwnedFd,
     /// The standard output of process 1. It hangs up when process 1 ends.
     output: OwnedFd,
 }
@@ -94,8 +95,7 @@ impl OwnInit {
             .doing(|| "start process 1 of a pid namespace".into())?;
         // Process 1 lives until its input ends, so the pid is still its own.
         let descriptor = open(pid)?;
-        let _input = input;
-        Ok((Self { _input, output }, descriptor))
+        Ok((Self { input, output }, descriptor))
     }
 
     /// Whether process 1 has ended; it was killed then.

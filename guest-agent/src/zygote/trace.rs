@@ -35,6 +35,9 @@ use tracing::{
 
 /// How many bytes one process may log for one request. There are rarely more than five messages.
 const MAX_SIZE: u64 = 64 << 10;
+
+/// How much of the file is read for one request, in bytes.
+const MAX_READ: u64 = 16 * MAX_SIZE;
 /// How many bytes of one text of an event are logged. Longer than any path.
 const MAX_TEXT: usize = 8 << 10;
 
@@ -117,7 +120,8 @@ impl Log {
 
     fn events(&self) -> Vec<Event> {
         let request = self.request.load(Ordering::Relaxed);
-        let lines = BufReader::new(FromStart(&self.file, 0)).split(b'\n');
+        // Each process has a limit of its own, but many processes share the file.
+        let lines = BufReader::new(FromStart(&self.file, 0).take(MAX_READ)).split(b'\n');
         lines
             .map_while(Result::ok)
             .filter_map(|line| serde_json::from_slice::<(u64, Event)>(&line).ok())

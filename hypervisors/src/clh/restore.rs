@@ -1,12 +1,14 @@
 //! A VM's state out to files and in from them.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use system::file;
 
 use super::{
     api::calls::{Info, VmInfo, VmRestore, VmSnapshot, url},
@@ -75,10 +77,7 @@ impl Drop for OwnFiles {
 
 /// The configuration in the file `path` as that of the VM of `spec`.
 fn fitted(spec: &VmSpec, path: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LIMIT as u64 + 1).read_to_end(&mut text))
-        .map_err(io_error("Reading", path))?;
+    let text = file::read(path, LIMIT as u64).map_err(io_error("Reading", path))?;
     let own = SavedConfig::parse(&text).and_then(|saved| saved.fitted(spec)?.encode());
     own.map_err(|error| Error::InvalidSpec(format!("{}: {error}", path.display())))
 }
@@ -112,8 +111,8 @@ pub async fn load(vmm: &Vmm, version: Version, spec: &VmSpec, dir: &Path) -> Res
     }
 }
 
-/// Writes the state of a paused VM into `dir`. A VM that is restored from it announces itself to
-/// nobody: its network interface, if it `has_nic`, has an address of its own only later.
+/// Writes the state of a paused VM into `dir`. A VM that is restored from it sends no
+/// announcement: its network interface, if it `has_nic`, has an address of its own only later.
 ///
 /// # Errors
 /// On any, what was written is gone again.

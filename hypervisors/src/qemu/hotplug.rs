@@ -170,7 +170,7 @@ impl AttachedDevices {
     fn undone(&self, device: &str, undone: Result<()>) {
         if let Err(error) = undone {
             warn!(self.log, "cannot undo a failed attach; its place stays unused";
-                "device" => device, "error" => %error);
+                "device" => device, "error" => system::error::chain(&error));
             self.lock().lose(device);
         }
     }

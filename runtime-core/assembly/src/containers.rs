@@ -143,8 +143,8 @@ impl Containers {
         if let Some(dir) = self.dir.lock().await.as_mut()
             && let Err(error) = dir.record(|state| drop(state.containers.remove(id)))
         {
-            warn!(self.log, "record of a gone container stays";
-                "container" => id, "error" => %error);
+            warn!(self.log, "record of a container not removed";
+                "container" => id, "error" => chain(&error));
         }
     }
 
@@ -159,7 +159,7 @@ impl Containers {
             return;
         }
         if let Err(error) = dir.remove() {
-            warn!(self.log, "sandbox's directory stays"; "error" => %error);
+            warn!(self.log, "sandbox's directory not removed"; "error" => chain(&error));
         }
     }
 
@@ -239,7 +239,7 @@ impl Containers {
             return false;
         };
         for problem in &problems {
-            warn!(self.log, "pod's cgroup stays"; "error" => chain(problem));
+            warn!(self.log, "pod's cgroup not removed"; "error" => chain(problem));
         }
         problems.is_empty()
     }

@@ -241,6 +241,6 @@ pub async fn give_back(state: &SandboxState, log: &Logger) {
     if let Some(record) = &state.network
         && let Err(error) = network::detach(&record.path, record.id()).await
     {
-        warn!(log, "filters stay on the pod's interfaces"; "error" => %error);
+        warn!(log, "filters not removed from the pod's interfaces"; "error" => chain(&error));
     }
 }

@@ -12,7 +12,8 @@ use pod::{
     container::{Counts, CreatePhases},
     sandbox::{Event, Sandbox},
 };
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
+use system::error::chain;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
@@ -140,20 +141,21 @@ impl Pod {
     /// it.
     async fn report(&mut self, timeline: &Timeline) {
         let report = self.report.clone().as_of(timeline);
+        // slog writes the last pair first, and a long line is cut: what matters most stands last here.
         info!(self.log, "sandbox started";
-            "sandbox" => &report.sandbox,
-            "start_path" => report.path.as_str(),
+            "report" => report.to_json().unwrap_or_default(),
             "reason" => &report.reason,
             "total_ms" => report.total_ms,
-            "report" => report.to_json().unwrap_or_default());
+            "start_path" => report.path.as_str(),
+            "sandbox" => &report.sandbox);
         if report.path == StartPath::Restored
             && let Some(dir) = self.containers.dir.lock().await.as_ref()
             && let Err(error) = dir.link_vm()
         {
-            warn!(self.log, "link to the VM was not made"; "error" => %error);
+            warn!(self.log, "link to the VM not made"; "error" => chain(&error));
         }
         if let Err(error) = report.write(&self.directory) {
-            warn!(self.log, "start is not reported"; "error" => %error);
+            warn!(self.log, "start report not written"; "error" => %error);
         }
         self.report = report;
     }
@@ -161,6 +163,6 @@ impl Pod {
 
 async fn kill(vm: &Started, log: &Logger) {
     if let Err(error) = vm.vm.kill().await {
-        warn!(log, "VM may be left behind"; "error" => %error);
+        error!(log, "VMM not killed, it may still run"; "error" => chain(&error));
     }
 }

@@ -59,7 +59,7 @@ impl Metrics {
         };
         let vmm_bytes = resident(
             &mut registry,
-            "imprint_monitor_resident",
+            "imprint_vmm_resident",
             "Resident memory of the VMM",
         );
         let shim_bytes = resident(
@@ -247,7 +247,7 @@ pub(super) mod tests {
         }
         let resident = text
             .lines()
-            .find(|line| line.starts_with("imprint_monitor_resident_bytes"));
+            .find(|line| line.starts_with("imprint_vmm_resident_bytes"));
         let bytes: i64 = resident
             .unwrap()
             .rsplit(' ')

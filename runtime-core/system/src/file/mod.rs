@@ -124,57 +124,35 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// even if the writer dies half-way. It is not synced: after a crash of the machine it may be
 /// empty.
 ///
-/// The new content is written to `.<name>.new` beside it first. That file is locked (flock(2)), so
-/// a second writer blocks until the first one is done. It is removed on an error too; one that a
-/// killed writer left is reused by the next.
+/// The new content is written to a file beside it first, with a name like `.<name>.5a0e3c21`. Of
+/// two writers at once the last one wins, and neither waits for the other. A process that is killed
+/// in between leaves that file.
 ///
 /// # Errors
 /// As of open(2), write(2) and rename(2); the file is as it was.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = beside(path, "new")?;
-    let mut file = take(&aside)?;
-    let done = file
-        .set_len(0)
-        .and_then(|()| file.write_all(content))
-        .and_then(|()| fs::rename(&aside, path));
-    if done.is_err() {
-        // It is locked, so it is no other writer's.
-        let _ = fs::remove_file(&aside);
-    }
-    done
+    let aside = aside(path)?;
+    let written = make(&aside)?.write_all(content);
+    written
+        .and_then(|()| fs::rename(&aside, path))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
 /// Makes `path` a link to `target` in one step, as [`replace`] does.
 ///
-/// The new link is made beside it first, with a name like `.<name>.5a0e3c21`. A process that is
-/// killed in between leaves it.
-///
 /// # Errors
 /// As of symlink(2) and rename(2); the old link or file is unchanged.
 pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
-    let aside = beside(path, &hex(&random::bytes::<4>()?))?;
+    let aside = aside(path)?;
     symlink(target, &aside)?;
     fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
-/// Opens and locks a file: no other [`replace`] writes it while it is open.
-fn take(path: &Path) -> io::Result<File> {
-    loop {
-        let file = open_or_make(path)?;
-        match file.lock() {
-            // Whoever held the lock may have renamed the file meanwhile.
-            Ok(()) if is_at(&file, path)? => return Ok(file),
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-    }
-}
-
-/// A hidden name in the same directory, made of the file's name and `what`.
-fn beside(path: &Path, what: &str) -> io::Result<PathBuf> {
+/// A hidden name in the same directory that no other file has.
+fn aside(path: &Path) -> io::Result<PathBuf> {
     let mut name = OsString::from(".");
     name.push(path.file_name().ok_or(ErrorKind::InvalidInput)?);
-    name.push(format!(".{what}"));
+    name.push(format!(".{}", hex(&random::bytes::<4>()?)));
     Ok(path.with_file_name(name))
 }
 

@@ -130,13 +130,14 @@ fn what_is_replaced_is_private_and_leaves_nothing_beside() {
 }
 
 #[test]
-fn what_a_killed_writer_left_is_taken_over() {
+fn a_writer_waits_for_no_other_one() {
     let dir = tempfile::tempdir().unwrap();
     let (path, left) = (dir.path().join("file"), dir.path().join(".file.new"));
-    fs::write(&left, "more than what is to be written").unwrap();
+    // As of a process that is frozen while it writes.
+    let other = make(&left).unwrap();
+    other.lock().unwrap();
     replace(&path, b"less").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"less");
-    assert!(!left.exists());
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub(super) fn places(sources: &Sources) -> Vec<Finding> {
                 "holds the tests of a module: it is that module's tests.rs",
             ));
         }
+        if is_undeclared(sources, &file.path) {
+            findings.push(finding(0, "no `mod` names it, so it is not compiled"));
+        }
         let elsewhere = (1..).zip(file.text.lines()).filter(|(_, line)| {
             line.trim_start().starts_with("#[path = \"") && !line.contains(SHARED)
         });
@@ -38,6 +41,25 @@ pub(super) fn places(sources: &Sources) -> Vec<Finding> {
             .extend(elsewhere.map(|(line, _)| finding(line, "a module is where its name says")));
     }
     findings
+}
+
+/// Whether it is a module's file in a crate's `src`, and the module above it does not name it.
+fn is_undeclared(sources: &Sources, path: &str) -> bool {
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return false;
+    };
+    let (folder, name) = match name.trim_end_matches(".rs") {
+        "mod" => folder.rsplit_once('/').unwrap_or(("", folder)),
+        name => (folder, name),
+    };
+    let is_module = format!("{folder}/").contains("/src/") && !matches!(name, "lib" | "main");
+    let parents = ["mod.rs", "lib.rs", "main.rs"].map(|parent| format!("{folder}/{parent}"));
+    let declares = |line: &str| line.trim_end().ends_with(&format!("mod {name};"));
+    let mut parents = sources
+        .files
+        .iter()
+        .filter(|file| parents.contains(&file.path));
+    is_module && !parents.any(|parent| parent.text.lines().any(declares))
 }
 
 #[cfg(test)]
@@ -53,6 +75,7 @@ mod tests {
             text: text.to_owned(),
         };
         let files = vec![
+            file("a/src/lib.rs", "pub mod one;\nmod three;\nmod four_tests;"),
             file("a/src/one.rs", "mod two;"),
             file("a/src/one/two.rs", ""),
             file("a/src/three/mod.rs", "#[cfg(test)]\nmod tests;"),
@@ -72,7 +95,9 @@ mod tests {
             found,
             [
                 ("a/src/one.rs", 0),
+                ("a/src/one/two.rs", 0),
                 ("a/src/four_tests.rs", 0),
+                ("a/src/five.rs", 0),
                 ("a/src/five.rs", 2)
             ]
         );

@@ -1,4 +1,4 @@
-//! Links of pages to files of the work tree.
+//! Links of pages to files of the work tree, and the pages that an index leaves out.
 
 use std::{
     fs,
@@ -13,9 +13,13 @@ const OF_THE_PAST: [&str; 2] = ["docs/adr/", "CHANGELOG.md"];
 /// Folders that a build makes.
 const MADE: [&str; 2] = ["target", "build"];
 
+/// Folders of pages whose README.md links each page.
+const INDEXED: [&str; 2] = ["docs", "docs/adr"];
+
 /// Relative links, anchors among them, that lead nowhere, and paths between back-ticks that do.
+/// Pages that their folder's index does not link.
 pub(super) fn broken(sources: &Sources) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = INDEXED.map(|folder| unlisted(sources, folder)).concat();
     for file in sources.of(&[Kind::Page]) {
         let page = Page::read(&file.text);
         let finding = |line, problem: String| Finding {
@@ -38,6 +42,25 @@ pub(super) fn broken(sources: &Sources) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The pages of a folder that its README.md does not link.
+fn unlisted(sources: &Sources, folder: &str) -> Vec<Finding> {
+    let index = format!("{folder}/README.md");
+    let Some(text) = sources.files.iter().find(|file| file.path == index) else {
+        return Vec::new();
+    };
+    let links = Page::read(&text.text).links;
+    let pages = sources.of(&[Kind::Page]).filter_map(|page| {
+        let (parent, name) = page.path.rsplit_once('/')?;
+        let linked = links.iter().any(|(_, link)| link == name);
+        (parent == folder && name != "README.md" && !linked).then(|| Finding {
+            path: index.clone(),
+            line: 0,
+            problem: format!("does not link {name}"),
+        })
+    });
+    pages.collect()
 }
 
 /// Whether the link has a scheme.
