@@ -123,7 +123,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("s/pod")).unwrap();
         let error = explain(root.path(), "pod", false).unwrap_err().to_string();
-        assert!(error.contains("no report of its start"), "{error}");
+        assert!(error.contains("cannot be explained"), "{error}");
         assert!(error.contains("s/pod/start.json"), "{error}");
     }
 }

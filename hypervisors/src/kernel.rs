@@ -240,6 +240,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let error = check(Path::new("/no/such/vmlinux")).unwrap_err();
-        assert_eq!(error.to_string(), "Reading kernel /no/such/vmlinux");
+        assert_eq!(error.to_string(), "Reading kernel /no/such/vmlinux failed");
     }
 }

@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn a_restore_does_not_need_the_kernel() {
         check(&spec(), Start::SavedState).unwrap();
-        assert_eq!(refusal(|_| (), Start::Kernel), "Reading kernel /no/kernel");
+        assert_eq!(
+            refusal(|_| (), Start::Kernel),
+            "Reading kernel /no/kernel failed"
+        );
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Pod {
     /// it.
     async fn report(&mut self, timeline: &Timeline) {
         let report = self.report.clone().as_of(timeline);
-        // slog writes the last pair first, and a long line is cut: what matters most stands last here.
+        // slog writes the last pair first, and a long line is cut: what matters comes last.
         info!(self.log, "sandbox started";
             "report" => report.to_json().unwrap_or_default(),
             "reason" => &report.reason,

@@ -62,7 +62,7 @@ pub const RULES: [Rule; 11] = [
     },
     Rule {
         name: "layout",
-        says: "A module with files is a mod.rs; its tests are inline, tests.rs or tests/; a `mod` names each file",
+        says: "A module with files is a mod.rs, its tests are beside it, and a mod names each file",
         find: layout::places,
     },
     Rule {
