@@ -26,11 +26,11 @@ async fn machine() -> Machine {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let (port, mut monitor) = tokio::io::duplex(8 << 10);
+    let (port, mut vmm) = tokio::io::duplex(8 << 10);
     tokio::spawn(async move {
         while let Ok((mut host, _)) = listener.accept().await {
             let (mut from_host, mut to_host) = host.split();
-            let (mut from_guest, mut to_guest) = tokio::io::split(&mut monitor);
+            let (mut from_guest, mut to_guest) = tokio::io::split(&mut vmm);
             tokio::select! {
                 _ = tokio::io::copy(&mut from_host, &mut to_guest) => {}
                 _ = tokio::io::copy(&mut from_guest, &mut to_host) => {}

@@ -158,7 +158,7 @@ async fn a_real_guest_is_waited_for_and_reconnected_to() {
     }
     eprintln!("slowest of 10 reconnects: {slowest:?}");
 
-    // Without a host the guest's agent must wait, not spin: the monitor would be busy with it.
+    // Without a host the guest's agent must wait, not spin: the VMM would be busy with it.
     let (started, before) = (Instant::now(), cpu_time(&vm));
     system::time::pause("nothing is to happen", Duration::from_secs(1)).await;
     let load = (cpu_time(&vm) - before).as_secs_f64() / started.elapsed().as_secs_f64();

@@ -74,8 +74,8 @@ fn readable(path: &Path) -> Verdict {
 }
 
 /// Who can reach the agent of a VM.
-fn channel(monitor: &VmmConfig) -> Verdict {
-    match monitor {
+fn channel(vmm: &VmmConfig) -> Verdict {
+    match vmm {
         VmmConfig::Qemu(qemu) if qemu.agent_channel == ChannelKind::Vsock => Verdict::Note(
             "reached by vsock: every process of this host can connect to it, without any privilege"
                 .to_owned(),

@@ -115,7 +115,7 @@ impl Bench {
     }
 
     /// QEMU processes of this bench.
-    fn monitors(&self) -> usize {
+    fn vmms(&self) -> usize {
         let mine = self.dir.path().to_str().unwrap();
         let lines = std::fs::read_dir("/proc").unwrap().flatten();
         let lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
@@ -126,7 +126,7 @@ impl Bench {
     }
 
     fn assert_nothing_left(&self) {
-        assert_eq!((self.mounts(), self.monitors()), (0, 0));
+        assert_eq!((self.mounts(), self.vmms()), (0, 0));
         assert!(!self.template().exists());
     }
 }
@@ -155,7 +155,7 @@ fn a_template_is_made_shown_verified_and_destroyed() {
         bench.template().join("memory").metadata().unwrap().len(),
         192 << 20
     );
-    assert_eq!((bench.mounts(), bench.monitors()), (1, 0));
+    assert_eq!((bench.mounts(), bench.vmms()), (1, 0));
 
     let (code, out, err) = bench.run(&["factory", "init"]);
     assert_eq!((code, out.as_str(), bench.mounts()), (1, "", 1));
@@ -165,7 +165,7 @@ fn a_template_is_made_shown_verified_and_destroyed() {
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &answer["on"]), (0, &serde_json::Value::Bool(true)));
     assert_eq!(answer["templates"][0]["verified"]["start_path"], "restored");
-    assert_eq!(bench.monitors(), 0);
+    assert_eq!(bench.vmms(), 0);
 
     let (code, out, err) = bench.run(&["selftest", "--json"]);
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -188,7 +188,7 @@ fn a_template_is_made_shown_verified_and_destroyed() {
             "{what}"
         );
     }
-    assert_eq!(bench.monitors(), 0);
+    assert_eq!(bench.vmms(), 0);
 
     bench.configure(true, 256, "");
     let (code, out, _) = bench.run(&["factory", "status"]);
@@ -250,14 +250,14 @@ fn an_interrupted_init_leaves_nothing_and_a_killed_one_nothing_that_matters() {
         bench.assert_nothing_left();
     }
     assert_eq!(bench.init_stopped_by(Signal::SIGKILL), None);
-    assert_eq!((bench.mounts(), bench.monitors()), (1, 1));
+    assert_eq!((bench.mounts(), bench.vmms()), (1, 1));
     let (_, out, _) = bench.run(&["factory", "status"]);
     assert!(
         out.starts_with("vm factory is off\nreason: There is no VM template"),
         "{out}"
     );
     assert_eq!(bench.run(&["factory", "init"]).0, 0);
-    assert_eq!((bench.mounts(), bench.monitors()), (1, 0));
+    assert_eq!((bench.mounts(), bench.vmms()), (1, 0));
 
     assert_eq!(bench.run(&["factory", "destroy"]).0, 0);
     assert_eq!(bench.init_stopped_by(Signal::SIGKILL), None);

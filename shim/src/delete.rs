@@ -99,7 +99,7 @@ fn clean(bundle: &Path, flags: &Flags) -> io::Result<u32> {
     Ok(report
         .vmms
         .first()
-        .map(|(monitor, _)| monitor.pid)
+        .map(|(vmm, _)| vmm.pid)
         .unwrap_or_default())
 }
 

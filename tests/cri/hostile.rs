@@ -89,7 +89,7 @@ fn shim(node: &Node) -> Result<Process> {
     shim.ok_or_else(|| Error::Unexpected("No shim runs".to_owned()))
 }
 
-/// Has calls into guests given up early, and perhaps another monitor.
+/// Gives calls into guests short timeouts, and perhaps another VMM.
 fn configure(node: &Node, vmm: Option<&Path>) -> Result<()> {
     let mut settings = node.settings();
     if let Some(vmm) = vmm {

@@ -60,7 +60,7 @@ fn growing(node: &Node) -> Result<()> {
     ensure!(cpus == 1 && before < 256, "{cpus} CPUs and {before} MiB");
     let cri = kubelet.cri();
     let grown = cri.update(container.id(), limited(500 * MIB, 200_000));
-    // Its memory is in a file, beside which this monitor plugs none.
+    // Its memory is in a file, beside which this VMM attaches none.
     let fixed = VmmKind::chosen() == VmmKind::CloudHypervisor
         && node.start_since(mark)?.path.as_str() == "restored";
     let memory = if fixed {

@@ -1,4 +1,4 @@
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 //! The pod's network: connects what the CNI put into its network namespace to the VM.
 //!
 //! ```text

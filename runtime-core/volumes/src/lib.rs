@@ -1,4 +1,4 @@
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 //! Volumes without a shared file system: the content of a container's bind mounts reaches the guest
 //! through the agent's channel or as a disk.
 //!

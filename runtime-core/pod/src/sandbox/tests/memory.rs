@@ -88,7 +88,7 @@ async fn statuses(f: &Fixture) -> Vec<u32> {
 
 #[tokio::test]
 async fn every_container_is_told_out_of_memory_before_its_end() {
-    // Whichever is seen first: the monitor's end, or the agent's.
+    // Whichever is seen first: the VMM's end, or the agent's.
     for agent_first in [false, true] {
         let host = Host::new();
         let mut f = host.pod(&host.cgroups()).await;

@@ -35,7 +35,7 @@ impl FakeVm {
         })
     }
 
-    /// The monitor is gone, as after `kill -9`.
+    /// The VMM is gone, as after `kill -9`.
     pub(super) fn die(&self) {
         self.ended.send_replace(true);
     }

@@ -39,8 +39,8 @@ fn process(child: &Child) -> ProcessRecord {
     }
 }
 
-/// A program with a monitor's name that runs until its input ends.
-fn monitor_named(dir: &Path, name: &str) -> PathBuf {
+/// A program with a VMM's name that runs until its input ends.
+fn vmm_named(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     // Another process copies: a file that this one has open for writing cannot be run by a child
     // of any of its threads.
@@ -58,7 +58,7 @@ fn runs(child: &mut Child) -> bool {
 }
 
 #[test]
-fn a_recorded_monitor_is_killed() {
+fn a_recorded_vmm_is_killed() {
     let fixture = Fixture::new();
     let mut dir = fixture.create("one");
     let mut child = start(Path::new("/bin/cat"), &[]);
@@ -88,17 +88,17 @@ fn a_process_that_took_over_the_pid_is_left_alone() {
     child.wait().unwrap();
 }
 
-/// The shim died between the monitor's start and its record, or the record is unreadable or gone.
+/// The shim died between the VMM's start and its record, or the record is unreadable or gone.
 #[test]
-fn an_unrecorded_monitor_is_found() {
+fn an_unrecorded_vmm_is_found() {
     for record in ["kept", "damaged", "absent"] {
         let fixture = Fixture::new();
         let dir = fixture.create("one");
-        let program = monitor_named(fixture.root.path(), "qemu-system-test");
+        let program = vmm_named(fixture.root.path(), "qemu-system-test");
         let socket = dir.vmm_dir().join("fifo");
         let argument = socket.to_str().unwrap();
         let (mut ours, _open) = start_reading(&program, &socket);
-        // Another program that names the directory, and another sandbox's monitor.
+        // Another program that names the directory, and another sandbox's VMM.
         let mut reader = start(Path::new("/bin/cat"), &["-", argument]);
         let mut other = start(&program, &["-"]);
         match record {
@@ -123,10 +123,10 @@ fn an_unrecorded_monitor_is_found() {
 }
 
 #[test]
-fn the_recorded_binary_decides_what_a_monitor_is() {
+fn the_recorded_binary_decides_what_a_vmm_is() {
     let fixture = Fixture::new();
     let mut dir = fixture.create("one");
-    let program = monitor_named(fixture.root.path(), "some-monitor");
+    let program = vmm_named(fixture.root.path(), "some-vmm");
     dir.record(|state| state.vmm_binary = Some(program.clone()))
         .unwrap();
     let below = dir.path().join("vm/x");
@@ -138,7 +138,7 @@ fn the_recorded_binary_decides_what_a_monitor_is() {
 
 /// Cloud Hypervisor is given its control socket, and its arguments say nothing of the VM.
 #[test]
-fn a_monitor_is_found_by_the_socket_it_listens_on() {
+fn a_vmm_is_found_by_the_socket_it_listens_on() {
     let fixture = Fixture::new();
     let dir = fixture.create("one");
     let program = fixture.root.path().join("cloud-hypervisor");
@@ -168,11 +168,11 @@ fn a_monitor_is_found_by_the_socket_it_listens_on() {
 }
 
 #[test]
-fn a_monitor_whose_binary_was_upgraded_is_found() {
+fn a_vmm_whose_binary_was_upgraded_is_found() {
     for recorded in [true, false] {
         let fixture = Fixture::new();
         let mut dir = fixture.create("one");
-        let program = monitor_named(fixture.root.path(), "qemu-system-test");
+        let program = vmm_named(fixture.root.path(), "qemu-system-test");
         if recorded {
             dir.record(|state| state.vmm_binary = Some(program.clone()))
                 .unwrap();
