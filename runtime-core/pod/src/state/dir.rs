@@ -170,7 +170,11 @@ pub(super) fn remove(dir: &Path) -> Result<(), StateError> {
 pub(super) fn unlink_vm(dir: &Path) -> Result<(), StateError> {
     match link_of(dir) {
         Some((link, target)) if fs::read_link(&link).is_ok_and(|found| found == target) => {
-            fs::remove_file(&link).map_err(StateError::io("Removing", &link))
+            match fs::remove_file(&link) {
+                // Another `delete` of the same sandbox was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed.map_err(StateError::io("Removing", &link)),
+            }
         }
         _ => Ok(()),
     }

@@ -205,3 +205,24 @@ fn what_is_no_link_of_the_sandbox_is_not_touched() {
     dir.remove().unwrap();
     assert!(template.is_dir());
 }
+
+/// After a shim was killed, containerd calls `delete` for the sandbox and for its container.
+#[test]
+fn two_removals_at_once_both_succeed() {
+    let fixture = Fixture::new();
+    let together = std::sync::Barrier::new(2);
+    for _ in 0..100 {
+        let dir = fixture.create("one");
+        dir.link_vm().unwrap();
+        std::thread::scope(|scope| {
+            let remove = || {
+                together.wait();
+                dir::remove(dir.path())
+            };
+            let both = [scope.spawn(remove), scope.spawn(remove)];
+            for removal in both {
+                removal.join().unwrap().unwrap();
+            }
+        });
+    }
+}
