@@ -3,4 +3,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck disable=SC2046 # a list of paths
-exec shellcheck $(git ls-files | while read -r file; do head -n 1 "$file" | grep -qE '^#!/bin/(busybox )?sh( |$)' && echo "$file"; done)
+exec shellcheck $(git grep -nE -e '^#!/bin/(busybox )?sh( |$)' | sed -n 's/:1:.*//p')

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use agent_client::LOG_PORT_NAME;
 use slog::{Drain, Level, Logger, o};
 
 use crate::{error::Result, ports};
@@ -17,7 +18,7 @@ use crate::{error::Result, ports};
 pub fn logger(level: &str) -> Logger {
     let level = level.parse().unwrap_or(Level::Info);
     let sink = Sink {
-        port: ports::find(Path::new(ports::CLASS), ports::LOG).and_then(|path| {
+        port: ports::find(Path::new(ports::CLASS), LOG_PORT_NAME).and_then(|path| {
             OpenOptions::new()
                 .write(true)
                 .custom_flags(libc::O_NONBLOCK)

@@ -5,10 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Name of the port on which the agent serves.
-pub const SERVICE: &str = agent_client::SERIAL_PORT_NAME;
-/// Name of the port to which the agent writes its log.
-pub const LOG: &str = agent_client::LOG_PORT_NAME;
 /// Where the kernel lists the ports.
 pub const CLASS: &str = "/sys/class/virtio-ports";
 

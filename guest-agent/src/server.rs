@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use agent_client::{agent_ttrpc, health_ttrpc, serial};
+use agent_client::{SERIAL_PORT_NAME, agent_ttrpc, health_ttrpc, serial};
 use slog::Logger;
 use ttrpc::asynchronous::{Server, transport::Listener};
 
@@ -36,7 +36,7 @@ pub async fn guest_listener(uevents: &Uevents, log: &Logger) -> Result<Listener>
         Vsock,
     }
 
-    let find = || match ports::find(Path::new(ports::CLASS), ports::SERVICE) {
+    let find = || match ports::find(Path::new(ports::CLASS), SERIAL_PORT_NAME) {
         Some(path) => Some(Device::Port(path)),
         None => ports::has_vsock(Path::new(ports::DEVICES)).then_some(Device::Vsock),
     };

@@ -77,7 +77,7 @@ impl Drop for OwnFiles {
 
 /// The configuration in the file `path` as that of the VM of `spec`.
 fn fitted(spec: &VmSpec, path: &Path) -> Result<Vec<u8>> {
-    let text = file::read(path, LIMIT as u64).map_err(io_error("Reading", path))?;
+    let text = file::read(path, LIMIT).map_err(io_error("Reading", path))?;
     let own = SavedConfig::parse(&text).and_then(|saved| saved.fitted(spec)?.encode());
     own.map_err(|error| Error::InvalidSpec(format!("{}: {error}", path.display())))
 }

@@ -52,9 +52,9 @@ fn is_undeclared(sources: &Sources, path: &str) -> bool {
         "mod" => folder.rsplit_once('/').unwrap_or(("", folder)),
         name => (folder, name),
     };
-    let folder_ends = format!("{folder}/");
-    let is_program = matches!(name, "lib" | "main") || folder_ends.ends_with("/src/bin/");
-    let is_module = folder_ends.contains("/src/") && !is_program;
+    let inside = format!("{folder}/");
+    let is_root = matches!(name, "lib" | "main") || inside.ends_with("/src/bin/");
+    let is_module = inside.contains("/src/") && !is_root;
     let parents = ["mod.rs", "lib.rs", "main.rs"].map(|parent| format!("{folder}/{parent}"));
     let declares = |line: &str| line.trim_end().ends_with(&format!("mod {name};"));
     let mut parents = sources
