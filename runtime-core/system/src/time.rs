@@ -1,4 +1,4 @@
-//! The wall clock, and the only allowed way to sleep.
+//! The wall clock, and the only allowed ways to sleep.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,13 @@ pub async fn pause(why: &'static str, duration: Duration) {
     debug_assert!(!why.is_empty(), "a pause needs a reason");
     #[expect(clippy::disallowed_methods, reason = "this is the place for it")]
     tokio::time::sleep(duration).await;
+}
+
+/// As [`pause`], where no task can wait: on a thread of its own, or in a program without a runtime.
+pub fn pause_blocking(why: &'static str, duration: Duration) {
+    debug_assert!(!why.is_empty(), "a pause needs a reason");
+    #[expect(clippy::disallowed_methods, reason = "this is the place for it")]
+    std::thread::sleep(duration);
 }
 
 #[cfg(test)]

@@ -7,19 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use system::process;
+use system::{process, time::pause_blocking};
 
 use super::CgroupError;
 
 /// How long killed processes may take to end.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long threads that are ending may keep a cgroup, and how often it is tried again meanwhile.
+const VACATED: Duration = Duration::from_secs(1);
+const ATTEMPT: Duration = Duration::from_millis(2);
 /// How often the processes are listed and killed: one that starts meanwhile is found in the next
 /// round.
 const ROUNDS: usize = 8;
 const MEMBERS: &str = "cgroup.procs";
 
 /// Removes these directories, which are listed parents first, and kills the processes in the
-/// innermost ones. A directory that is gone is no error, nor is a parent with another cgroup in it.
+/// innermost ones. A directory that is gone is no error, nor is one with another cgroup in it.
 /// Returns what failed.
 pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
     let mut failed = Vec::new();
@@ -38,13 +41,8 @@ pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
 fn remove(directory: &Path) -> Result<(), CgroupError> {
     let end = Instant::now() + TIMEOUT;
     for _ in 0..ROUNDS {
-        match fs::remove_dir(directory) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
-                return Err(failed(directory, error));
-            }
-            Err(_) => {}
+        if gone(directory)? || has_another_in_it(directory) {
+            return Ok(());
         }
         let members = members(directory);
         let killed: Vec<(u32, OwnedFd)> = members
@@ -67,10 +65,42 @@ fn remove(directory: &Path) -> Result<(), CgroupError> {
             });
         }
     }
+    vacated(directory)
+}
+
+/// Removes a directory without members. Threads that are ending are not listed and cannot be moved
+/// any more, but keep their cgroup for a moment.
+fn vacated(directory: &Path) -> Result<(), CgroupError> {
+    let end = Instant::now() + VACATED;
+    while Instant::now() < end {
+        if gone(directory)? {
+            return Ok(());
+        }
+        pause_blocking("cgroup v1 does not report that a cgroup is empty", ATTEMPT);
+    }
     match fs::remove_dir(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory, error)),
         _ => Ok(()),
     }
+}
+
+/// Whether the directory is removed now, or was. Not if it is in use.
+fn gone(directory: &Path) -> Result<bool, CgroupError> {
+    match fs::remove_dir(directory) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(true),
+            io::ErrorKind::ResourceBusy => Ok(false),
+            _ => Err(failed(directory, error)),
+        },
+    }
+}
+
+fn has_another_in_it(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_type().ok())
+        .any(|kind| kind.is_dir())
 }
 
 fn failed(directory: &Path, source: io::Error) -> CgroupError {
