@@ -49,7 +49,9 @@ fn boot() -> Option<Vm> {
             "none",
             "-no-reboot",
         ])
-        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"])
+        // With one CPU at most, QEMU before 8.1 loses interrupts.
+        .args(["-machine", "q35,accel=tcg", "-smp", "1,maxcpus=2"])
+        .args(["-cpu", "max", "-m", "256"])
         .args([
             "-append",
             "console=ttyS0 quiet panic=1",

@@ -99,6 +99,25 @@ fn a_boot_names_kernel_initrd_and_command_line() {
 }
 
 #[test]
+fn an_emulated_machine_has_room_for_a_second_cpu() {
+    let most = |accelerator| {
+        let spec = VmSpec {
+            max_vcpus: 1,
+            ..spec()
+        };
+        let machine = Machine {
+            accelerator,
+            ..machine()
+        };
+        values(&line(&spec, &machine, Start::Kernel), "-smp").join(" ")
+    };
+    let alone = "cpus=1,sockets=1,cores=1,threads=1,maxcpus=1";
+    assert_eq!(most(Accelerator::Kvm), alone);
+    let room = "cpus=1,sockets=2,cores=1,threads=1,maxcpus=2";
+    assert_eq!(most(Accelerator::Tcg), room);
+}
+
+#[test]
 fn memory_is_anonymous_shared_or_private() {
     let object = |backing| {
         let spec = VmSpec {
