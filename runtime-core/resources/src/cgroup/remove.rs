@@ -11,46 +11,44 @@ use system::{process, time::pause_blocking};
 
 use super::CgroupError;
 
-/// How long killed processes may take to end.
+/// How long it may take until all that is in the cgroups has ended.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long threads that are ending may keep a cgroup, and how often it is tried again meanwhile.
-const VACATED: Duration = Duration::from_secs(1);
+/// How often a cgroup without members is tried again meanwhile.
 const ATTEMPT: Duration = Duration::from_millis(2);
-/// How often the processes are listed and killed: one that starts meanwhile is found in the next
-/// round.
-const ROUNDS: usize = 8;
 const MEMBERS: &str = "cgroup.procs";
 
 /// Removes these directories, which are listed parents first, and kills the processes in the
 /// innermost ones. A directory that is gone is no error, nor is one with another cgroup in it.
 /// Returns what failed.
 pub fn remove_all(directories: &[PathBuf]) -> Vec<CgroupError> {
+    // One for all: the same processes are in each hierarchy.
+    let end = Instant::now() + TIMEOUT;
     let mut failed = Vec::new();
     for directory in directories.iter().rev() {
         let below = |other: &PathBuf| other != directory && other.starts_with(directory);
         if directories.iter().any(below) {
             // Fails, as it should, if there is another cgroup in it.
             let _ = fs::remove_dir(directory);
-        } else if let Err(error) = remove(directory) {
+        } else if let Err(error) = remove(directory, end) {
             failed.push(error);
         }
     }
     failed
 }
 
-fn remove(directory: &Path) -> Result<(), CgroupError> {
-    let end = Instant::now() + TIMEOUT;
-    for _ in 0..ROUNDS {
-        if gone(directory)? || has_another_in_it(directory) {
-            return Ok(());
-        }
+fn remove(directory: &Path, end: Instant) -> Result<(), CgroupError> {
+    while let Some(busy) = refusal(directory)? {
         let members = members(directory);
         let killed: Vec<(u32, OwnedFd)> = members
             .iter()
             .filter_map(|pid| Some((*pid, kill(directory, *pid)?)))
             .collect();
         if killed.is_empty() {
-            break;
+            if has_another_in_it(directory) {
+                return Ok(());
+            }
+            // Threads that are ending are not listed and cannot be moved any more.
+            pause_blocking("cgroup v1 does not report that a cgroup is empty", ATTEMPT);
         }
         let left: Vec<u32> = killed
             .into_iter()
@@ -64,33 +62,20 @@ fn remove(directory: &Path) -> Result<(), CgroupError> {
                 pids: left,
             });
         }
-    }
-    vacated(directory)
-}
-
-/// Removes a directory without members. Threads that are ending are not listed and cannot be moved
-/// any more, but keep their cgroup for a moment.
-fn vacated(directory: &Path) -> Result<(), CgroupError> {
-    let end = Instant::now() + VACATED;
-    while Instant::now() < end {
-        if gone(directory)? {
-            return Ok(());
+        if Instant::now() >= end {
+            return Err(failed(directory, busy));
         }
-        pause_blocking("cgroup v1 does not report that a cgroup is empty", ATTEMPT);
     }
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory, error)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// Whether the directory is removed now, or was. Not if it is in use.
-fn gone(directory: &Path) -> Result<bool, CgroupError> {
+/// Removes the directory. `None` if it is gone; the kernel's answer if something is in it.
+fn refusal(directory: &Path) -> Result<Option<io::Error>, CgroupError> {
     match fs::remove_dir(directory) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(None),
         Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => Ok(true),
-            io::ErrorKind::ResourceBusy => Ok(false),
+            io::ErrorKind::NotFound => Ok(None),
+            io::ErrorKind::ResourceBusy => Ok(Some(error)),
             _ => Err(failed(directory, error)),
         },
     }

@@ -243,10 +243,17 @@ fn removal_ends_what_is_inside_and_spares_what_is_not() {
     outside.wait().unwrap();
     assert!(remove_all(std::slice::from_ref(&directory)).is_empty());
 
-    // A cgroup below it is another's, which removes both.
+    // A cgroup below it is another's, which removes both. What is in its own ends all the same.
     fs::create_dir_all(directory.join("below")).unwrap();
+    let mut inside = sleeper();
+    fs::write(directory.join("cgroup.procs"), inside.id().to_string()).unwrap();
     assert!(remove_all(std::slice::from_ref(&directory)).is_empty());
     assert!(directory.join("below").exists());
+    let ended = inside.try_wait().unwrap();
+    assert!(
+        ended.is_some_and(|ended| ended.code().is_none()),
+        "not killed"
+    );
     // Unless it is its own.
     assert!(remove_all(&[directory.clone(), directory.join("below")]).is_empty());
     assert!(!directory.exists());
